@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the rest of gate64 knows of the data plane: rows read from it, settings written to it. ebpf.ts carries it out
+// with the BPF object, fake.ts in memory for tests. Addresses: `v4` u32 host order, `v6` 16 bytes. Times: milliseconds
+// since the epoch. RFC 6146's letters: X',x is the IPv6 side, T,t the pool side, Z,z the IPv4 destination.
+
+import type { Ip4Net, Ip6Net } from '../addr/ip.ts';
+import type { Prefix64 } from '../addr/rfc6052.ts';
+import type { DropReason } from './drops.gen.ts';
+
+export type Protocol = 'tcp' | 'udp' | 'icmp';
+export const PROTOCOLS: readonly Protocol[] = ['tcp', 'udp', 'icmp'];
+
+/** Direction of a packet: from the IPv6 side to the IPv4 side, or back. */
+export type Direction = '6to4' | '4to6';
+
+/** RFC 6146 §3.5.2.2 for TCP; UDP and ICMP have the one state 'open'. */
+export type SessionState =
+  | 'open'
+  | 'v4Init'
+  | 'v6Init'
+  | 'established'
+  | 'v4FinReceived'
+  | 'v6FinReceived'
+  | 'bothFinReceived'
+  | 'transitory';
+
+export interface TransportAddress4 {
+  readonly v4: number;
+  /** Port; for ICMP the identifier. */
+  readonly port: number;
+}
+
+export interface TransportAddress6 {
+  readonly v6: Uint8Array;
+  readonly port: number;
+}
+
+/** RFC 6146 §3.2 session table entry: (X',x),(Y',y) ↔ (T,t),(Z,z). For ICMP all ports are the identifier. */
+export interface SessionRow {
+  readonly protocol: Protocol;
+  readonly state: SessionState;
+  /** X',x */
+  readonly source: TransportAddress6;
+  /** Y', the destination as the IPv6 side writes it. */
+  readonly destination6: Uint8Array;
+  /** T,t */
+  readonly pool: TransportAddress4;
+  /** Z,z */
+  readonly destination: TransportAddress4;
+  readonly createdAt: number;
+  readonly lastSeenAt: number;
+  readonly expiresAt: number;
+  /** Counted 6to4. */
+  readonly packetsOut: number;
+  readonly bytesOut: number;
+  /** Counted 4to6. */
+  readonly packetsIn: number;
+  readonly bytesIn: number;
+}
+
+/** RFC 6146 §3.1 binding information base entry: (X',x) ↔ (T,t). */
+export interface BindingRow {
+  readonly protocol: Protocol;
+  readonly source: TransportAddress6;
+  readonly pool: TransportAddress4;
+  readonly sessions: number;
+  readonly isStatic: boolean;
+  readonly createdAt: number;
+}
+
+/**
+ * `offered`: lies in its address's queue, the next pod that needs one takes it. `leased`: a pod holds it. `held`: empty
+ * and waiting out the hold-down. `retired`: no longer of the pool, kept while it empties.
+ */
+export type BlockState = 'offered' | 'leased' | 'held' | 'retired';
+
+/** A run of ports of one pool address. `index` names it for its whole life; `slot` is its address's queue. */
+export interface Block {
+  readonly index: number;
+  readonly slot: number;
+  readonly v4: number;
+  readonly firstPort: number;
+  readonly size: number;
+}
+
+export interface BlockRow extends Block {
+  readonly state: BlockState;
+  /** The pod that holds it, when leased. */
+  readonly holder: Uint8Array | undefined;
+  /** When it was leased. */
+  readonly since: number | undefined;
+  readonly used: Readonly<Record<Protocol, number>>;
+}
+
+/** The last packet that was dropped for a reason, kept per reason. */
+export interface DropSample {
+  readonly at: number;
+  /** Text of the addresses as they stood in the packet, IPv6 or IPv4. */
+  readonly source: string;
+  readonly destination: string;
+  /** IP protocol number. */
+  readonly protocol: number;
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+  /** Bytes from the IP header on. */
+  readonly length: number;
+}
+
+export interface DropRow {
+  readonly reason: DropReason;
+  readonly direction: Direction;
+  readonly count: number;
+  readonly last: DropSample | undefined;
+}
+
+export interface PacketCounterRow {
+  readonly direction: Direction;
+  readonly protocol: Protocol;
+  readonly packets: number;
+  readonly bytes: number;
+}
+
+export interface MapFillRow {
+  readonly map: string;
+  readonly entries: number;
+  readonly maxEntries: number;
+}
+
+/**
+ * What is done with an embedded IPv4 destination; the longest network decides. `never`: refused under every prefix.
+ * `nonGlobal`: refused under 64:ff9b::/96 (RFC 6052 §3.1). `node`: an address of this node. `configured`: nat64.deny.
+ */
+export type DestinationVerdict = 'allow' | 'never' | 'nonGlobal' | 'node' | 'configured';
+
+export interface DestinationRule {
+  readonly net: Ip4Net;
+  readonly verdict: DestinationVerdict;
+}
+
+export interface PoolAddress {
+  readonly v4: number;
+  readonly slot: number;
+  /** True when the node uses the address too: what is not ours passes to the host stack (requirements C-06). */
+  readonly shared: boolean;
+}
+
+export interface StaticBinding {
+  readonly protocol: Protocol;
+  readonly source: TransportAddress6;
+  readonly pool: TransportAddress4;
+}
+
+export interface Uplink {
+  readonly ifindex: number;
+  readonly name: string;
+  readonly mtu: number;
+}
+
+export interface DatapathTimeouts {
+  /** All in seconds. */
+  readonly udp: number;
+  readonly tcpEstablished: number;
+  readonly tcpTransitory: number;
+  readonly tcpIncomingSyn: number;
+  readonly icmp: number;
+  readonly fragment: number;
+}
+
+/** All that is compiled into the programs when they are loaded; changing any of it swaps the programs. */
+export interface DatapathConfig {
+  readonly prefixes: readonly Prefix64[];
+  readonly egress: 'masquerade' | 'direct';
+  /** The owned veth: gate64. `mac` 6 bytes. */
+  readonly device: { readonly ifindex: number; readonly mac: Uint8Array; readonly mtu: number };
+  /** Packets that arrived here are refused 6to4 (no open relay); direct: the first is the way out. */
+  readonly uplinks: readonly Uplink[];
+  /** Source of the ICMPv6 errors that the data plane makes: a unicast address of the node (RFC 4443 §2.2). */
+  readonly node6: Uint8Array;
+  readonly filtering: 'addressDependent' | 'endpointIndependent';
+  /** Whether an allow list of sources (setSources) is in force. */
+  readonly restrictSources: boolean;
+  readonly maxBlocksPerPod: number;
+  /** Pool addresses: how many slots a new pod may be put on. */
+  readonly slots: number;
+  readonly timeouts: DatapathTimeouts;
+}
+
+/** Fixed when the maps are made; another value on a later start replaces the maps (and ends the sessions). */
+export interface DatapathSizes {
+  readonly maxSessions: number;
+}
+
+export interface SweepResult {
+  /** Sessions that ended, as they last stood. */
+  readonly ended: readonly SessionRow[];
+  /** Blocks that pods gave back, now `held`, with who held them since when. */
+  readonly returned: readonly BlockRow[];
+  readonly walked: number;
+  readonly durationMs: number;
+}
+
+export type DatapathEvent =
+  | { readonly type: 'blockLeased'; readonly at: number; readonly block: number; readonly holder: Uint8Array }
+  | { readonly type: 'drop'; readonly at: number; readonly reason: DropReason; readonly direction: Direction; readonly sample: DropSample };
+
+export interface DatapathInfo {
+  readonly attach: 'tcx' | 'clsact';
+  /** True when pinned state of an earlier process was taken over. */
+  readonly adopted: boolean;
+  /** Entry points with the verifier's count of instructions, as loaded. */
+  readonly programs: readonly { readonly name: string; readonly instructions: number }[];
+}
+
+/** What can be read, with the service up or down. */
+export interface DatapathReader extends Disposable {
+  /** A snapshot; a session that changes meanwhile may appear in either state. */
+  sessions(): SessionRow[];
+  bindings(): BindingRow[];
+  blocks(): BlockRow[];
+  /** Every reason that ever counted, sorted by count, highest first. */
+  drops(): DropRow[];
+  packetCounters(): PacketCounterRow[];
+  mapFill(): MapFillRow[];
+}
+
+export interface Datapath extends DatapathReader {
+  info(): DatapathInfo;
+  /** Loads the programs anew with `config` and swaps them in place; sessions stay. */
+  configure(config: DatapathConfig): void;
+
+  setDestinations(rules: readonly DestinationRule[]): void;
+  setSources(nets: readonly Ip6Net[]): void;
+  setPoolAddresses(addresses: readonly PoolAddress[]): void;
+
+  /** Makes or replaces a block's record: state 'held', nothing used but `staticPorts`. */
+  writeBlock(block: Block, staticPorts: Readonly<Record<Protocol, readonly number[]>>): void;
+  /** held → offered, and into its address's queue. */
+  offerBlock(index: number): void;
+  /** Any block of the slot's queue that is marked offered; learned without emptying the queue. */
+  queuedBlocks(slot: number): Set<number>;
+  /** Takes an offered block out of its queue for good; false when a pod was faster. */
+  retireBlock(index: number): boolean;
+
+  putStaticBinding(binding: StaticBinding): void;
+  deleteStaticBinding(binding: StaticBinding): void;
+
+  /** Deletes what has expired and takes back blocks that have been empty for `idleBlockMs`. */
+  sweep(idleBlockMs: number): SweepResult;
+  /** Events come in order, from the event loop. Returns what ends the subscription. */
+  onEvent(listener: (event: DatapathEvent) => void): () => void;
+  /** Events that were lost because nobody read in time. */
+  lostEvents(): number;
+}
