@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs test layers one after another, each in a process of its own, and adds up what they counted. Layers that need
+// root run in a sandbox (sandbox.sh). The last line says `N passed, N failed`; a layer that crashed counts as a failure.
+
+import { spawnSync } from 'node:child_process';
+import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const LAYERS: Readonly<Record<string, { root: boolean }>> = {
+  unit: { root: false },
+  meta: { root: false },
+  bpf: { root: true },
+  netns: { root: true },
+};
+
+interface Counts {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+const root = join(import.meta.dirname, '../..');
+const mocha = join(root, 'node_modules/mocha/bin/mocha.js');
+const outputs = mkdtempSync(join(tmpdir(), 'gate64-layers-'));
+
+/** Runs one layer; `undefined` when it has no test file. */
+function runLayer(name: string, needsRoot: boolean): Counts | undefined {
+  const files = globSync(`test/${name}/**/*.test.ts`, { cwd: root });
+  if (files.length === 0) {
+    console.log(`\n== ${name}: no tests`);
+    return undefined;
+  }
+  if (needsRoot && process.getuid?.() !== 0) {
+    console.log(`\n== ${name}: needs root (network namespaces, BPF): run it with sudo`);
+    return { passed: 0, failed: 1, skipped: 0 };
+  }
+  console.log(`\n== ${name}`);
+  const started = performance.now();
+  const countsFile = join(outputs, `${name}.json`);
+  const command = [
+    ...(needsRoot ? [join(root, 'test/helpers/sandbox.sh')] : []),
+    process.execPath,
+    mocha,
+    '--reporter',
+    join(root, 'test/helpers/reporter.ts'),
+    '--reporter-option',
+    `counts=${countsFile}`,
+    ...files.toSorted(),
+  ];
+  const { status, signal } = spawnSync(command[0] as string, command.slice(1), { cwd: root, stdio: 'inherit' });
+  let counts: Counts;
+  try {
+    counts = JSON.parse(readFileSync(countsFile, 'utf8')) as Counts;
+  } catch {
+    counts = { passed: 0, failed: 0, skipped: 0 };
+  }
+  if (status !== 0 && counts.failed === 0) {
+    console.log(`== ${name}: ended ${signal ?? `with exit code ${status}`} before its tests were over`);
+    counts.failed = 1;
+  }
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  console.log(`== ${name}: ${counts.passed} passed, ${counts.failed} failed in ${seconds} s`);
+  return counts;
+}
+
+const sum: Counts = { passed: 0, failed: 0, skipped: 0 };
+try {
+  for (const name of process.argv.slice(2)) {
+    const layer = LAYERS[name];
+    if (layer === undefined) throw new Error(`no layer '${name}': there are ${Object.keys(LAYERS).join(', ')}`);
+    const counts = runLayer(name, layer.root);
+    sum.passed += counts?.passed ?? 0;
+    sum.failed += counts?.failed ?? 0;
+    sum.skipped += counts?.skipped ?? 0;
+  }
+} finally {
+  rmSync(outputs, { recursive: true, force: true });
+}
+if (sum.passed + sum.failed === 0) {
+  console.log('\nno test ran');
+  sum.failed = 1;
+}
+console.log(`\n${sum.passed} passed, ${sum.failed} failed${sum.skipped > 0 ? `, ${sum.skipped} skipped` : ''}`);
+process.exitCode = sum.failed === 0 ? 0 : 1;
