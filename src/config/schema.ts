@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+// The shape of the configuration file: keys, types, defaults, bounds. Bounds of the timers: RFC 6146 §4, RFC 4787 REQ-5,
+// RFC 5382 REQ-5, RFC 5508 REQ-2. What spans several keys is in rules.ts; schema.json is made from this.
+
+import { z } from 'zod';
+import { parseIp4Net, parseIp6Net } from '../addr/ip.ts';
+import { parsePrefix64 } from '../addr/rfc6052.ts';
+import { LOG_FORMATS, LOG_LEVELS } from './config.ts';
+import {
+  MAX_INTERFACE_NAME,
+  POOL_ADDRESS_EXPECTED,
+  PORTS_EXPECTED,
+  UPSTREAM_EXPECTED,
+  parseInterfaceName,
+  parseListen,
+  parsePoolAddress,
+  parsePorts,
+  parseTransport4,
+  parseTransport6,
+  parseUpstream,
+} from './values.ts';
+
+/** Read by rules.ts too, where a key is left out. */
+export const DEFAULTS = {
+  prefix: '64:ff9b::/96',
+  dnsListen: ['127.0.0.1:5364', '[::1]:5364'],
+  httpListen: '127.0.0.1:9164',
+  blockSize: 256,
+};
+
+/** Zod's message is always what was expected; problem.ts puts the value and "is not" before it. */
+function expectation(text: string, error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  const head = `"${text}" is not `;
+  return message.startsWith(head) ? message.slice(head.length) : message;
+}
+
+function parsed<In extends string | number, Out>(type: z.ZodType<In, In>, parse: (value: In) => Out) {
+  return type.transform((value, context) => {
+    try {
+      return parse(value);
+    } catch (error) {
+      context.issues.push({ code: 'custom', message: expectation(String(value), error), input: value });
+      return z.NEVER;
+    }
+  });
+}
+
+const text = (expected: string) => z.string({ error: expected });
+const bool = () => z.boolean({ error: 'true or false' });
+const oneOf = <const T extends readonly string[]>(values: T) => z.enum(values, { error: values.join(' or ') });
+const list = <T extends z.ZodType>(element: T, of: string) => z.array(element, { error: `a list of ${of}` });
+
+function oneOrMore<T extends z.ZodType>(element: T, expected: string) {
+  const many = z.array(element, { error: expected }).min(1, { error: `${expected}; a list must not be empty` });
+  return z.union([element, many], { error: expected });
+}
+
+function whole(min: number, max: number, what = 'a whole number', why = '') {
+  const error = `${what} from ${min}${why} to ${max}`;
+  return z.int({ error }).min(min, { error }).max(max, { error });
+}
+
+const MAX_TIMEOUT_SECONDS = 2_678_400;
+const seconds = (min: number, why: string) => whole(min, MAX_TIMEOUT_SECONDS, 'a number of seconds', why);
+
+const ip4Net = parsed(text('an IPv4 network such as 192.0.2.0/24'), parseIp4Net);
+const ip6Net = parsed(text('an IPv6 network such as 2001:db8::/32'), parseIp6Net);
+const listen = parsed(text('an address with a port such as 127.0.0.1:5364'), parseListen);
+const prefix = parsed(text('a translation prefix such as 64:ff9b::/96'), parsePrefix64);
+
+export const poolAddress = parsed(text(POOL_ADDRESS_EXPECTED), parsePoolAddress);
+export const poolPorts = parsed(z.union([z.string(), z.int()], { error: PORTS_EXPECTED }), parsePorts);
+export const transport6 = parsed(text('an IPv6 address with a port such as [2001:db8::5]:80'), parseTransport6);
+export const transport4 = parsed(text('an IPv4 address with a port such as 192.0.2.2:8080'), parseTransport4);
+export const upstream = parsed(text(UPSTREAM_EXPECTED), parseUpstream);
+export const blockSize = whole(16, 1024, 'a power of two').refine((size) => (size & (size - 1)) === 0, {
+  error: 'a power of two from 16 to 1024',
+});
+export { listen as listenAddress, prefix as translationPrefix };
+
+const section = <T extends z.ZodRawShape>(shape: T) => z.strictObject(shape, { error: 'a mapping of keys' });
+
+const poolEntry = section({
+  addresses: oneOrMore(poolAddress, POOL_ADDRESS_EXPECTED + ', or a list of these').describe(
+    'One address, a network or a list of these; with egress "direct" also "uplink", the uplink\'s own address.',
+  ),
+  ports: oneOrMore(poolPorts, PORTS_EXPECTED + ', or a list of these')
+    .optional()
+    .describe('The ports that gate64 may use of these addresses: 1024-65535, or 61001-65535 of "uplink".'),
+});
+
+const staticBinding = section({
+  protocol: oneOf(['tcp', 'udp', 'icmp']).describe('What the binding carries.'),
+  ipv6: transport6.describe("The pod's address and port; for icmp the identifier."),
+  ipv4: transport4.describe('The pool address and port it is reached at; for icmp the identifier.'),
+});
+
+export const configSchema = section({
+  prefix: oneOrMore(prefix, 'a translation prefix such as 64:ff9b::/96, or a list of these')
+    .prefault(DEFAULTS.prefix)
+    .describe('The IPv6 prefix that IPv4 addresses are embedded in, or a list; names are synthesized with the first.'),
+  dns: section({
+    enabled: bool().default(true).describe('Whether the DNS64 forwarder runs.'),
+    listen: list(listen, 'addresses with ports')
+      .min(1, { error: 'a list with an address in it; to switch the DNS half off, set dns.enabled to false' })
+      .prefault(DEFAULTS.dnsListen)
+      .describe('Where it is asked, by UDP and TCP each.'),
+    upstreams: list(upstream, 'upstream addresses')
+      .prefault([])
+      .describe('The resolvers it asks; empty: the nameservers of /etc/resolv.conf.'),
+    translateAll: bool().default(false).describe('Whether names that have AAAA records are synthesized all the same.'),
+    excludeAaaa: list(ip6Net, 'IPv6 networks')
+      .prefault(['::ffff:0:0/96'])
+      .describe('AAAA records in these networks count as absent (RFC 6147 5.1.4).'),
+    cache: section({
+      maxEntries: whole(0, 10_000_000).default(20_000).describe('Answers the cache holds at most; 0 switches it off.'),
+    }).prefault({}),
+  }).prefault({}),
+  nat64: section({
+    enabled: bool().default(true).describe('Whether the NAT64 runs.'),
+    device: parsed(text('the name of a network interface'), (value) =>
+      parseInterfaceName(value, MAX_INTERFACE_NAME - 1, ' (its peer takes one more)'),
+    )
+      .prefault('gate64')
+      .describe('The name of the network device that gate64 makes; its peer has an "x" appended.'),
+    egress: oneOf(['masquerade', 'direct'])
+      .default('masquerade')
+      .describe("How packets leave: through the host's masquerading, or straight out of the uplink."),
+    uplink: parsed(text('"auto" or the name of a network interface'), (value) =>
+      parseInterfaceName(value, MAX_INTERFACE_NAME),
+    )
+      .prefault('auto')
+      .describe('The interface that leads to the IPv4 internet; "auto": that of the IPv4 default route.'),
+    pool: list(poolEntry, 'pool entries with "addresses" and "ports"')
+      .min(1, { error: 'a list with an entry in it; leave nat64.pool out for the default' })
+      .optional()
+      .describe('The IPv4 addresses and ports that pods appear as.'),
+    blockSize: blockSize.default(DEFAULTS.blockSize).describe('Ports a pod leases at once.'),
+    maxSessions: whole(64, 16_777_216)
+      .default(1_048_576)
+      .describe('Sessions the table holds; its memory is taken at start.'),
+    maxBlocksPerPod: whole(1, 16).default(8).describe('Blocks of ports that one pod may hold.'),
+    filtering: oneOf(['addressDependent', 'endpointIndependent'])
+      .default('addressDependent')
+      .describe("Who may write to a pod's port: those the pod wrote to, or everybody (RFC 6146 3.5)."),
+    allowNonGlobalIpv4: list(ip4Net, 'IPv4 networks')
+      .prefault([])
+      .describe('IPv4 networks that are reached although the built-in list refuses them.'),
+    deny: list(ip4Net, 'IPv4 networks').prefault([]).describe('IPv4 networks that are refused.'),
+    allowSources: list(ip6Net, 'IPv6 networks')
+      .prefault([])
+      .describe('IPv6 networks that may use the gateway; empty: all that do not arrive from the uplink.'),
+    static: list(staticBinding, 'static bindings with "protocol", "ipv6" and "ipv4"')
+      .prefault([])
+      .describe('Pod ports that are reached from outside at a fixed pool port.'),
+    timeouts: section({
+      udp: seconds(120, ' (RFC 4787 REQ-5)').default(300).describe('An idle UDP session ends after this.'),
+      tcpEstablished: seconds(7200, ' (RFC 5382 REQ-5)')
+        .default(7200)
+        .describe('An idle established TCP connection is probed after this.'),
+      tcpTransitory: seconds(1, '')
+        .default(240)
+        .describe('A TCP connection that opens, closes or does not answer ends after this.'),
+      tcpIncomingSyn: seconds(6, ' (RFC 6146 4)')
+        .default(6)
+        .describe('How long an unasked TCP SYN from the IPv4 side is held.'),
+      icmp: seconds(60, ' (RFC 5508 REQ-2)').default(60).describe('An idle ICMP echo session ends after this.'),
+      fragment: seconds(2, ' (RFC 6146 4)').default(2).describe('How long fragments of a packet are waited for.'),
+    }).prefault({}),
+  }).prefault({}),
+  http: section({
+    listen: listen.prefault(DEFAULTS.httpListen).describe('Where /metrics, /healthz, /readyz and /status are served.'),
+  }).prefault({}),
+  log: section({
+    level: oneOf(LOG_LEVELS).default('info').describe('The least important messages that are written.'),
+    format: oneOf(LOG_FORMATS).default('auto').describe('json, text, or text on a terminal and json elsewhere.'),
+  }).prefault({}),
+});
+
+export type ParsedFile = z.output<typeof configSchema>;
+
+/** What editors check the file with; published as schema.json beside this file. */
+export function jsonSchema(): Record<string, unknown> {
+  const made = z.toJSONSchema(configSchema, { io: 'input', target: 'draft-2020-12' });
+  return { ...made, title: 'gate64 configuration' };
+}
