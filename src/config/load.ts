@@ -27,7 +27,7 @@ export function loadConfig(path: string | undefined, defaultFile: string = DEFAU
   try {
     text = readFileSync(file, 'utf8');
   } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code;
+    const code = errorCode(cause);
     if (path === undefined && code === 'ENOENT') {
       return { config: parseWithWarnings('', file).config, file: undefined, warnings: [] };
     }
@@ -38,6 +38,11 @@ export function loadConfig(path: string | undefined, defaultFile: string = DEFAU
   }
   const { config, warnings } = parseWithWarnings(text, file);
   return { config, file, warnings: warnings.map((warning) => formatProblem(file, warning)) };
+}
+
+function errorCode(error: unknown): string | undefined {
+  if (!(error instanceof Error && 'code' in error)) return undefined;
+  return typeof error.code === 'string' ? error.code : undefined;
 }
 
 function unreadable(code: string | undefined, cause: unknown): string {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // YAML text to Config. Every problem is found in one pass and carries the line and column where it stands.
 
-import { LineCounter, isAlias, isMap, isPair, isScalar, isSeq, parseDocument, type Document } from 'yaml';
+import { LineCounter, isAlias, isMap, isNode, isPair, isScalar, isSeq, parseDocument, type Document } from 'yaml';
 import type { z } from 'zod';
 import { parseIp4Net } from '../addr/ip.ts';
 import type { Config, PoolEntry } from './config.ts';
@@ -10,6 +10,7 @@ import { ConfigError, inOrder, keyName, showValue, type ConfigProblem, type Find
 import { checkRules, defaultPorts } from './rules.ts';
 import { configSchema, type ParsedFile } from './schema.ts';
 import { suggestKey } from './suggest.ts';
+import { isMapping, valueAt } from './tree.ts';
 
 export interface ParseResult {
   readonly config: Config;
@@ -66,22 +67,18 @@ function syntaxMessage(message: string): string {
 
 /** A section whose keys are all commented out reads as null and means its defaults. */
 function withoutEmptySections(raw: unknown): unknown {
-  if (!isRecord(raw)) return raw;
+  if (!isMapping(raw)) return raw;
   const sections = [['dns'], ['nat64'], ['http'], ['log'], ['dns', 'cache'], ['nat64', 'timeouts']] as const;
   const copy: Record<string, unknown> = { ...raw };
   for (const [outer, inner] of sections) {
     const value = copy[outer];
     if (inner === undefined) {
       if (value === null) copy[outer] = {};
-    } else if (isRecord(value) && value[inner] === null) {
+    } else if (isMapping(value) && value[inner] === null) {
       copy[outer] = { ...value, [inner]: {} };
     }
   }
   return copy;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** One zod issue as findings; a union tells of the branch that the value has the shape of. */
@@ -92,7 +89,7 @@ function findings(issue: z.core.$ZodIssue, raw: unknown, parent: readonly Proper
     const branch = issue.errors.find((issues) => issues.length > 0 && !issues.some(isShapeMismatch));
     if (branch !== undefined) return branch.flatMap((inner) => findings(inner, raw, path));
   }
-  const value = path.reduce<unknown>((at, part) => (at as Record<PropertyKey, unknown> | undefined)?.[part], raw);
+  const value = valueAt(raw, path);
   const name = keyName(path);
   if (path.length === 0) return [{ path, message: `${showValue(value)} is not a mapping of keys such as "prefix: …"` }];
   if (value === undefined) return [{ path, message: `${name} is missing; expected ${issue.message}` }];
@@ -153,8 +150,7 @@ function offsetOf(document: Document, path: readonly PropertyKey[], atKey: boole
 }
 
 function startOf(node: unknown): number | undefined {
-  const range = (node as { range?: [number, number, number] | null } | null | undefined)?.range;
-  return range?.[0];
+  return isNode(node) ? node.range?.[0] : undefined;
 }
 
 function toConfig(file: ParsedFile): Config {

@@ -65,6 +65,6 @@ const MAX_SHOWN = 60;
 /** A value as it would stand in the file, cut short. */
 export function showValue(value: unknown): string {
   if (value === null) return 'an empty value';
-  const text = JSON.stringify(value) ?? String(value);
+  const text = JSON.stringify(value) ?? 'nothing';
   return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN - 1)}…` : text;
 }

@@ -18,6 +18,7 @@ import {
 } from '../addr/ip.ts';
 import type { Prefix64 } from '../addr/rfc6052.ts';
 import { keyName, type Finding } from './problems.ts';
+import { valueAt, type Path } from './tree.ts';
 import {
   DEFAULTS,
   blockSize as blockSizeSchema,
@@ -38,7 +39,6 @@ const DEFAULT_PORTS: PortRange = { firstPort: 1024, lastPort: 65_535 };
 /** Above the ephemeral ports of every common ip_local_port_range, which ends at 60999. */
 const SHARED_PORTS: PortRange = { firstPort: 61_001, lastPort: 65_535 };
 
-type Path = readonly PropertyKey[];
 interface Located<T> {
   readonly path: Path;
   readonly value: T;
@@ -54,15 +54,9 @@ export function checkRules(raw: unknown): { errors: Finding[]; warnings: Finding
   return { errors, warnings: warnTimeouts(raw) };
 }
 
-function at(raw: unknown, path: Path): unknown {
-  return path.reduce<unknown>((value, part) => {
-    return typeof value === 'object' && value !== null ? (value as Record<PropertyKey, unknown>)[part] : undefined;
-  }, raw);
-}
-
 /** The elements at `path` that `schema` takes; one value counts as a list of one. */
 function elements<T>(raw: unknown, path: Path, schema: z.ZodType<T>, fallback?: unknown): Located<T>[] {
-  const value = at(raw, path) ?? fallback;
+  const value = valueAt(raw, path) ?? fallback;
   const located = Array.isArray(value)
     ? value.map((item: unknown, i) => ({ path: [...path, i], item }))
     : [{ path, item: value }];
@@ -88,13 +82,13 @@ interface PoolRow {
 }
 
 function poolRows(raw: unknown): PoolRow[] {
-  const pool = at(raw, ['nat64', 'pool']);
+  const pool = valueAt(raw, ['nat64', 'pool']);
   if (!Array.isArray(pool)) return [];
   return pool.flatMap((_, i) => {
     const path = ['nat64', 'pool', i];
     return elements<'uplink' | Ip4Net>(raw, [...path, 'addresses'], poolAddress).flatMap(
       ({ path: addressPath, value }) => {
-        const given = at(raw, [...path, 'ports']) !== undefined;
+        const given = valueAt(raw, [...path, 'ports']) !== undefined;
         const ranges: Located<PortRange>[] = given
           ? elements<PortRange>(raw, [...path, 'ports'], poolPorts)
           : [{ path: addressPath, value: defaultPorts(value) }];
@@ -115,7 +109,7 @@ function checkPool(raw: unknown): Finding[] {
     const message = `${keyName(second.path)}: ${showRow(second)} overlaps ${keyName(first.path)} (${showRow(first)}); expected each address and port in one place`;
     return [{ path: second.path, message }];
   });
-  if ((at(raw, ['nat64', 'egress']) ?? 'masquerade') === 'masquerade') {
+  if ((valueAt(raw, ['nat64', 'egress']) ?? 'masquerade') === 'masquerade') {
     for (const row of rows.filter((row) => row.net === 'uplink')) {
       findings.push({
         path: row.path,
@@ -127,7 +121,7 @@ function checkPool(raw: unknown): Finding[] {
 }
 
 function checkPoolSize(raw: unknown, rows: readonly PoolRow[]): Finding[] {
-  const given = blockSizeSchema.safeParse(at(raw, ['nat64', 'blockSize']));
+  const given = blockSizeSchema.safeParse(valueAt(raw, ['nat64', 'blockSize']));
   const blockSize = given.success ? given.data : DEFAULTS.blockSize;
   const blocks = rows.reduce((sum, { net, ports }) => {
     const addresses = net === 'uplink' ? 1 : 2 ** (32 - net.length);
@@ -153,14 +147,14 @@ function showNet(net: Ip4Net): string {
 }
 
 function checkStatic(raw: unknown): Finding[] {
-  const bindings = at(raw, ['nat64', 'static']);
+  const bindings = valueAt(raw, ['nat64', 'static']);
   if (!Array.isArray(bindings)) return [];
   const prefixes = elements<Prefix64>(raw, ['prefix'], translationPrefix, DEFAULTS.prefix);
   const rows = bindings.flatMap((_, i) => {
     const path = ['nat64', 'static', i];
     const source = elements(raw, [...path, 'ipv6'], transport6)[0];
     const pool = elements(raw, [...path, 'ipv4'], transport4)[0];
-    return [{ path, protocol: at(raw, [...path, 'protocol']), source, pool }];
+    return [{ path, protocol: valueAt(raw, [...path, 'protocol']), source, pool }];
   });
   const inPrefix = rows.flatMap(({ source }) => {
     const holder = prefixes.find(({ value }) => source !== undefined && ip6InNet(source.value.v6, value));
@@ -191,14 +185,13 @@ function doubledFinding(first: Path, second: Path, shown: string): Finding {
 function checkListeners(raw: unknown): Finding[] {
   const dns = elements<Endpoint>(raw, ['dns', 'listen'], listenAddress, DEFAULTS.dnsListen);
   const http = elements<Endpoint>(raw, ['http', 'listen'], listenAddress, DEFAULTS.httpListen);
-  const same = (a: Endpoint, b: Endpoint) => formatEndpoint(a) === formatEndpoint(b);
   const doubled = pairs([...dns, ...http]).flatMap(([first, second]) => {
-    if (!same(first.value, second.value)) return [];
+    if (!sameEndpoint(first.value, second.value)) return [];
     const message = `${keyName(second.path)}: ${formatEndpoint(second.value)} is taken by ${keyName(first.path)}; expected an address and port of its own`;
     return [{ path: second.path, message }];
   });
   const loops = elements(raw, ['dns', 'upstreams'], upstream).flatMap(({ path, value }) => {
-    const own = dns.find((listen) => same(listen.value, value.endpoint));
+    const own = dns.find((listen) => sameEndpoint(listen.value, value.endpoint));
     if (own === undefined) return [];
     const message = `${keyName(path)}: ${formatEndpoint(value.endpoint)} is gate64 itself (${keyName(own.path)}); expected another resolver`;
     return [{ path, message }];
@@ -206,10 +199,14 @@ function checkListeners(raw: unknown): Finding[] {
   return [...doubled, ...loops];
 }
 
+function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
+  return formatEndpoint(a) === formatEndpoint(b);
+}
+
 /** RFC 7857 §2.1: the transitory timer may be lowered by the operator, who should know what it costs. */
 function warnTimeouts(raw: unknown): Finding[] {
   const path = ['nat64', 'timeouts', 'tcpTransitory'];
-  const value = at(raw, path);
+  const value = valueAt(raw, path);
   if (typeof value !== 'number' || value >= 240) return [];
   const message = `${keyName(path)}: ${value} is below 240 (RFC 6146 4); connections that open or close slowly may break`;
   return [{ path, message }];

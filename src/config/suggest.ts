@@ -10,11 +10,11 @@ export function suggestKey(
   siblings: readonly string[],
   everywhere: readonly string[],
 ): string | undefined {
-  const same = (a: string, b: string) => bare(a) === bare(b);
-  const lastPart = (name: string) => name.slice(name.lastIndexOf('.') + 1);
-  const exact = siblings.find((name) => same(name, key)) ?? everywhere.find((name) => same(lastPart(name), key));
-  if (exact !== undefined) return exact;
-  return nearest(key, siblings);
+  const wanted = bare(key);
+  const exact =
+    siblings.find((name) => bare(name) === wanted) ??
+    everywhere.find((name) => bare(name.slice(name.lastIndexOf('.') + 1)) === wanted);
+  return exact ?? nearest(key, siblings);
 }
 
 function nearest(key: string, names: readonly string[]): string | undefined {

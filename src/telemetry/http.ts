@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// The HTTP endpoints: /metrics, /healthz (the event loop turns), /readyz (both halves can serve), /status (JSON, for the
+// command line).
+
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { Gate64Error } from '../errors.ts';
+import type { Metrics } from './metrics.ts';
+import { isReady, readyText, type ServiceStatus } from './status.ts';
+
+export interface HttpOptions {
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly metrics: Metrics;
+  /** Asked at every request for /readyz and /status. */
+  readonly status: () => ServiceStatus;
+}
+
+export interface HttpEndpoint extends AsyncDisposable {
+  /** The port it listens on, which differs from the one asked for when that was 0. */
+  readonly port: number;
+  /** Stops listening and closes what is open. */
+  close(): Promise<void>;
+}
+
+interface Reply {
+  readonly code: number;
+  readonly type?: string;
+  readonly body: string;
+}
+
+const TEXT = 'text/plain; charset=utf-8';
+const REQUEST_TIMEOUT_MS = 10_000;
+
+/** Rejects with G64_LISTEN when the address cannot be had. */
+export async function startHttp(options: HttpOptions): Promise<HttpEndpoint> {
+  const server = createServer(
+    { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS },
+    (request, response) => {
+      void answer(options, request, response);
+    },
+  );
+  await listen(server, options.listen);
+  const address = server.address();
+  const close = () =>
+    new Promise<void>((resolve) => {
+      server.close(() => resolve());
+      server.closeAllConnections();
+    });
+  return {
+    port: typeof address === 'object' && address !== null ? address.port : options.listen.port,
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+function listen(server: Server, { host, port }: HttpOptions['listen']): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (cause: NodeJS.ErrnoException) => {
+      const shown = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+      const why = cause.code === 'EADDRINUSE' ? 'the address is in use' : cause.message;
+      reject(
+        new Gate64Error('G64_LISTEN', `http.listen ${shown} cannot be opened: ${why}`, {
+          cause,
+          hint: 'free the port, or set http.listen to another address and port',
+        }),
+      );
+    });
+    server.listen({ host, port }, resolve);
+  });
+}
+
+async function answer(options: HttpOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const reply = await replyTo(options, request).catch((error: unknown): Reply => ({
+    code: 500,
+    body: error instanceof Error ? error.message : String(error),
+  }));
+  const body = Buffer.from(reply.body.endsWith('\n') ? reply.body : `${reply.body}\n`);
+  response.writeHead(reply.code, {
+    'content-type': reply.type ?? TEXT,
+    'content-length': body.length,
+    'cache-control': 'no-store',
+    ...(reply.code === 405 ? { allow: 'GET, HEAD' } : {}),
+  });
+  response.end(request.method === 'HEAD' ? undefined : body);
+}
+
+async function replyTo(options: HttpOptions, request: IncomingMessage): Promise<Reply> {
+  if (request.method !== 'GET' && request.method !== 'HEAD') return { code: 405, body: 'only GET and HEAD' };
+  switch ((request.url ?? '/').split('?', 1)[0]) {
+    case '/metrics':
+      return { code: 200, type: options.metrics.contentType, body: await options.metrics.text() };
+    // That this runs is the answer: a blocked event loop would not get here.
+    case '/healthz':
+      return { code: 200, body: 'ok' };
+    case '/readyz': {
+      const status = options.status();
+      return { code: isReady(status) ? 200 : 503, body: readyText(status) };
+    }
+    case '/status':
+      return { code: 200, type: 'application/json', body: JSON.stringify(options.status()) };
+    default:
+      return { code: 404, body: 'not found; there are /metrics, /healthz, /readyz and /status' };
+  }
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the service says about itself: /readyz in words, /status as JSON. Times are ISO 8601.
+
+/** One half of gate64, DNS or NAT64. `reasons` say why it is not ready, for people; empty when it is. */
+export interface HalfStatus {
+  readonly enabled: boolean;
+  readonly ready: boolean;
+  readonly reasons: readonly string[];
+}
+
+export interface ReloadStatus {
+  readonly at: string;
+  readonly successful: boolean;
+  /** The problems of a refused file, one a line. */
+  readonly error?: string;
+}
+
+export interface ServiceStatus {
+  readonly version: string;
+  readonly pid: number;
+  readonly startedAt: string;
+  readonly draining: boolean;
+  readonly config: { readonly file: string | null; readonly lastReload: ReloadStatus };
+  readonly dns: HalfStatus & { readonly listen: readonly string[]; readonly upstreams: readonly string[] };
+  readonly nat64: HalfStatus & {
+    readonly egress: string;
+    readonly uplink: string | null;
+    /** Null while the data plane is not in place. */
+    readonly attach: string | null;
+    readonly adopted: boolean | null;
+  };
+}
+
+/** Both halves that are enabled can serve, and nothing is being shut down. */
+export function isReady(status: Pick<ServiceStatus, 'draining' | 'dns' | 'nat64'>): boolean {
+  return !status.draining && [status.dns, status.nat64].every((half) => !half.enabled || half.ready);
+}
+
+/** One line a half. */
+export function readyText(status: Pick<ServiceStatus, 'draining' | 'dns' | 'nat64'>): string {
+  const halves = (['dns', 'nat64'] as const).map((name) => `${name}: ${halfText(status[name])}`);
+  return [...(status.draining ? ['draining'] : []), ...halves].join('\n');
+}
+
+export function halfText(half: HalfStatus): string {
+  if (!half.enabled) return 'disabled';
+  if (half.ready) return 'ready';
+  return `not ready: ${half.reasons.length === 0 ? 'starting' : half.reasons.join('; ')}`;
+}
