@@ -152,16 +152,16 @@ bench: deps build ## Bulk, packet and DNS rates against peers, interleaved in on
 manifests: ## Print the Kubernetes manifests as kustomize renders them
 	$(Q)"$$(test/deps/kubectl.sh)" kustomize manifests
 
-.PHONY: conformance
-conformance: node_modules/.package-lock.json ## Remake docs/conformance.md and docs/drops.md, docs/errors.md lists
-	$(Q)$(NODE) test/meta/conformance.ts
+.PHONY: docs
+docs: node_modules/.package-lock.json ## Make the pages of docs/ that follow from code and tests
+	$(Q)$(NODE) test/meta/pages.ts
 
 .PHONY: install
 install: build ## Install below PREFIX (/usr/local) with a systemd unit; DESTDIR is honoured
 	$(Q)install -d $(DESTDIR)$(LIBDIR)/bin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(UNITDIR)
 	$(Q)rm -rf $(DESTDIR)$(LIBDIR)/dist $(DESTDIR)$(LIBDIR)/node_modules
 	$(Q)cp -R dist $(DESTDIR)$(LIBDIR)/dist
-	$(Q)install -m 644 package.json package-lock.json .npmrc LICENSE $(DESTDIR)$(LIBDIR)/
+	$(Q)install -m 644 package.json package-lock.json .npmrc LICENSE $(wildcard README.md) $(DESTDIR)$(LIBDIR)/
 	$(call msg,NPM,$(LIBDIR)/node_modules)
 	$(Q)cd $(DESTDIR)$(LIBDIR) && $(NPM) ci --omit=dev --no-progress --loglevel=error >/dev/null
 	# A Node of the checkout's own goes along; one of the machine's is pointed to.

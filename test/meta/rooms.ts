@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// The rooms of src/ and who may import whom, as docs/architecture.md tells it.
+
+/** From the top down: a room imports rooms further down only. A name that ends in `.ts` is a file of its own. */
+export const ROOMS = [
+  'cli',
+  'service.ts',
+  'dns',
+  'nat64',
+  'names',
+  'host',
+  'datapath',
+  'libbpf',
+  'config',
+  'telemetry',
+  'addr',
+  'errors.ts',
+] as const;
+
+export type Room = (typeof ROOMS)[number];
+
+/** What a room must not know although it stands further down, and why. */
+export const FORBIDDEN: Readonly<Partial<Record<Room, { never: readonly Room[]; why: string }>>> = {
+  cli: { never: ['libbpf'], why: 'only datapath knows libbpf' },
+  'service.ts': { never: ['libbpf'], why: 'only datapath knows libbpf' },
+  dns: { never: ['nat64', 'host', 'datapath', 'libbpf'], why: 'DNS64 works without a data plane' },
+  nat64: { never: ['host', 'libbpf'], why: 'policy knows neither netlink nor BPF objects' },
+  names: { never: ['host', 'datapath', 'libbpf'], why: 'names know neither half from the inside' },
+  host: { never: ['libbpf'], why: 'only datapath knows libbpf' },
+  libbpf: { never: ['config', 'telemetry', 'addr', 'errors.ts'], why: 'the binding stands alone' },
+};
+
+/** Folders of src/ that hold no TypeScript. */
+export const NO_ROOMS = ['launcher'];
+
+/** Where `path` below src/ belongs; undefined when no room is called so. */
+export function roomOf(path: string): Room | undefined {
+  const first = path.split('/')[0] as string;
+  return ROOMS.find((room) => room === first);
+}
+
+/** The sentence that says what is wrong when a file of `from` imports one of `to`; undefined when it may. */
+export function complaint(from: Room, to: Room): string | undefined {
+  if (from === to) return undefined;
+  if (ROOMS.indexOf(to) < ROOMS.indexOf(from)) return `${from} imports upward from ${to}`;
+  const rule = FORBIDDEN[from];
+  return rule?.never.includes(to) === true ? `${from} imports ${to}: ${rule.why}` : undefined;
+}
+
+/** The relative specifiers that a module imports, re-exports or loads later. */
+export function relativeImports(source: string): string[] {
+  const found = source.matchAll(/(?:\bfrom\s*|\bimport\s*\(?\s*)(['"])(\.{1,2}\/[^'"]+)\1/g);
+  return [...found].map(([, , specifier]) => specifier as string);
+}
