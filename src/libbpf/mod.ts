@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Public surface of the libbpf binding.
+
+export type { GlobalVariable } from './btf.ts';
+export type { ClsactPlace } from './clsact.ts';
+export { attachClsact, ClsactFilter, queryClsact } from './clsact.ts';
+export type { LibbpfErrorOptions } from './errors.ts';
+export { BpfLoadError, errnoMessage, errnoName, LibbpfError, UnsupportedFeatureError } from './errors.ts';
+export {
+  hasKernelBtf,
+  ifNameToIndex,
+  isBpffs,
+  isTcxSupported,
+  kernelAtLeast,
+  kernelVersion,
+  libbpfVersion,
+} from './features.ts';
+export type { Direction, MapTypeName } from './kinds.ts';
+export { mapFlags, mapTypes } from './kinds.ts';
+export type { TcxAttachOptions, TcxLinkInfo } from './link.ts';
+export { attachTcx, TcxLink } from './link.ts';
+export type { MapBatch } from './map-batch.ts';
+export type { MapCreateOptions, UpdateFlag } from './map.ts';
+export { BpfMap, possibleCpus } from './map.ts';
+export { ObjectMap, ObjectProgram } from './object-parts.ts';
+export type { OpenOptions } from './object.ts';
+export { BpfObject } from './object.ts';
+export type { TestRunOptions, TestRunResult } from './program.ts';
+export { BpfProgram } from './program.ts';
+export type { Codec } from './typed-map.ts';
+export { typed, TypedMap } from './typed-map.ts';
