@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who holds which block of ports since when (RFC 6888 REQ-8, §4): names blocks (index) and addresses (slot), offers free
+// blocks to the data plane, rests returned ones, lets blocks that left the pool empty. The maps are the truth; a new
+// process rebuilds the ledger from them and changes no name of what is there.
+
+import { formatIp4, formatIp6 } from '../addr/ip.ts';
+import type { Block, BlockRow, Datapath, DatapathEvent, StaticBinding } from '../datapath/datapath.ts';
+import type { Clock, Log } from './log.ts';
+import { blockKey, blocksOverlap, type PoolBlock } from './pool.ts';
+import { staticPortsOf } from './static-bindings.ts';
+
+export interface LedgerOptions {
+  readonly datapath: Datapath;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly holdDownMs: number;
+  /** 0 ≤ x < 1; decides the order in which blocks are offered (RFC 6888 REQ-15: hard to guess). */
+  readonly random?: () => number;
+}
+
+interface Entry extends Block {
+  /** False: no longer of the pool, kept until it is empty and has rested. */
+  wanted: boolean;
+  state: 'offered' | 'leased' | 'held';
+  holder: Uint8Array | undefined;
+  /** Held: when the rest is over. */
+  readyAt: number;
+}
+
+export interface LedgerAddress {
+  readonly v4: number;
+  readonly slot: number;
+  /** False while it only waits for its blocks to empty. */
+  readonly wanted: boolean;
+}
+
+export class PortBlockLedger {
+  readonly #options: LedgerOptions;
+  readonly #random: () => number;
+  readonly #entries = new Map<number, Entry>();
+  /** Blocks of the pool whose ports an older block of another shape still holds. */
+  #waiting: PoolBlock[] = [];
+  #statics: readonly StaticBinding[] = [];
+  #suspects = new Set<number>();
+  #lostEvents = 0;
+  #adopted = false;
+
+  constructor(options: LedgerOptions) {
+    this.#options = options;
+    this.#random = options.random ?? Math.random;
+  }
+
+  /**
+   * Makes the data plane's blocks those of `pool`. The first call takes over what an earlier process left. `statics` are
+   * the static bindings that are in force; their ports are kept out of new blocks.
+   */
+  reconcile(pool: readonly PoolBlock[], statics: readonly StaticBinding[]): void {
+    this.#statics = statics;
+    if (this.#adopted) this.#refresh();
+    else this.#adopt();
+    const byKey = new Map([...this.#entries.values()].map((entry) => [blockKey(entry), entry]));
+    const wantedKeys = new Set(pool.map(blockKey));
+    for (const [key, entry] of byKey) {
+      entry.wanted = wantedKeys.has(key);
+      if (!entry.wanted) this.#retire(entry);
+    }
+    this.#waiting = pool.filter((block) => !byKey.has(blockKey(block)));
+    this.#admitWaiting();
+    this.tick();
+  }
+
+  /** Takes note of a lease; one log line per block, none per session (RFC 6888 REQ-14, §4). */
+  noteEvent(event: DatapathEvent): void {
+    if (event.type !== 'blockLeased') return;
+    const entry = this.#entries.get(event.block);
+    if (entry !== undefined) this.#noteLease(entry, event.holder, event.at);
+  }
+
+  /** Takes note of blocks that a sweep took back: they rest for the hold-down before anybody gets them (REQ-8). */
+  noteReturned(rows: readonly BlockRow[]): void {
+    const { clock, holdDownMs } = this.#options;
+    for (const row of rows) {
+      const entry = this.#entries.get(row.index);
+      if (entry === undefined) continue;
+      entry.state = 'held';
+      entry.holder = undefined;
+      entry.readyAt = clock.now() + holdDownMs;
+      this.#log('port block returned', row, row.holder, { since: iso(row.since), at: iso(clock.now()) });
+    }
+  }
+
+  /** Offers what has rested, lets go of what has rested and left the pool. Cheap; to be called about once a second. */
+  tick(): void {
+    const now = this.#options.clock.now();
+    const due = [...this.#entries.values()].filter((entry) => entry.state === 'held' && entry.readyAt <= now);
+    let freed = false;
+    for (const entry of shuffle(due, this.#random)) {
+      if (entry.wanted) {
+        this.#offer(entry);
+      } else {
+        this.#options.datapath.retireBlock(entry.index);
+        this.#entries.delete(entry.index);
+        freed = true;
+      }
+    }
+    if (freed && this.#waiting.length > 0) {
+      this.#admitWaiting();
+      this.tick();
+    }
+  }
+
+  /**
+   * Puts back blocks that are marked offered but lie in no queue (a crash between two steps), once two calls in a row
+   * have found them so: between being taken and being marked leased a block looks the same for a moment. Also catches up
+   * on leases whose events were lost.
+   */
+  verify(): void {
+    const { datapath, log } = this.#options;
+    const slots = new Set([...this.#entries.values()].map((entry) => entry.slot));
+    const queued = new Set([...slots].flatMap((slot) => [...datapath.queuedBlocks(slot)]));
+    // Rows are read after the queues, so a block that a pod takes in between still stands in `queued`.
+    const rows = new Map(datapath.blocks().map((row) => [row.index, row]));
+    if (this.#lostEvents !== datapath.lostEvents()) this.#refresh();
+    const suspects = new Set<number>();
+    for (const entry of this.#entries.values()) {
+      if (entry.state !== 'offered' || queued.has(entry.index) || rows.get(entry.index)?.state !== 'offered') continue;
+      if (!this.#suspects.has(entry.index)) {
+        suspects.add(entry.index);
+        continue;
+      }
+      datapath.writeBlock(entry, staticPortsOf(entry, this.#statics));
+      this.#offer(entry);
+      log.warn(fields(entry), 'port block was in no queue; offered again');
+    }
+    this.#suspects = suspects;
+  }
+
+  /** Static bindings that came into force or went since `reconcile`. */
+  setStatics(statics: readonly StaticBinding[]): void {
+    this.#statics = statics;
+  }
+
+  /** Every address that has a block, in order of slots. */
+  addresses(): LedgerAddress[] {
+    const found = new Map<number, LedgerAddress>();
+    for (const { v4, slot, wanted } of this.#entries.values()) {
+      found.set(v4, { v4, slot, wanted: wanted || found.get(v4)?.wanted === true });
+    }
+    // An address whose every block waits for older ones to empty is wanted, too.
+    for (const { v4 } of this.#waiting) {
+      const address = found.get(v4);
+      if (address !== undefined) found.set(v4, { ...address, wanted: true });
+    }
+    return [...found.values()].sort((a, b) => a.slot - b.slot);
+  }
+
+  /** How many queues there are: the highest slot plus one. */
+  slots(): number {
+    return [...this.#entries.values()].reduce((most, entry) => Math.max(most, entry.slot + 1), 0);
+  }
+
+  /** Blocks that a pod can get or has: none means that nobody can be served. */
+  serving(): { offered: number; leased: number; held: number } {
+    const counts = { offered: 0, leased: 0, held: 0 };
+    for (const entry of this.#entries.values()) counts[entry.state]++;
+    return counts;
+  }
+
+  /** When the next resting block is offered, if any rests. */
+  nextReadyAt(): number | undefined {
+    const times = [...this.#entries.values()].filter((e) => e.state === 'held' && e.wanted).map((e) => e.readyAt);
+    return times.length === 0 ? undefined : times.reduce((a, b) => Math.min(a, b));
+  }
+
+  #adopt(): void {
+    const { datapath, clock, holdDownMs } = this.#options;
+    this.#lostEvents = datapath.lostEvents();
+    for (const row of datapath.blocks()) {
+      if (row.state === 'retired') continue;
+      // When a held block was given back is not known any more, so its rest begins anew (RFC 6888 REQ-8).
+      const readyAt = row.state === 'held' ? clock.now() + holdDownMs : 0;
+      const { index, slot, v4, firstPort, size, state, holder } = row;
+      this.#entries.set(index, { index, slot, v4, firstPort, size, state, holder, wanted: false, readyAt });
+      if (state === 'leased') this.#log('port block adopted', row, holder, { since: iso(row.since) });
+    }
+    this.#adopted = true;
+  }
+
+  /** Catches up on leases that no event told of. */
+  #refresh(): void {
+    const { datapath } = this.#options;
+    this.#lostEvents = datapath.lostEvents();
+    for (const row of datapath.blocks()) {
+      const entry = this.#entries.get(row.index);
+      if (entry?.state === 'offered' && row.state === 'leased' && row.holder !== undefined) {
+        this.#noteLease(entry, row.holder, row.since);
+      }
+    }
+  }
+
+  #noteLease(entry: Entry, holder: Uint8Array, at: number | undefined): void {
+    if (entry.state === 'leased' && entry.holder !== undefined && formatIp6(entry.holder) === formatIp6(holder)) return;
+    entry.state = 'leased';
+    entry.holder = holder;
+    this.#log('port block leased', entry, holder, { at: iso(at) });
+  }
+
+  #retire(entry: Entry): void {
+    if (entry.state !== 'offered') return;
+    // False means that a pod was faster: the block then stays until that pod gives it back.
+    if (this.#options.datapath.retireBlock(entry.index)) this.#entries.delete(entry.index);
+    else entry.state = 'leased';
+  }
+
+  #admitWaiting(): void {
+    const old = [...this.#entries.values()].filter((entry) => !entry.wanted);
+    const rest: PoolBlock[] = [];
+    const fresh: Entry[] = [];
+    const names = new NameSource(this.#entries.values());
+    for (const block of this.#waiting) {
+      if (old.some((entry) => blocksOverlap(entry, block))) {
+        rest.push(block);
+        continue;
+      }
+      const { v4, firstPort, size } = block;
+      const index = names.index();
+      fresh.push({
+        index,
+        slot: names.slot(v4),
+        v4,
+        firstPort,
+        size,
+        wanted: true,
+        state: 'held',
+        holder: undefined,
+        readyAt: 0,
+      });
+    }
+    this.#waiting = rest;
+    for (const entry of fresh) {
+      this.#options.datapath.writeBlock(entry, staticPortsOf(entry, this.#statics));
+      this.#entries.set(entry.index, entry);
+    }
+  }
+
+  #offer(entry: Entry): void {
+    this.#options.datapath.offerBlock(entry.index);
+    entry.state = 'offered';
+    entry.holder = undefined;
+  }
+
+  #log(message: string, block: PoolBlock, holder: Uint8Array | undefined, more: object): void {
+    this.#options.log.info(
+      { ...fields(block), holder: holder === undefined ? undefined : formatIp6(holder), ...more },
+      message,
+    );
+  }
+}
+
+/** The lowest free indexes and slots. */
+class NameSource {
+  readonly #indexes = new Set<number>();
+  readonly #slots = new Map<number, number>();
+  #nextIndex = 0;
+
+  constructor(entries: Iterable<Block>) {
+    for (const { index, v4, slot } of entries) {
+      this.#indexes.add(index);
+      this.#slots.set(v4, slot);
+    }
+  }
+
+  index(): number {
+    while (this.#indexes.has(this.#nextIndex)) this.#nextIndex++;
+    return this.#nextIndex++;
+  }
+
+  slot(v4: number): number {
+    const known = this.#slots.get(v4);
+    if (known !== undefined) return known;
+    const used = new Set(this.#slots.values());
+    let slot = 0;
+    while (used.has(slot)) slot++;
+    this.#slots.set(v4, slot);
+    return slot;
+  }
+}
+
+function fields(block: PoolBlock): { address: string; ports: string } {
+  return { address: formatIp4(block.v4), ports: `${block.firstPort}-${block.firstPort + block.size - 1}` };
+}
+
+function iso(at: number | undefined): string | undefined {
+  return at === undefined ? undefined : new Date(at).toISOString();
+}
+
+/** Fisher–Yates. */
+function shuffle<T>(items: T[], random: () => number): T[] {
+  for (let i = items.length - 1; i > 0; i--) {
+    const j = Math.floor(random() * (i + 1));
+    [items[i], items[j]] = [items[j] as T, items[i] as T];
+  }
+  return items;
+}

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+// The NAT64 half as the service sees it: brings pool, policy, static bindings and settings into the data plane (RFC 6146),
+// keeps its ledger of port blocks and sweeps it. Stopping leaves the data plane translating.
+
+import { formatIp4, type Ip6Net } from '../addr/ip.ts';
+import type { PoolRange } from '../addr/pool-ranges.ts';
+import type { Prefix64 } from '../addr/rfc6052.ts';
+import type { Nat64Config } from '../config/config.ts';
+import type { Datapath, DatapathConfig, PoolAddress, SessionRow, StaticBinding, Uplink } from '../datapath/datapath.ts';
+import { PortBlockLedger } from './ledger.ts';
+import { SYSTEM_CLOCK, type Clock, type Log } from './log.ts';
+import { poolAddresses, poolBlocks } from './pool.ts';
+import { destinationRules } from './policy.ts';
+import { applyStaticBindings, formatStaticBinding, type RefusedBinding } from './static-bindings.ts';
+import { Sweeper } from './sweeper.ts';
+import { HOLD_DOWN_SECONDS, IDLE_BLOCK_SECONDS } from './timeouts.ts';
+import { allocationFailures, poolUsage, type AddressUsage } from './views.ts';
+
+const VERIFY_INTERVAL_MS = 60_000;
+
+/** What the node's side found out; src/host/ makes it. */
+export interface HostFacts {
+  readonly device: { readonly ifindex: number; readonly mac: Uint8Array; readonly mtu: number };
+  readonly uplinks: readonly Uplink[];
+  readonly nodeAddresses: readonly number[];
+  readonly node6: Uint8Array;
+  /** nat64.pool as it stands on this node (addr/pool-ranges.ts). */
+  readonly pool: readonly PoolRange[];
+}
+
+export interface Nat64Settings {
+  readonly prefixes: readonly Prefix64[];
+  readonly nat64: Pick<
+    Nat64Config,
+    | 'egress'
+    | 'blockSize'
+    | 'maxBlocksPerPod'
+    | 'filtering'
+    | 'allowNonGlobalIpv4'
+    | 'deny'
+    | 'allowSources'
+    | 'static'
+    | 'timeouts'
+  >;
+}
+
+export interface Nat64Options {
+  readonly datapath: Datapath;
+  readonly config: Nat64Settings;
+  readonly hostFacts: HostFacts;
+  readonly log: Log;
+  readonly clock?: Clock;
+  readonly holdDownMs?: number;
+  readonly idleBlockMs?: number;
+  readonly random?: () => number;
+  /** What the data plane's programs were loaded with; start() loads them anew when that is not what is wanted. */
+  readonly loadedWith?: DatapathConfig;
+}
+
+export interface PoolView {
+  readonly addresses: readonly AddressUsage[];
+  readonly allocationFailures: Readonly<Record<'pool_exhausted' | 'pod_quota', number>>;
+}
+
+export interface Readiness {
+  readonly ready: boolean;
+  /** What is missing, when not ready. */
+  readonly reason?: string;
+}
+
+export interface Nat64 {
+  /** Takes over what an earlier process left, sets everything, starts to sweep. */
+  start(): void;
+  /** Brings a changed configuration or a changed node into the data plane; sessions stay. */
+  reload(config: Nat64Settings, hostFacts: HostFacts): void;
+  /** Ends timers and subscriptions; the data plane goes on. */
+  stop(): void;
+  ready(): Readiness;
+  poolView(): PoolView;
+  /** Static bindings that something is in the way of; tried again every minute. */
+  refusedBindings(): readonly RefusedBinding[];
+  /** Sessions that ended, as they last stood. Returns what ends the subscription. */
+  onEnded(listener: (ended: readonly SessionRow[]) => void): () => void;
+  lastSweep(): { walked: number; durationMs: number } | undefined;
+}
+
+/** What the programs are loaded with. `slots`: as many queues of blocks as there are pool addresses, or more. */
+export function datapathConfig(config: Nat64Settings, facts: HostFacts, slots: number): DatapathConfig {
+  const { nat64 } = config;
+  return {
+    prefixes: config.prefixes,
+    egress: nat64.egress,
+    device: facts.device,
+    uplinks: facts.uplinks,
+    node6: facts.node6,
+    filtering: nat64.filtering,
+    restrictSources: nat64.allowSources.length > 0,
+    maxBlocksPerPod: nat64.maxBlocksPerPod,
+    slots,
+    timeouts: nat64.timeouts,
+  };
+}
+
+export function createNat64(options: Nat64Options): Nat64 {
+  return new Nat64Half(options);
+}
+
+class Nat64Half implements Nat64 {
+  readonly #datapath: Datapath;
+  readonly #log: Log;
+  readonly #clock: Clock;
+  readonly #ledger: PortBlockLedger;
+  readonly #sweeper: Sweeper;
+  #config: Nat64Settings;
+  #facts: HostFacts;
+  #loaded: string | undefined;
+  #refused: readonly RefusedBinding[] = [];
+  #unsubscribe: (() => void) | undefined;
+  #verifiedAt = 0;
+
+  constructor(options: Nat64Options) {
+    this.#datapath = options.datapath;
+    this.#log = options.log;
+    this.#clock = options.clock ?? SYSTEM_CLOCK;
+    this.#config = options.config;
+    this.#facts = options.hostFacts;
+    this.#loaded = options.loadedWith === undefined ? undefined : fingerprint(options.loadedWith);
+    this.#ledger = new PortBlockLedger({
+      datapath: options.datapath,
+      clock: this.#clock,
+      log: options.log,
+      holdDownMs: options.holdDownMs ?? HOLD_DOWN_SECONDS * 1000,
+      ...(options.random === undefined ? {} : { random: options.random }),
+    });
+    this.#sweeper = new Sweeper({
+      datapath: options.datapath,
+      clock: this.#clock,
+      log: options.log,
+      idleBlockMs: options.idleBlockMs ?? IDLE_BLOCK_SECONDS * 1000,
+      onSweep: ({ returned }) => {
+        this.#ledger.noteReturned(returned);
+        this.#ledger.tick();
+        this.#releaseAddresses(returned.length > 0);
+        this.#verify();
+      },
+    });
+  }
+
+  start(): void {
+    if (this.#unsubscribe !== undefined) return;
+    // Before the blocks are read: a lease in between is then told of twice rather than never.
+    this.#unsubscribe = this.#datapath.onEvent((event) => this.#ledger.noteEvent(event));
+    this.#apply();
+    this.#verifiedAt = this.#clock.now();
+    this.#ledger.verify();
+    this.#sweeper.start();
+  }
+
+  reload(config: Nat64Settings, hostFacts: HostFacts): void {
+    this.#config = config;
+    this.#facts = hostFacts;
+    this.#apply();
+  }
+
+  stop(): void {
+    this.#sweeper.stop();
+    this.#unsubscribe?.();
+    this.#unsubscribe = undefined;
+  }
+
+  ready(): Readiness {
+    const no = (reason: string): Readiness => ({ ready: false, reason });
+    if (this.#unsubscribe === undefined) return no('NAT64 has not started');
+    // RFC 6146 §3: at least one prefix and one pool address.
+    if (this.#config.prefixes.length === 0) return no('no translation prefix is configured');
+    if (this.#facts.pool.length === 0) return no('the pool has no address');
+    const { offered, leased } = this.#ledger.serving();
+    if (offered + leased > 0) return { ready: true };
+    const at = this.#ledger.nextReadyAt();
+    if (at === undefined) return no('no block of ports is free');
+    const seconds = Math.max(0, Math.ceil((at - this.#clock.now()) / 1000));
+    return no(`every block of ports rests before it is given out again; the next in ${seconds} s`);
+  }
+
+  poolView(): PoolView {
+    return {
+      addresses: poolUsage(this.#datapath.blocks()),
+      allocationFailures: allocationFailures(this.#datapath.drops()),
+    };
+  }
+
+  refusedBindings(): readonly RefusedBinding[] {
+    return this.#refused;
+  }
+
+  onEnded(listener: (ended: readonly SessionRow[]) => void): () => void {
+    return this.#sweeper.onEnded(listener);
+  }
+
+  lastSweep(): { walked: number; durationMs: number } | undefined {
+    return this.#sweeper.last();
+  }
+
+  /** Policy comes before anything that lets packets through. */
+  #apply(): void {
+    const { nat64 } = this.#config;
+    const { pool, nodeAddresses } = this.#facts;
+    this.#datapath.setDestinations(
+      destinationRules({ allowNonGlobalIpv4: nat64.allowNonGlobalIpv4, deny: nat64.deny, nodeAddresses, pool }),
+    );
+    this.#datapath.setSources(nat64.allowSources satisfies readonly Ip6Net[]);
+    this.#applyStatics();
+    this.#ledger.reconcile(poolBlocks(pool, nat64.blockSize), this.#staticsInForce());
+    this.#setPoolAddresses();
+    const config = datapathConfig(this.#config, this.#facts, this.#ledger.slots());
+    if (fingerprint(config) !== this.#loaded) {
+      this.#datapath.configure(config);
+      this.#loaded = fingerprint(config);
+    }
+  }
+
+  #applyStatics(): void {
+    const addresses = new Set(poolAddresses(this.#facts.pool).map((address) => address.v4));
+    const result = applyStaticBindings(this.#datapath, this.#config.nat64.static, addresses);
+    for (const binding of result.removed)
+      this.#log.info({ binding: formatStaticBinding(binding) }, 'static binding removed');
+    for (const binding of result.added)
+      this.#log.info({ binding: formatStaticBinding(binding) }, 'static binding added');
+    const known = new Set(this.#refused.map((entry) => entry.binding));
+    for (const { binding, reason } of result.refused) {
+      if (!known.has(binding))
+        this.#log.warn({ binding: formatStaticBinding(binding), reason }, 'static binding refused');
+    }
+    this.#refused = result.refused;
+  }
+
+  #staticsInForce(): StaticBinding[] {
+    const refused = new Set(this.#refused.map((entry) => entry.binding));
+    return this.#config.nat64.static.filter((binding) => !refused.has(binding));
+  }
+
+  /** Addresses that left the pool stay known to the data plane until their last flow has ended. */
+  #setPoolAddresses(): void {
+    const shared = new Map(poolAddresses(this.#facts.pool).map((address) => [address.v4, address.shared]));
+    this.#datapath.setPoolAddresses(
+      this.#ledger
+        .addresses()
+        .map(({ v4, slot }): PoolAddress => ({
+          v4,
+          slot,
+          shared: shared.get(v4) ?? this.#facts.nodeAddresses.includes(v4),
+        })),
+    );
+  }
+
+  #releaseAddresses(blocksReturned: boolean): void {
+    const draining = this.#ledger.addresses().filter((address) => !address.wanted).length;
+    if (draining === this.#draining && !blocksReturned) return;
+    if (draining !== this.#draining) this.#setPoolAddresses();
+    this.#draining = draining;
+  }
+  #draining = 0;
+
+  #verify(): void {
+    const now = this.#clock.now();
+    if (now - this.#verifiedAt < VERIFY_INTERVAL_MS) return;
+    this.#verifiedAt = now;
+    this.#ledger.verify();
+    if (this.#refused.length > 0) {
+      this.#applyStatics();
+      this.#ledger.setStatics(this.#staticsInForce());
+    }
+    const { pool_exhausted: exhausted } = allocationFailures(this.#datapath.drops());
+    if (exhausted > this.#exhausted) {
+      const addresses = poolAddresses(this.#facts.pool).map((address) => formatIp4(address.v4));
+      this.#log.warn(
+        { flows: exhausted - this.#exhausted, addresses: addresses.slice(0, 8) },
+        'the pool ran out of port blocks',
+      );
+    }
+    this.#exhausted = exhausted;
+  }
+  #exhausted = 0;
+}
+
+/** Equal for configurations that the programs cannot tell apart. */
+function fingerprint(config: DatapathConfig): string {
+  return JSON.stringify(config, (_, value: unknown) => (value instanceof Uint8Array ? [...value].join('.') : value));
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pure functions over rows of the data plane, for the command line and the metrics.
+
+import { ip4InNet, ip6InNet, type Ip4Net, type Ip6Net } from '../addr/ip.ts';
+import type { BlockRow, BlockState, DropRow, Protocol, SessionRow, SessionState } from '../datapath/datapath.ts';
+
+export interface SessionFilter {
+  /** Pods: X' lies in one of these. */
+  readonly sources?: readonly Ip6Net[];
+  /** IPv4 destinations: Z lies in one of these. */
+  readonly destinations?: readonly Ip4Net[];
+  readonly protocol?: Protocol;
+  readonly state?: SessionState;
+  /** Any further condition, such as the name that led to the destination. */
+  readonly where?: (row: SessionRow) => boolean;
+  readonly limit?: number;
+}
+
+/** Rows that match, the most recently used first. */
+export function filterSessions(rows: readonly SessionRow[], filter: SessionFilter): SessionRow[] {
+  const { sources, destinations, protocol, state, where, limit } = filter;
+  return rows
+    .filter(
+      (row) =>
+        (protocol === undefined || row.protocol === protocol) &&
+        (state === undefined || row.state === state) &&
+        (sources === undefined || sources.some((net) => ip6InNet(row.source.v6, net))) &&
+        (destinations === undefined || destinations.some((net) => ip4InNet(row.destination.v4, net))) &&
+        (where === undefined || where(row)),
+    )
+    .sort((a, b) => b.lastSeenAt - a.lastSeenAt)
+    .slice(0, limit);
+}
+
+export interface AddressUsage {
+  readonly v4: number;
+  readonly slot: number;
+  /** Ports per protocol; every protocol has as many. Blocks that are retired count as used while they empty. */
+  readonly ports: { readonly total: number; readonly used: Readonly<Record<Protocol, number>> };
+  readonly blocks: Readonly<Record<BlockState, number>>;
+}
+
+/** Per pool address, in order of addresses. */
+export function poolUsage(blocks: readonly BlockRow[]): AddressUsage[] {
+  const byAddress = new Map<number, BlockRow[]>();
+  for (const block of blocks) {
+    if (block.state === 'retired' && blockIsEmpty(block)) continue;
+    const list = byAddress.get(block.v4);
+    if (list === undefined) byAddress.set(block.v4, [block]);
+    else list.push(block);
+  }
+  return [...byAddress]
+    .sort(([a], [b]) => a - b)
+    .map(([v4, rows]) => {
+      const ports = { total: 0, used: { tcp: 0, udp: 0, icmp: 0 } };
+      const states: Record<BlockState, number> = { offered: 0, leased: 0, held: 0, retired: 0 };
+      for (const row of rows) {
+        states[row.state]++;
+        if (row.state !== 'retired') ports.total += row.size;
+        ports.used.tcp += row.used.tcp;
+        ports.used.udp += row.used.udp;
+        ports.used.icmp += row.used.icmp;
+      }
+      return { v4, slot: rows[0]?.slot ?? 0, ports, blocks: states };
+    });
+}
+
+export function blockIsEmpty(block: BlockRow): boolean {
+  return block.used.tcp + block.used.udp + block.used.icmp === 0;
+}
+
+/** Flows that got no port, by reason (RFC 6888 REQ-11). */
+export function allocationFailures(drops: readonly DropRow[]): Record<'pool_exhausted' | 'pod_quota', number> {
+  const count = (reason: string) =>
+    drops.filter((row) => row.reason === reason).reduce((sum, row) => sum + row.count, 0);
+  return { pool_exhausted: count('pool_exhausted'), pod_quota: count('pod_quota') };
+}
