@@ -51,6 +51,8 @@ help: ## This list
 .PHONY: deps deps-node deps-demo
 deps: deps-node node_modules/.package-lock.json ## Install everything that building, demo and tests need (Debian, Ubuntu)
 	$(Q)test/deps/install.sh build demo test
+	$(Q)test/deps/coredns.sh >/dev/null
+	$(Q)test/deps/kubectl.sh >/dev/null
 
 deps-demo: deps-node node_modules/.package-lock.json
 	$(Q)test/deps/install.sh build demo
@@ -86,6 +88,7 @@ types: bpf ## Make the TypeScript that follows from bpf/ (layouts from BTF, drop
 
 .PHONY: build
 build: dist/gate64 $(BPF_OBJECTS:$(OUTPUT)/%=dist/bpf/%) $(OUTPUT)/lib.stamp ## Build dist/: gate64, its JavaScript, its BPF object
+	@:
 
 dist/bpf/%: $(OUTPUT)/%
 	@mkdir -p $(@D)
@@ -122,6 +125,7 @@ test-bpf: build ## Packet tables through BPF_PROG_TEST_RUN (root)
 	$(Q)$(NODE) test/helpers/layers.ts bpf
 
 test-netns: build ## End to end in network namespaces (root)
+	$(Q)test/deps/coredns.sh >/dev/null
 	$(Q)$(NODE) test/helpers/layers.ts netns
 
 .PHONY: lint
@@ -156,6 +160,7 @@ manifests: ## Print the Kubernetes manifests as kustomize renders them
 docs: node_modules/.package-lock.json ## Make the pages of docs/ that follow from code and tests
 	$(Q)$(NODE) test/meta/pages.ts
 
+# A Node of the checkout's own goes along; one of the machine's is pointed to.
 .PHONY: install
 install: build ## Install below PREFIX (/usr/local) with a systemd unit; DESTDIR is honoured
 	$(Q)install -d $(DESTDIR)$(LIBDIR)/bin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(UNITDIR)
@@ -164,7 +169,6 @@ install: build ## Install below PREFIX (/usr/local) with a systemd unit; DESTDIR
 	$(Q)install -m 644 package.json package-lock.json .npmrc LICENSE $(wildcard README.md) $(DESTDIR)$(LIBDIR)/
 	$(call msg,NPM,$(LIBDIR)/node_modules)
 	$(Q)cd $(DESTDIR)$(LIBDIR) && $(NPM) ci --omit=dev --no-progress --loglevel=error >/dev/null
-	# A Node of the checkout's own goes along; one of the machine's is pointed to.
 	$(Q)node=$$(readlink -f $(NODE)); case $$node in \
 		$(ROOT)/*) install -m 755 $$node $(DESTDIR)$(LIBDIR)/bin/node ;; \
 		*) ln -sfn $$node $(DESTDIR)$(LIBDIR)/bin/node ;; esac
