@@ -46,3 +46,8 @@ export function checkString(what: string, value: string): string {
   if (value === '' || value.includes('\0')) throw new RangeError(`${what} is empty or holds a NUL byte`);
   return value;
 }
+
+export function checkBoolean(what: string, value: boolean): boolean {
+  if (typeof value !== 'boolean') throw new TypeError(`${what} is ${typeof value}: expected a boolean`);
+  return value;
+}

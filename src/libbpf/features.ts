@@ -52,7 +52,7 @@ export function isBpffs(path: string): boolean {
 export function isTcxSupported(): boolean {
   if (tcxSupported !== undefined) return tcxSupported;
   // r0 = 0; exit
-  const insns = Buffer.from('b700000000000000' + '9500000000000000', 'hex');
+  const insns = Buffer.from('b7000000000000009500000000000000', 'hex');
   const programFd = libbpf().programLoad(BPF_PROG_TYPE_SCHED_CLS, 'probe', 'GPL', insns, 2, null);
   if (programFd < 0) return kernelAtLeast(6, 6);
   try {

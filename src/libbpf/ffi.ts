@@ -84,6 +84,7 @@ export interface Libc {
   bpf: ((command: number, attr: Uint8Array, size: number) => number) | undefined;
   ifNameToIndex(name: string): number;
   dup(fd: number): number;
+  pageSize(): number;
   mmap(address: null, length: number, protection: number, flags: number, fd: number, offset: number): Pointer;
   munmap(address: Pointer, length: number): number;
   formatArguments(out: Uint8Array, size: number, format: Pointer, list: Pointer): number;
@@ -196,12 +197,12 @@ export function libc(): Libc {
   const library = koffi.load(null);
   const number = bpfSyscall[arch];
   const syscall = library.func('long syscall(long number, int command, void *attr, uint32_t size)');
-  const mmap = library.func('void *mmap(void *addr, size_t len, int prot, int flags, int fd, int64_t off)');
   libcHandle = {
     bpf: number === undefined ? undefined : (command, attr, size) => Number(syscall(number, command, attr, size)),
     ifNameToIndex: library.func('uint32_t if_nametoindex(const char *name)'),
     dup: library.func('int dup(int fd)'),
-    mmap: (...args) => BigInt(mmap(...args) as Pointer),
+    pageSize: library.func('int getpagesize()'),
+    mmap: library.func('void *mmap(void *addr, size_t len, int prot, int flags, int fd, int64_t off)'),
     munmap: library.func('int munmap(void *addr, size_t len)'),
     formatArguments: library.func('int vsnprintf(void *out, size_t size, void *format, void *list)'),
   };

@@ -301,7 +301,7 @@ export class BpfMap implements Disposable {
 
   #update(key: Uint8Array | null, value: Uint8Array, flag: UpdateFlag): number {
     const bits = updateFlags[flag];
-    if (bits === undefined) throw new TypeError(`update flag is ${String(flag)}: expected 'any', 'noexist' or 'exist'`);
+    if (bits === undefined) throw new TypeError(`update flag is ${flag}: expected 'any', 'noexist' or 'exist'`);
     if (key === null && this.keySize !== 0) throw new TypeError(`map ${this.name} has keys: null is for queues`);
     checkSized(`value for map ${this.name}`, value, this.valueBytes);
     return libbpf().mapUpdate(this.fd, key === null ? null : this.#key(key), value, bits);

@@ -15,6 +15,8 @@ export {
   kernelVersion,
   libbpfVersion,
 } from './features.ts';
+export type { IterateOptions } from './iter.ts';
+export { iterateMap } from './iter.ts';
 export type { Direction, MapTypeName } from './kinds.ts';
 export { mapFlags, mapTypes } from './kinds.ts';
 export type { TcxAttachOptions, TcxLinkInfo } from './link.ts';
@@ -27,5 +29,7 @@ export type { OpenOptions } from './object.ts';
 export { BpfObject } from './object.ts';
 export type { TestRunOptions, TestRunResult } from './program.ts';
 export { BpfProgram } from './program.ts';
+export type { RingBufferOptions } from './ringbuf.ts';
+export { RingBuffer } from './ringbuf.ts';
 export type { Codec } from './typed-map.ts';
 export { typed, TypedMap } from './typed-map.ts';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Maps and programs of an object: what may be changed before load, and the descriptor they get from load.
 
-import { checkFd, checkString, checkU32 } from './check.ts';
+import { checkBoolean, checkFd, checkString, checkU32 } from './check.ts';
 import { LibbpfError, systemError } from './errors.ts';
 import type { Pointer } from './ffi.ts';
 import { libbpf } from './ffi.ts';
@@ -13,8 +13,6 @@ import { BpfProgram } from './program.ts';
 export class ObjectMap extends BpfMap {
   readonly #map: Pointer;
   readonly #editable: () => boolean;
-  // Keeps a template map from being collected before load has used its descriptor.
-  #inner: BpfMap | undefined;
 
   constructor(map: Pointer, editable: () => boolean) {
     super(shapeOfPointer(map), -1, false);
@@ -36,7 +34,6 @@ export class ObjectMap extends BpfMap {
   /** Template for the values of a map of maps: another map or its descriptor, open until load. */
   setInnerMap(inner: BpfMap | number): this {
     const fd = typeof inner === 'number' ? checkFd('inner map', inner) : inner.fd;
-    this.#inner = typeof inner === 'number' ? undefined : inner;
     return this.#edit('inner map', () => libbpf().mapSetInnerFd(this.#map, fd));
   }
 
@@ -48,12 +45,12 @@ export class ObjectMap extends BpfMap {
 
   /** Whether load creates the map; programs that use one left out are refused by the verifier. */
   setAutocreate(on: boolean): this {
-    return this.#edit('autocreate', () => libbpf().mapSetAutocreate(this.#map, on === true));
+    checkBoolean('autocreate', on);
+    return this.#edit('autocreate', () => libbpf().mapSetAutocreate(this.#map, on));
   }
 
   /** For BpfObject: takes over the descriptor after load. */
   loaded(): void {
-    this.#inner = undefined;
     this.shape = shapeOfPointer(this.#map);
     this.bind(libbpf().mapFd(this.#map));
   }
@@ -85,8 +82,9 @@ export class ObjectProgram extends BpfProgram {
 
   /** Whether load loads the program. Only before load. */
   setAutoload(on: boolean): this {
+    checkBoolean('autoload', on);
     requireEditable(this.#editable, `program ${this.name}`);
-    const result = libbpf().programSetAutoload(this.#program, on === true);
+    const result = libbpf().programSetAutoload(this.#program, on);
     if (result < 0) throw systemError(`cannot set autoload of program ${this.name}`, result);
     return this;
   }

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+// One scenario of attach.test.ts, inside fresh network and mount namespaces. Arguments: directory, scenario.
+// Traffic is UDP over that namespace's own loopback device:
+//
+//   socket ── lo egress ── lo ingress ── nobody listens (counting happens in TC before that)
+
+import { execFileSync, spawn } from 'node:child_process';
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { existsSync, unlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect } from 'chai';
+import {
+  attachClsact,
+  attachTcx,
+  BpfLoadError,
+  BpfMap,
+  BpfObject,
+  BpfProgram,
+  ClsactFilter,
+  ifNameToIndex,
+  isBpffs,
+  isTcxSupported,
+  LibbpfError,
+  queryClsact,
+  TcxLink,
+} from '../../../src/libbpf/mod.ts';
+
+const [directory = '', scenario = ''] = process.argv.slice(2);
+const bpffs = join(directory, 'bpffs');
+const pin = (name: string): string => join(bpffs, name);
+
+function loaded(edit: (object: BpfObject) => void = () => {}): BpfObject {
+  using inner = BpfMap.create({ type: 'hash', keySize: 4, valueSize: 8, maxEntries: 16 });
+  const object = BpfObject.open(join(directory, 'fixture.bpf.o'));
+  object.map('outer').setInnerMap(inner);
+  edit(object);
+  return object.load();
+}
+
+const slots = { count: 0, count_second: 1, drop_all: 2 } as const;
+
+function counted(stats: BpfMap, program: keyof typeof slots): number {
+  const key = Buffer.alloc(4);
+  key.writeUInt32LE(slots[program]);
+  return stats.lookupPerCpu(key)!.reduce((sum, bytes) => sum + Buffer.from(bytes).readUInt32LE(), 0);
+}
+
+async function send(): Promise<void> {
+  const socket = createSocket('udp4');
+  // ICMP's answer "port unreachable" may come back as an error of the socket.
+  socket.on('error', () => {});
+  await new Promise((resolve) => socket.send('x', 9, '127.0.0.1', resolve));
+  socket.close();
+}
+
+function codeOf(call: () => unknown): string {
+  try {
+    call();
+  } catch (error) {
+    if (error instanceof LibbpfError) return error.code;
+    throw error;
+  }
+  return 'no error';
+}
+
+const scenarios: Record<string, () => Promise<void> | void> = {
+  async order() {
+    expect(isTcxSupported()).to.equal(true);
+    using object = loaded();
+    const stats = object.map('stats');
+    using first = attachTcx(object.program('count'), ifNameToIndex('lo'), 'egress');
+    await send();
+    expect(counted(stats, 'count')).to.equal(1);
+    using ahead = attachTcx(object.program('drop_all'), ifNameToIndex('lo'), 'egress', { before: true });
+    await send();
+    // The one in front drops, so the older link sees nothing.
+    expect([counted(stats, 'drop_all'), counted(stats, 'count')]).to.deep.equal([1, 1]);
+    ahead.update(object.program('count_second'));
+    await send();
+    expect([counted(stats, 'drop_all'), counted(stats, 'count_second'), counted(stats, 'count')]).to.deep.equal([
+      1, 1, 2,
+    ]);
+    expect(first.info()).to.deep.equal({
+      id: first.info().id,
+      programId: object.program('count').id,
+      ifindex: ifNameToIndex('lo'),
+      direction: 'egress',
+    });
+    expect(ahead.info().programId).to.equal(object.program('count_second').id);
+    using behind = attachTcx(object.program('drop_all'), ifNameToIndex('lo'), 'egress');
+    await send();
+    expect([counted(stats, 'count_second'), counted(stats, 'count'), counted(stats, 'drop_all')]).to.deep.equal([
+      2, 3, 2,
+    ]);
+    expect(behind.info().direction).to.equal('egress');
+  },
+
+  async closing() {
+    using object = loaded();
+    const stats = object.map('stats');
+    const link = attachTcx(object.program('count'), ifNameToIndex('lo'), 'ingress');
+    await send();
+    link.close();
+    await send();
+    const seen = counted(stats, 'count');
+    // The datagram and the ICMP error that answers it both come in on lo.
+    expect(seen).to.be.within(1, 2);
+    expect(codeOf(() => link.info())).to.equal('LIBBPF_STATE');
+
+    using pinned = attachTcx(object.program('count'), ifNameToIndex('lo'), 'ingress');
+    pinned.pin(pin('link'));
+    expect(codeOf(() => pinned.pin(pin('link')))).to.equal('EEXIST');
+    using again = TcxLink.openPinned(pin('link'));
+    expect(again.info().id).to.equal(pinned.info().id);
+    again.detach();
+    await send();
+    expect(counted(stats, 'count')).to.equal(seen);
+    expect(again.info().ifindex).to.equal(0);
+    expect(codeOf(() => again.update(object.program('count')))).to.equal('ENOLINK');
+    unlinkSync(pin('link'));
+  },
+
+  async killed() {
+    const holder = spawn(process.execPath, [import.meta.filename, directory, 'hold'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const [line] = (await once(holder.stdout, 'data')) as [Buffer];
+    const programId = Number(line.toString());
+    holder.kill('SIGKILL');
+    await once(holder, 'exit');
+    using stats = BpfMap.openPinned(pin('stats'));
+    using program = BpfProgram.openPinned(pin('program'));
+    expect([program.name, program.id]).to.deep.equal(['count', programId]);
+    await send();
+    expect(counted(stats, 'count')).to.equal(1);
+    using link = TcxLink.openPinned(pin('link'));
+    expect(link.info().programId).to.equal(programId);
+    // The next version of the object takes over map and link without a gap.
+    using object = loaded((next) => next.map('stats').setPinPath(pin('stats')));
+    link.update(object.program('count_second'));
+    await send();
+    expect([counted(stats, 'count'), counted(stats, 'count_second')]).to.deep.equal([1, 1]);
+    // What was not pinned went with the process.
+    expect(counted(stats, 'drop_all')).to.equal(0);
+    unlinkSync(pin('link'));
+    link.close();
+    await send();
+    expect(counted(stats, 'count_second')).to.equal(1);
+  },
+
+  // Helper of `killed`: runs until it is killed.
+  hold() {
+    const object = loaded((next) => next.map('stats').setPinPath(pin('stats')));
+    attachTcx(object.program('count'), ifNameToIndex('lo'), 'egress').pin(pin('link'));
+    attachTcx(object.program('drop_all'), ifNameToIndex('lo'), 'egress', { before: true });
+    object.program('count').pin(pin('program'));
+    process.stdout.write(`${object.program('count').id}\n`);
+    setInterval(() => {}, 1000);
+  },
+
+  pins() {
+    expect([isBpffs(bpffs), isBpffs(directory)]).to.deep.equal([true, false]);
+    const key = Buffer.alloc(8, 1);
+    {
+      using object = loaded((next) => next.map('flows').setMaxEntries(64).setPinPath(pin('flows')));
+      object.map('flows').update(key, Buffer.alloc(16, 5));
+      object.map('leases').pin(pin('leases'));
+    }
+    {
+      using object = loaded((next) => next.map('flows').setMaxEntries(64).setPinPath(pin('flows')));
+      expect(object.map('flows').lookup(key)).to.deep.equal(Buffer.alloc(16, 5));
+    }
+    using flows = BpfMap.openPinned(pin('flows'));
+    expect([flows.name, flows.type, flows.keySize, flows.valueSize, flows.maxEntries]).to.deep.equal([
+      'flows',
+      1,
+      8,
+      16,
+      64,
+    ]);
+    expect(() => loaded((next) => next.map('flows').setMaxEntries(128).setPinPath(pin('flows'))))
+      .to.throw(BpfLoadError, pin('flows'))
+      .with.property('errno', 22);
+    expect(flows.lookup(key)).to.deep.equal(Buffer.alloc(16, 5));
+  },
+
+  async clsact() {
+    using object = loaded();
+    const stats = object.map('stats');
+    const lo = ifNameToIndex('lo');
+    const place = { priority: 10, handle: 1 };
+    const qdiscs = (): string => execFileSync('tc', ['qdisc', 'show', 'dev', 'lo'], { encoding: 'utf8' });
+    expect(queryClsact(lo, 'egress', place)).to.equal(undefined);
+    expect(qdiscs()).not.to.include('clsact');
+    const filter = attachClsact(object.program('count'), lo, 'egress', place);
+    expect(queryClsact(lo, 'egress', place)).to.equal(object.program('count').id);
+    await send();
+    expect(counted(stats, 'count')).to.equal(1);
+    filter.replace(object.program('count_second'));
+    await send();
+    expect([counted(stats, 'count'), counted(stats, 'count_second')]).to.deep.equal([1, 1]);
+    // A second attach finds the qdisc there and does not mind.
+    using other = attachClsact(object.program('count'), lo, 'ingress', place);
+    expect(other.direction).to.equal('ingress');
+    // A filter can be removed by whoever knows its place.
+    expect(new ClsactFilter(lo, 'egress', place).detach()).to.equal(true);
+    expect(filter.detach()).to.equal(false);
+    expect(queryClsact(lo, 'egress', place)).to.equal(undefined);
+    expect(qdiscs()).to.include('clsact');
+  },
+
+  missing() {
+    using object = loaded();
+    const program = object.program('count');
+    expect(codeOf(() => ifNameToIndex('nosuch0'))).to.equal('ENODEV');
+    expect(codeOf(() => attachTcx(program, 9999, 'egress'))).to.equal('ENODEV');
+    expect(codeOf(() => attachClsact(program, 9999, 'egress', { priority: 1, handle: 1 }))).to.match(
+      /^E(NODEV|INVAL)$/,
+    );
+    expect(codeOf(() => TcxLink.openPinned(pin('nothing')))).to.equal('ENOENT');
+    object.map('flows').pin(pin('map'));
+    program.pin(pin('prog'));
+    expect(codeOf(() => TcxLink.openPinned(pin('map')))).to.equal('LIBBPF_WRONG_KIND');
+    expect(codeOf(() => BpfMap.openPinned(pin('prog')))).to.equal('LIBBPF_WRONG_KIND');
+    expect(codeOf(() => BpfProgram.openPinned(pin('map')))).to.equal('LIBBPF_WRONG_KIND');
+    expect(codeOf(() => object.map('stats').pin(join(directory, 'outside')))).to.equal('EPERM');
+    expect(existsSync(join(directory, 'outside'))).to.equal(false);
+  },
+};
+
+if (scenario !== 'hold') {
+  execFileSync('mount', ['-t', 'bpf', 'bpf', bpffs]);
+  execFileSync('ip', ['link', 'set', 'lo', 'up']);
+}
+await scenarios[scenario]!();
+if (scenario !== 'hold') process.stdout.write(`${scenario} done\n`);
