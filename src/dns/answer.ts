@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+// An answer as it is kept, and as it leaves for one client: ID, question case, TTLs, EDNS and truncation
+// (RFC 1035 §4.1.1, RFC 2308 §5, RFC 6891 §6, RFC 8767 §5, RFC 8914).
+
+import type { Verdict } from './observer.ts';
+import { isHopOption, writeOpt, type Query, type Refusal } from './query.ts';
+import { rewrite } from './rewrite.ts';
+import { FLAG, HEADER_LENGTH, RCODE, TYPE, eachOption, findOpt, readMessage } from './wire.ts';
+import type { Message } from './wire.ts';
+
+export interface Answer {
+  /** A whole message without OPT (unless `optInside`). ID, RD, CD and question are overwritten per client. */
+  readonly body: Buffer;
+  readonly questionEnd: number;
+  readonly ttlAt: readonly number[];
+  /** EDNS options for clients that sent OPT. */
+  readonly options: Buffer;
+  /** Upper eight bits of the RCODE (RFC 6891 §6.1.3). */
+  readonly rcodeHigh: number;
+  readonly optInside: boolean;
+  /** How long it may be served again; 0: not at all. */
+  readonly lifetimeSeconds: number;
+  readonly verdict: Verdict | undefined;
+}
+
+/** RFC 8767 §4: TTL of stale data. */
+const STALE_TTL_SECONDS = 30;
+/** RFC 2308 §7.1 allows five minutes; an outage must not outlive itself by much. */
+const ERROR_LIFETIME_SECONDS = 5;
+/** RFC 2308 §5. */
+const MAX_NEGATIVE_SECONDS = 10800;
+/** RFC 8767 §4 caps what a server may claim. */
+const MAX_LIFETIME_SECONDS = 86400;
+const NO_OPTIONS = Buffer.alloc(0);
+
+/** Extended DNS Error codes in use here. */
+export const EDE = { NO_REACHABLE_AUTHORITY: 22, SYNTHESIZED: 29 } as const;
+
+export function edeOption(code: number): Buffer {
+  return Buffer.from([0, 15, 0, 2, code >> 8, code & 255]);
+}
+
+/** Seconds a negative answer stands for: min(SOA TTL, SOA MINIMUM) (RFC 2308 §5), or undefined without SOA. */
+export function negativeSeconds(message: Message): number | undefined {
+  const soa = message.records.find((record) => record.section === 'authority' && record.type === TYPE.SOA);
+  if (soa === undefined || soa.end - soa.rdataAt < 22) return undefined;
+  return Math.min(soa.ttlSeconds, message.bytes.readUInt32BE(soa.end - 4), MAX_NEGATIVE_SECONDS);
+}
+
+function lifetime(message: Message): number {
+  const rcode = message.flags & 15;
+  if (rcode !== RCODE.NOERROR && rcode !== RCODE.NXDOMAIN) return ERROR_LIFETIME_SECONDS;
+  let seconds = MAX_LIFETIME_SECONDS;
+  let isPositive = false;
+  for (const record of message.records) {
+    if (record.type === TYPE.OPT) continue;
+    // RFC 2181 §8: a TTL with the highest bit set counts as zero.
+    seconds = Math.min(seconds, record.ttlSeconds > 0x7fffffff ? 0 : record.ttlSeconds);
+    if (record.section === 'answer' && (record.type === message.type || message.type === TYPE.ANY)) isPositive = true;
+  }
+  if (isPositive && rcode === RCODE.NOERROR) return seconds;
+  return Math.min(seconds, negativeSeconds(message) ?? ERROR_LIFETIME_SECONDS);
+}
+
+/** What to do with the OPT of an upstream's message: drop it for one of ours per client, or leave every octet. */
+export function toAnswer(message: Message, optInside: boolean, verdict?: Verdict, extra = NO_OPTIONS): Answer {
+  const opt = findOpt(message.records);
+  const lifetimeSeconds = optInside ? 0 : lifetime(message);
+  if (optInside || opt === undefined) {
+    return {
+      body: message.bytes,
+      questionEnd: message.questionEnd,
+      ttlAt: message.records.filter((record) => record !== opt).map((record) => record.ttlAt),
+      options: extra,
+      rcodeHigh: 0,
+      optInside: optInside && opt !== undefined,
+      lifetimeSeconds,
+      verdict,
+    };
+  }
+  const options: Buffer[] = [extra];
+  eachOption(message.bytes, opt.rdataAt, opt.end, (code, dataAt, dataEnd) => {
+    if (!isHopOption(code)) options.push(message.bytes.subarray(dataAt - 4, dataEnd));
+  });
+  let body: Buffer;
+  if (opt.end === message.bytes.length) {
+    body = Buffer.from(message.bytes.subarray(0, opt.at));
+    body.writeUInt16BE(body.readUInt16BE(10) - 1, 10);
+  } else {
+    body = rewrite(message, (record) => (record === opt ? 'drop' : 'keep'));
+  }
+  return {
+    body,
+    questionEnd: message.questionEnd,
+    ttlAt: readMessage(body).records.map((record) => record.ttlAt),
+    options: Buffer.concat(options),
+    rcodeHigh: opt.ttlSeconds >>> 24,
+    optInside: false,
+    lifetimeSeconds,
+    verdict,
+  };
+}
+
+/** An answer of ours with an RCODE and nothing else. */
+export function errorAnswer(query: Query, rcode: number, verdict?: Verdict, ede?: number): Answer {
+  const body = Buffer.alloc(query.questionEnd);
+  query.bytes.copy(body, HEADER_LENGTH, HEADER_LENGTH, query.questionEnd);
+  body.writeUInt16BE(FLAG.QR | FLAG.RA | (rcode & 15), 2);
+  body[5] = 1;
+  return {
+    body,
+    questionEnd: query.questionEnd,
+    ttlAt: [],
+    options: ede === undefined ? NO_OPTIONS : edeOption(ede),
+    rcodeHigh: rcode >> 4,
+    optInside: false,
+    lifetimeSeconds: ERROR_LIFETIME_SECONDS,
+    verdict,
+  };
+}
+
+export function answerRcode(answer: Answer): number {
+  return (answer.rcodeHigh << 4) | ((answer.body[3] as number) & 15);
+}
+
+/** Where an answer comes from: upstream just now, the cache after some seconds, or the cache beyond its time. */
+export interface Served {
+  readonly answer: Answer;
+  readonly ageSeconds: number;
+  readonly isStale: boolean;
+}
+
+export function fresh(answer: Answer): Served {
+  return { answer, ageSeconds: 0, isStale: false };
+}
+
+/** Seconds left of a TTL at serve time. */
+function remaining(ttlSeconds: number, served: Served): number {
+  return served.isStale ? Math.min(ttlSeconds, STALE_TTL_SECONDS) : Math.max(0, ttlSeconds - served.ageSeconds);
+}
+
+/** The kept answer as a message with its TTLs counted down, for synthesis out of the cache. */
+export function servedMessage(served: Served): Message {
+  const { answer } = served;
+  if (!served.isStale && served.ageSeconds === 0) return readMessage(answer.body);
+  const bytes = Buffer.from(answer.body);
+  for (const at of answer.ttlAt) bytes.writeUInt32BE(remaining(bytes.readUInt32BE(at), served), at);
+  return readMessage(bytes);
+}
+
+/** The octets for one client. `limit`: the most it takes, RFC 6891 §6.2.5 over UDP, 65535 over TCP. */
+export function render(served: Served, query: Query, limit: number): Buffer {
+  const { answer } = served;
+  const { body } = answer;
+  const addsOpt = query.hasOpt && !answer.optInside;
+  const length = body.length + (addsOpt ? 11 + answer.options.length : 0);
+  if (length > limit) return truncated(answer, query);
+  const out = Buffer.allocUnsafe(length);
+  body.copy(out, 0);
+  stamp(out, query);
+  query.bytes.copy(out, HEADER_LENGTH, HEADER_LENGTH, query.questionEnd);
+  if (served.ageSeconds > 0 || served.isStale) {
+    // RFC 1035 §4.1.1: what comes out of a cache is nobody's authority.
+    out[2] = (out[2] as number) & ~(FLAG.AA >> 8);
+    for (const at of answer.ttlAt) out.writeUInt32BE(remaining(body.readUInt32BE(at), served), at);
+  }
+  if (addsOpt) {
+    writeOpt(out, body.length, answer.rcodeHigh, query.dnssecOk, answer.options.length);
+    answer.options.copy(out, body.length + 11);
+    out[11] = (out[11] as number) + 1;
+    if (out[11] === 0) out[10] = (out[10] as number) + 1;
+  }
+  return out;
+}
+
+/** RFC 2181 §9: header, question and TC; a client must ask again over TCP in any case. */
+function truncated(answer: Answer, query: Query): Buffer {
+  const out = Buffer.alloc(query.questionEnd + (query.hasOpt ? 11 : 0));
+  answer.body.copy(out, 0, 0, 4);
+  stamp(out, query);
+  out[2] = (out[2] as number) | (FLAG.TC >> 8);
+  out[5] = 1;
+  query.bytes.copy(out, HEADER_LENGTH, HEADER_LENGTH, query.questionEnd);
+  if (query.hasOpt) {
+    out[11] = 1;
+    writeOpt(out, query.questionEnd, answer.rcodeHigh, query.dnssecOk, 0);
+  }
+  return out;
+}
+
+/** ID, RD and CD are the client's (RFC 1035 §4.1.1, RFC 4035 §3.2.2). */
+function stamp(out: Buffer, query: Query): void {
+  out[0] = query.bytes[0] as number;
+  out[1] = query.bytes[1] as number;
+  out[2] = ((out[2] as number) & ~(FLAG.RD >> 8)) | ((query.flags & FLAG.RD) >> 8);
+  out[3] = ((out[3] as number) & ~FLAG.CD) | (query.flags & FLAG.CD);
+}
+
+/** The answer to a query that was refused before it could be looked up. */
+export function renderRefusal(bytes: Buffer, refusal: Refusal): Buffer {
+  const end = Math.max(refusal.questionEnd, HEADER_LENGTH);
+  const out = Buffer.alloc(end + (refusal.hasOpt ? 11 : 0));
+  bytes.copy(out, 0, 0, end);
+  // Opcode, RD and CD are copied; all else is ours.
+  out.writeUInt16BE(FLAG.QR | (bytes.readUInt16BE(2) & (0x7800 | FLAG.RD | FLAG.CD)) | (refusal.rcode & 15), 2);
+  out.fill(0, 4, 12);
+  out[5] = refusal.questionEnd > 0 ? 1 : 0;
+  if (refusal.hasOpt) {
+    out[11] = 1;
+    writeOpt(out, end, refusal.rcode >> 4, false, 0);
+  }
+  return out;
+}

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+// One query from octets to octets: refused, answered here, from the cache, or from upstream (RFC 6147 §5). Every query
+// is answered once, and within two seconds, which is when CoreDNS gives up.
+
+import { fresh, render, renderRefusal, answerRcode, errorAnswer, servedMessage, toAnswer } from './answer.ts';
+import { EDE, edeOption, type Answer, type Served } from './answer.ts';
+import { AnswerCache, type Clock } from './cache.ts';
+import { AFTER_ERROR_TTL_SECONDS, judge, judgeAaaa, type Dns64Policy } from './decide.ts';
+import { answerIpv4Only } from './ipv4only.ts';
+import type { QueryHandler, Reply } from './listener.ts';
+import { rcodeLabel, typeLabel, type DnsObserver, type Transport, type Verdict } from './observer.ts';
+import { answerPtr, answerWellKnownPtr, reverseTarget } from './ptr.ts';
+import { queryKey, readQuery, upstreamQuery, type Query } from './query.ts';
+import { retype, synthesize, withoutExcluded } from './synth.ts';
+import type { UpstreamPool } from './upstream.ts';
+import { CLASS_IN, FLAG, HEADER_LENGTH, RCODE, TYPE, nameText, type Message } from './wire.ts';
+
+/** Leaves CoreDNS, which waits 2 s, time to hear of it. */
+const BUDGET_MS = 1700;
+/** Health probes (". NS") get half of the second that CoreDNS waits for them. */
+const PROBE_BUDGET_MS = 450;
+const MAX_TCP_SIZE = 65535;
+/** Questions waiting for upstream; beyond, the newest are turned away rather than all made late. */
+const MAX_WAITING = 20_000;
+
+export interface ForwarderOptions {
+  readonly policy: Dns64Policy;
+  readonly upstreams: UpstreamPool;
+  readonly cache: AnswerCache;
+  readonly observer: DnsObserver;
+  readonly now: Clock;
+  /** A name has led to an IPv4 address by synthesis. */
+  readonly onSynthesized?: ((name: string, v4: number, ttlSeconds: number) => void) | undefined;
+}
+
+export class Forwarder {
+  readonly #options: ForwarderOptions;
+  readonly #inFlight = new Map<string, Promise<Served>>();
+  #waiting = 0;
+
+  constructor(options: ForwarderOptions) {
+    this.#options = options;
+  }
+
+  get inFlight(): number {
+    return this.#waiting;
+  }
+
+  readonly handle: QueryHandler = (bytes, transport, port, reply) => {
+    const startedAt = performance.now();
+    const query = readQuery(bytes);
+    if (query === undefined) return;
+    const { observer } = this.#options;
+    if ('rcode' in query) {
+      observer.request(transport, 'other');
+      reply(renderRefusal(bytes, query));
+      observer.response(rcodeLabel(query.rcode), (performance.now() - startedAt) / 1000);
+      return;
+    }
+    observer.request(transport, typeLabel(query.type));
+    if (!query.isRaw) {
+      const served = this.#local(query) ?? this.#cached(query);
+      if (served) {
+        this.#finish(served, query, transport, startedAt, reply);
+        return;
+      }
+    }
+    const own = query.isRaw ? this.#local(query) : undefined;
+    // A query that we have sent ourselves: an upstream is this very listener, or one that forwards to it.
+    const isLoop = transport === 'udp' && this.#options.upstreams.noteLoop(port, bytes);
+    if (own || isLoop || this.#waiting >= MAX_WAITING) {
+      const served = own ?? fresh(errorAnswer(query, RCODE.SERVFAIL));
+      this.#finish(served, query, transport, startedAt, reply);
+      return;
+    }
+    this.#waiting++;
+    this.#resolve(query)
+      .catch(() => fresh(errorAnswer(query, RCODE.SERVFAIL)))
+      .then((served) => {
+        this.#waiting--;
+        this.#finish(served, query, transport, startedAt, reply);
+      })
+      .catch(() => {
+        // The reply itself failed: nothing is left to tell the client with.
+      });
+  };
+
+  #finish(served: Served, query: Query, transport: Transport, startedAt: number, reply: Reply): void {
+    const { observer } = this.#options;
+    reply(render(served, query, transport === 'udp' ? query.udpSize : MAX_TCP_SIZE));
+    const { verdict } = served.answer;
+    if (verdict === 'synthesized') observer.synthesized();
+    else if (verdict !== undefined) observer.passthrough(verdict);
+    observer.response(rcodeLabel(answerRcode(served.answer)), (performance.now() - startedAt) / 1000);
+  }
+
+  /** What needs neither cache nor upstream. */
+  #local(query: Query): Served | undefined {
+    if (query.klass !== CLASS_IN) return undefined;
+    const { prefixes } = this.#options.policy;
+    const answer = answerIpv4Only(query, prefixes);
+    if (answer) return fresh(answer);
+    if (query.type !== TYPE.PTR) return undefined;
+    const target = reverseTarget(query, prefixes);
+    const wellKnown = target && answerWellKnownPtr(query, target);
+    return wellKnown && fresh(wellKnown);
+  }
+
+  #cached(query: Query): Served | undefined {
+    const { cache, observer } = this.#options;
+    const served = cache.get(queryKey(query, query.type));
+    if (served) observer.cacheHit();
+    else observer.cacheMiss();
+    return served;
+  }
+
+  #resolve(query: Query): Promise<Served> {
+    if (query.klass !== CLASS_IN) return this.#plain(query, query.type, query.type === TYPE.AAAA ? 'class' : undefined);
+    if (query.type === TYPE.AAAA) {
+      // RFC 6147 §5.5 (3), and what validators behind us rely on: CD=1 gets the data as it is.
+      if (query.flags & FLAG.CD) return this.#plain(query, TYPE.AAAA, 'checkingDisabled');
+      return this.#shared(query, TYPE.AAAA, () => this.#dns64(query));
+    }
+    if (query.type === TYPE.PTR) {
+      const target = reverseTarget(query, this.#options.policy.prefixes);
+      if (target) return this.#shared(query, TYPE.PTR, () => this.#reverse(query, target));
+    }
+    return this.#plain(query, query.type);
+  }
+
+  /** Equal questions in flight are asked once; what comes back is kept, or what was kept replaces a failure. */
+  #shared(query: Query, type: number, ask: () => Promise<Answer>): Promise<Served> {
+    if (query.isRaw) return ask().then(fresh);
+    const key = queryKey(query, type);
+    const running = this.#inFlight.get(key);
+    if (running) return running;
+    const { cache } = this.#options;
+    const asked = ask()
+      .then((answer): Served => {
+        if (answerRcode(answer) === RCODE.SERVFAIL) {
+          // RFC 8767 §5
+          const stale = cache.getStale(key);
+          if (stale) return stale;
+        }
+        cache.put(key, answer);
+        return fresh(answer);
+      })
+      .finally(() => this.#inFlight.delete(key));
+    this.#inFlight.set(key, asked);
+    return asked;
+  }
+
+  /** Upstream's answer as it is. */
+  #plain(query: Query, type: number, verdict?: Verdict): Promise<Served> {
+    return this.#shared(query, type, async () => {
+      try {
+        const message = await this.#options.upstreams.exchange(upstreamQuery(query, type), budgetFor(query));
+        return toAnswer(message, query.isRaw, verdict);
+      } catch {
+        return this.#unreachable(query, verdict);
+      }
+    });
+  }
+
+  #unreachable(query: Query, verdict?: Verdict): Answer {
+    // Not kept for long: the next question may well find upstream back.
+    const answer = errorAnswer(query, RCODE.SERVFAIL, verdict, EDE.NO_REACHABLE_AUTHORITY);
+    return { ...answer, lifetimeSeconds: 1 };
+  }
+
+  /** RFC 6147 §5.1, with AAAA and A asked at the same time (§5.1.8). */
+  async #dns64(query: Query): Promise<Answer> {
+    const { policy, upstreams } = this.#options;
+    const a = this.#a(query);
+    const aaaa = await upstreams.exchange(upstreamQuery(query, TYPE.AAAA), BUDGET_MS).catch((): undefined => undefined);
+    const early = judgeAaaa(aaaa, policy);
+    const servedA = early ? undefined : await a;
+    const messageA = servedA && servedMessage(servedA);
+    const decision = early ?? judge(aaaa, messageA && isAnswered(servedA.answer) ? messageA : undefined, policy);
+    switch (decision.kind) {
+      case 'synthesize': {
+        const answer = this.#synthesis(query, messageA as Message, decision.maxTtlSeconds, servedA as Served);
+        // A stale A or a failing AAAA upstream: soon asked again.
+        return aaaa === undefined ? { ...answer, lifetimeSeconds: Math.min(answer.lifetimeSeconds, 5) } : answer;
+      }
+      case 'aaaa':
+        return toAnswer(withoutExcluded(aaaa as Message, policy), query.isRaw, decision.reason);
+      case 'a': {
+        const { options, rcodeHigh } = (servedA as Served).answer;
+        return { ...toAnswer(retype(messageA as Message), query.isRaw, decision.reason), options, rcodeHigh };
+      }
+      case 'servfail':
+        return this.#unreachable(query, decision.reason);
+    }
+  }
+
+  /** The A side of an AAAA question: cache, or upstream. */
+  #a(query: Query): Promise<Served> {
+    const cached = query.isRaw ? undefined : this.#options.cache.get(queryKey(query, TYPE.A));
+    return cached ? Promise.resolve(cached) : this.#plain(query, TYPE.A);
+  }
+
+  #synthesis(query: Query, a: Message, maxTtlSeconds: number, served: Served): Answer {
+    const { policy, onSynthesized } = this.#options;
+    const capSeconds = served.isStale ? Math.min(maxTtlSeconds, AFTER_ERROR_TTL_SECONDS) : maxTtlSeconds;
+    const { message, addresses, ttlSeconds } = synthesize(a, policy, capSeconds);
+    if (onSynthesized) {
+      const name = nameText(query.bytes, HEADER_LENGTH);
+      for (const v4 of addresses) onSynthesized(name, v4, ttlSeconds);
+    }
+    const options = Buffer.concat([edeOption(EDE.SYNTHESIZED), served.answer.options]);
+    return toAnswer(message, query.isRaw, 'synthesized', options);
+  }
+
+  async #reverse(query: Query, target: NonNullable<ReturnType<typeof reverseTarget>>): Promise<Answer> {
+    const { upstreams } = this.#options;
+    let inAddr: Message;
+    try {
+      inAddr = await upstreams.exchange(upstreamQuery(query, TYPE.PTR, target.name), BUDGET_MS / 2);
+    } catch {
+      return this.#unreachable(query);
+    }
+    const answer = answerPtr(query, target, inAddr);
+    if (answer) return answer;
+    try {
+      return toAnswer(await upstreams.exchange(upstreamQuery(query, TYPE.PTR), BUDGET_MS / 2), query.isRaw);
+    } catch {
+      return this.#unreachable(query);
+    }
+  }
+}
+
+/** An A answer of ours that only says that nobody answered is none (RFC 6147 §5.1.3). */
+function isAnswered(answer: Answer): boolean {
+  return !(answerRcode(answer) === RCODE.SERVFAIL && answer.body.length === answer.questionEnd);
+}
+
+function budgetFor(query: Query): number {
+  const isProbe = query.type === TYPE.NS && query.nameEnd === HEADER_LENGTH + 1;
+  return isProbe ? PROBE_BUDGET_MS : BUDGET_MS;
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// The nameservers of a resolv.conf, read again when the file changes (resolv.conf(5)).
+
+import { readFileSync, unwatchFile, watchFile } from 'node:fs';
+import { parseEndpoint, formatEndpoint } from '../addr/ip.ts';
+import { Gate64Error } from '../errors.ts';
+import type { Upstream } from './upstream.ts';
+
+export const RESOLV_CONF = '/etc/resolv.conf';
+const POLL_MS = 2000;
+
+/** Lines that are no nameserver, or name an address that cannot be used (a zone identifier), are skipped. */
+export function parseResolvConf(text: string): Upstream[] {
+  const found = new Map<string, Upstream>();
+  for (const line of text.split('\n')) {
+    const match = /^\s*nameserver\s+([^\s#;]+)/.exec(line);
+    if (match?.[1] === undefined) continue;
+    try {
+      const endpoint = parseEndpoint(match[1], 53);
+      found.set(formatEndpoint(endpoint), { endpoint });
+    } catch {
+      // As the resolver library does: the other nameservers still serve.
+    }
+  }
+  return [...found.values()];
+}
+
+/** Throws G64_DNS_UPSTREAM when the file cannot be read. An empty list is a list. */
+export function readResolvConf(path: string): Upstream[] {
+  try {
+    return parseResolvConf(readFileSync(path, 'utf8'));
+  } catch (cause) {
+    throw new Gate64Error('G64_DNS_UPSTREAM', `cannot read the nameservers of ${path}`, {
+      cause,
+      hint: 'set dns.upstreams in the configuration',
+    });
+  }
+}
+
+/** Calls `onChange` with what the file says after each change. Polls, which also sees mounts and symbolic links change. */
+export function watchResolvConf(path: string, onChange: (upstreams: Upstream[]) => void, pollMs = POLL_MS): () => void {
+  const listener = () => {
+    try {
+      onChange(readResolvConf(path));
+    } catch {
+      // Half-written or gone for a moment: what was known stays, the next change is read again.
+    }
+  };
+  watchFile(path, { interval: pollMs, persistent: false }, listener);
+  return () => unwatchFile(path, listener);
+}

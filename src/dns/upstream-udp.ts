@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+// Asks one upstream over UDP so that an answer is hard to forge (RFC 5452): several sockets on random ports, changed
+// often, random IDs, the peer's address checked by the kernel (connected sockets), the question checked here.
+
+import { createSocket, type Socket } from 'node:dgram';
+import { randomInt } from 'node:crypto';
+import type { Endpoint } from '../addr/ip.ts';
+import { FLAG, HEADER_LENGTH, sameQuestion } from './wire.ts';
+
+const MAX_SOCKETS = 8;
+const USES_PER_SOCKET = 256;
+/** Longer than any exchange lasts, so that a retired socket has nothing left to wait for. */
+const RETIRED_SOCKET_MS = 5000;
+
+export interface Pending {
+  readonly query: Buffer;
+  onAnswer(answer: Buffer): void;
+  onError(error: Error): void;
+}
+
+class UdpSocket {
+  readonly pending = new Map<number, Pending>();
+  uses = 0;
+  isClosed = false;
+  #port = 0;
+  readonly #socket: Socket;
+  #waiting: Buffer[] | undefined = [];
+
+  constructor(endpoint: Endpoint) {
+    this.#socket = createSocket(endpoint.family === 6 ? 'udp6' : 'udp4');
+    this.#socket.unref();
+    this.#socket.on('message', (bytes) => this.#onMessage(bytes));
+    // ECONNREFUSED arrives here: a port nobody listens on is noticed at once, without a timeout.
+    this.#socket.on('error', (error) => this.close(error));
+    this.#socket.on('connect', () => {
+      this.#port = this.#socket.address().port;
+      const waiting = this.#waiting ?? [];
+      this.#waiting = undefined;
+      for (const bytes of waiting) this.#send(bytes);
+    });
+    this.#socket.connect(endpoint.port, endpoint.host);
+  }
+
+  get port(): number {
+    return this.#port;
+  }
+
+  send(bytes: Buffer): void {
+    if (this.#waiting) this.#waiting.push(bytes);
+    else this.#send(bytes);
+  }
+
+  #send(bytes: Buffer): void {
+    if (this.isClosed) return;
+    this.#socket.send(bytes, (error) => {
+      if (error) this.close(error);
+    });
+  }
+
+  #onMessage(bytes: Buffer): void {
+    if (bytes.length < HEADER_LENGTH) return;
+    const id = bytes.readUInt16BE(0);
+    const pending = this.pending.get(id);
+    // RFC 5452 §9.1: what does not match in every respect is not an answer; the true one may still come.
+    if (pending === undefined || (bytes.readUInt16BE(2) & FLAG.QR) === 0 || !answers(bytes, pending.query)) return;
+    this.pending.delete(id);
+    pending.onAnswer(bytes);
+  }
+
+  close(error: Error): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    this.#socket.close();
+    const pending = [...this.pending.values()];
+    this.pending.clear();
+    for (const one of pending) one.onError(error);
+  }
+}
+
+/** A bare header with an error is what servers send that could not read the question (FORMERR above all). */
+export function answers(answer: Buffer, query: Buffer): boolean {
+  if (answer.length === HEADER_LENGTH && answer.readUInt16BE(4) === 0 && ((answer[3] as number) & 15) !== 0)
+    return true;
+  return answer.readUInt16BE(4) === 1 && sameQuestion(answer, query);
+}
+
+export class UdpChannel {
+  readonly #endpoint: Endpoint;
+  readonly #sockets: UdpSocket[] = [];
+  readonly #retired = new Set<UdpSocket>();
+  #isClosed = false;
+
+  constructor(endpoint: Endpoint) {
+    this.#endpoint = endpoint;
+  }
+
+  /** Sends a copy of `query` under a random ID. Returns what stops waiting. */
+  ask(query: Buffer, onAnswer: (answer: Buffer) => void, onError: (error: Error) => void): () => void {
+    const socket = this.#pick();
+    let id = randomInt(0x10000);
+    while (socket.pending.has(id)) id = (id + 1) & 0xffff;
+    const bytes = Buffer.from(query);
+    bytes.writeUInt16BE(id, 0);
+    const pending = { query: bytes, onAnswer, onError };
+    socket.pending.set(id, pending);
+    socket.send(bytes);
+    return () => {
+      if (socket.pending.get(id) === pending) socket.pending.delete(id);
+    };
+  }
+
+  /** True for a datagram that this channel has sent itself: its upstream leads back to our own listener. */
+  isOwn(port: number, query: Buffer): boolean {
+    const id = query.readUInt16BE(0);
+    const sent = (socket: UdpSocket) => {
+      const pending = socket.port === port ? socket.pending.get(id) : undefined;
+      return pending !== undefined && sameQuestion(pending.query, query);
+    };
+    return this.#sockets.some(sent) || [...this.#retired].some(sent);
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    const error = new Error('the upstream is no longer used');
+    for (const socket of [...this.#sockets, ...this.#retired]) socket.close(error);
+    this.#sockets.length = 0;
+    this.#retired.clear();
+  }
+
+  #pick(): UdpSocket {
+    for (let i = this.#sockets.length - 1; i >= 0; i--) {
+      const socket = this.#sockets[i] as UdpSocket;
+      if (socket.isClosed) this.#sockets.splice(i, 1);
+      else if (socket.uses >= USES_PER_SOCKET) {
+        this.#sockets.splice(i, 1);
+        this.#retire(socket);
+      }
+    }
+    const at = randomInt(MAX_SOCKETS);
+    let socket = this.#sockets[at];
+    if (socket === undefined) {
+      socket = new UdpSocket(this.#endpoint);
+      this.#sockets.push(socket);
+    }
+    socket.uses++;
+    return socket;
+  }
+
+  #retire(socket: UdpSocket): void {
+    this.#retired.add(socket);
+    setTimeout(() => {
+      this.#retired.delete(socket);
+      if (!this.#isClosed) socket.close(new Error('the socket has been retired'));
+    }, RETIRED_SOCKET_MS).unref();
+  }
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// gate64's DNS half on loopback with a scripted upstream, and a client that keeps octets.
+
+import { createSocket } from 'node:dgram';
+import { connect } from 'node:net';
+import dns2 from 'dns2';
+import { parseIp6Net } from '../../../src/addr/ip.ts';
+import { parsePrefix64 } from '../../../src/addr/rfc6052.ts';
+import { createDns, type Dns, type DnsOptions } from '../../../src/dns/dns.ts';
+import { ScriptedServer } from './scripted-server.ts';
+
+const { Packet } = dns2;
+
+/** §20 V-9's prefix: documentation addresses may stand under it (A6052-3.1-a). */
+export const P6 = parsePrefix64('2001:db8:64::/96');
+
+export interface Ask {
+  readonly name: string;
+  readonly type?: number;
+  readonly klass?: number;
+  readonly flags?: number;
+  /** UDP size of an OPT; none without. */
+  readonly opt?: number;
+  readonly optTtl?: number;
+  readonly options?: Buffer;
+}
+
+export function query({ name, type = 28, klass = 1, flags = 0x0100, opt, optTtl = 0, options }: Ask): Buffer {
+  const parts: Buffer[] = [];
+  const header = Buffer.alloc(12);
+  header.writeUInt16BE(Math.floor(Math.random() * 65536), 0);
+  header.writeUInt16BE(flags, 2);
+  header[5] = 1;
+  parts.push(header);
+  for (const label of name.split('.').filter((label) => label !== '')) {
+    parts.push(Buffer.from([label.length]), Buffer.from(label, 'latin1'));
+  }
+  const tail = Buffer.alloc(5);
+  tail.writeUInt16BE(type, 1);
+  tail.writeUInt16BE(klass, 3);
+  parts.push(tail);
+  if (opt !== undefined) {
+    header[11] = 1;
+    const rr = Buffer.alloc(11);
+    rr.writeUInt16BE(41, 1);
+    rr.writeUInt16BE(opt, 3);
+    rr.writeUInt32BE(optTtl, 5);
+    rr.writeUInt16BE(options?.length ?? 0, 9);
+    parts.push(rr, options ?? Buffer.alloc(0));
+  }
+  return Buffer.concat(parts);
+}
+
+/** Sends raw octets; resolves with all datagrams that come back within `waitMs`, at the first unless `all`. */
+export function exchangeUdp(
+  port: number,
+  bytes: Buffer,
+  waitMs = 2500,
+  all = false,
+  host = '127.0.0.1',
+): Promise<Buffer[]> {
+  return new Promise((resolve, reject) => {
+    const socket = createSocket(host.includes(':') ? 'udp6' : 'udp4');
+    const got: Buffer[] = [];
+    const done = () => {
+      clearTimeout(timer);
+      socket.close();
+      resolve(got);
+    };
+    const timer = setTimeout(done, waitMs);
+    socket.on('error', reject);
+    socket.on('message', (message) => {
+      got.push(message);
+      if (!all) done();
+    });
+    socket.send(bytes, port, host);
+  });
+}
+
+/** Sends raw messages over one connection; resolves with as many as were sent, in order of arrival. */
+export function exchangeTcp(port: number, messages: readonly Buffer[]): Promise<Buffer[]> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1', () => {
+      for (const bytes of messages) {
+        const length = Buffer.alloc(2);
+        length.writeUInt16BE(bytes.length);
+        socket.write(Buffer.concat([length, bytes]));
+      }
+    });
+    let buffered = Buffer.alloc(0);
+    const got: Buffer[] = [];
+    socket.setTimeout(3000, () => socket.destroy(new Error('no answer over TCP')));
+    socket.on('error', reject);
+    socket.on('data', (chunk: Buffer) => {
+      buffered = Buffer.concat([buffered, chunk]);
+      while (buffered.length >= 2 && buffered.length >= 2 + buffered.readUInt16BE(0)) {
+        got.push(Buffer.from(buffered.subarray(2, 2 + buffered.readUInt16BE(0))));
+        buffered = buffered.subarray(2 + buffered.readUInt16BE(0));
+      }
+      if (got.length >= messages.length) {
+        socket.end();
+        resolve(got);
+      }
+    });
+  });
+}
+
+export interface Seen {
+  readonly bytes: Buffer;
+  readonly rcode: number;
+  /** "name TYPE ttl data" per answer record. */
+  readonly answers: string[];
+  readonly authorities: string[];
+  readonly additionals: string[];
+  readonly flags: number;
+  readonly elapsedMs: number;
+}
+
+function lines(records: readonly dns2.Packet.Resource[]): string[] {
+  return records.map((record) => {
+    const type = Packet.TYPE_NAME[record.type] ?? `TYPE${record.type}`;
+    const data = record.address ?? record.domain ?? record.ns ?? record.exchange ?? record.primary ?? '';
+    return `${record.name} ${type} ${record.ttl} ${data}`.trimEnd();
+  });
+}
+
+export function see(bytes: Buffer, elapsedMs = 0): Seen {
+  const packet = Packet.parse(bytes);
+  const errors = (packet as unknown as { errors?: unknown[] }).errors ?? [];
+  if (errors.length > 0) throw new Error(`dns2 cannot read the answer: ${String(errors[0])}`);
+  return {
+    bytes,
+    rcode: packet.header.rcode,
+    answers: lines(packet.answers),
+    authorities: lines(packet.authorities),
+    additionals: lines(packet.additionals),
+    flags: bytes.readUInt16BE(2),
+    elapsedMs,
+  };
+}
+
+export class Harness {
+  readonly upstream: ScriptedServer;
+  readonly dns: Dns;
+  readonly port: number;
+  /** Added to the cache's clock, milliseconds. */
+  readonly clock: { offsetMs: number };
+
+  private constructor(upstream: ScriptedServer, dns: Dns, clock: { offsetMs: number }) {
+    this.upstream = upstream;
+    this.dns = dns;
+    this.clock = clock;
+    this.port = dns.listeners[0]?.port ?? 0;
+  }
+
+  static async start(options: Partial<DnsOptions> = {}, upstream?: ScriptedServer): Promise<Harness> {
+    const server = upstream ?? (await ScriptedServer.start());
+    const clock = { offsetMs: 0 };
+    const dns = await createDns({
+      prefixes: [P6],
+      listen: [{ family: 4, host: '127.0.0.1', port: 0 }],
+      upstreams: [{ endpoint: server.endpoint }],
+      translateAll: false,
+      excludeAaaa: [parseIp6Net('::ffff:0:0/96')],
+      allowNonGlobalIpv4: [],
+      cache: { maxEntries: 1000 },
+      now: () => performance.now() + clock.offsetMs,
+      ...options,
+    });
+    return new Harness(server, dns, clock);
+  }
+
+  async ask(ask: Ask): Promise<Seen> {
+    const startedAt = performance.now();
+    const [bytes] = await exchangeUdp(this.port, query(ask));
+    if (bytes === undefined) throw new Error(`no answer for ${ask.name}`);
+    return see(bytes, performance.now() - startedAt);
+  }
+
+  async stop(): Promise<void> {
+    await this.dns.stop();
+    await this.upstream.stop();
+  }
+}
