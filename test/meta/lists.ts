@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The pages of docs/ that list what the code lists: drop reasons and error codes.
+// The pages of docs/ that list what the code lists: drop reasons, error codes, metrics, configuration keys.
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { configKeys } from '../../src/config/keys.ts';
 import { DROP_REASONS, DROP_TEXTS } from '../../src/datapath/drops.gen.ts';
 import { ERROR_CODES } from '../../src/errors.ts';
+import { METRICS } from '../../src/telemetry/metric-list.ts';
 import { ROOT, read } from './repository.ts';
 
 const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('<', '&lt;');
@@ -14,7 +16,7 @@ export function tableRows(page: string): Map<string, string[]> {
   const rows = new Map<string, string[]>();
   for (const line of page.split('\n')) {
     const cells = line.split(/(?<!\\)\|/).map((text) => text.trim());
-    const name = /^`(\w+)`$/.exec(cells[1] ?? '')?.[1];
+    const name = /^`([\w.[\]]+)`$/.exec(cells[1] ?? '')?.[1];
     if (name !== undefined) rows.set(name, cells.slice(2, -1));
   }
   return rows;
@@ -51,4 +53,47 @@ export function errorsPage(): string {
     ),
     '',
   ].join('\n');
+}
+
+export function metricsPage(): string {
+  return [
+    '# Metrics',
+    '',
+    'Made by `make docs` from src/telemetry/metric-list.ts; not edited by hand. They stand at `/metrics` of `http.listen`,',
+    'beside the default metrics of Node and of the process.',
+    '',
+    '| metric | type | labels | meaning |',
+    '| --- | --- | --- | --- |',
+    ...METRICS.map(({ name, type, labels, help }) => {
+      const names = labels.map((label) => `\`${label}\``).join(', ');
+      return `| \`${name}\` | ${type} | ${names} | ${cell(help)} |`;
+    }),
+    '',
+  ].join('\n');
+}
+
+const KEYS_BEGIN = '<!-- keys: made by `make docs` from src/config/schema.ts -->';
+const KEYS_END = '<!-- end of keys -->';
+
+/** The page of the configuration: written by hand but for the table of keys between its two marks. */
+export function configurationPage(): string {
+  const written = existsSync(join(ROOT, 'docs/configuration.md')) ? read('docs/configuration.md') : undefined;
+  const begin = written?.indexOf(KEYS_BEGIN) ?? -1;
+  const end = written?.indexOf(KEYS_END) ?? -1;
+  if (written !== undefined && (begin < 0 || end < begin)) {
+    throw new Error(`docs/configuration.md: expected the marks ${KEYS_BEGIN} and ${KEYS_END} around its table of keys`);
+  }
+  const table = [
+    KEYS_BEGIN,
+    '',
+    '| key | default | meaning |',
+    '| --- | --- | --- |',
+    ...configKeys().map(({ key, default: value, description }) => {
+      return `| \`${key}\` | ${value === undefined ? '' : `\`${JSON.stringify(value)}\``} | ${cell(description)} |`;
+    }),
+    '',
+    '',
+  ].join('\n');
+  const before = written?.slice(0, begin) ?? '# Configuration\n\n';
+  return `${before}${table}${written?.slice(end) ?? `${KEYS_END}\n`}`;
 }

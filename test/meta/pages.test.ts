@@ -4,8 +4,10 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
+import { configKeys } from '../../src/config/keys.ts';
 import { DROP_REASONS } from '../../src/datapath/drops.gen.ts';
 import { ERROR_CODES } from '../../src/errors.ts';
+import { METRICS } from '../../src/telemetry/metric-list.ts';
 import { coverage, deviations, idsIn, requirements } from './conformance.ts';
 import { tableRows } from './lists.ts';
 import { PAGES } from './pages.ts';
@@ -28,6 +30,20 @@ describe('pages made from code', () => {
     expect([...rows.keys()].toSorted()).to.deep.equal(Object.keys(ERROR_CODES).toSorted());
     const silent = [...rows].filter(([, cells]) => (cells[1] ?? '') === '').map(([code]) => code);
     expect(silent, 'write what to do into the third column of docs/errors.md').to.deep.equal([]);
+  });
+
+  it('metrics and docs/metrics.md name each other', () => {
+    expect([...tableRows(read('docs/metrics.md')).keys()].toSorted()).to.deep.equal(
+      METRICS.map(({ name }) => name as string).toSorted(),
+    );
+  });
+
+  it('configuration keys and docs/configuration.md name each other, each with a meaning', () => {
+    const keys = configKeys();
+    expect([...tableRows(read('docs/configuration.md')).keys()].toSorted()).to.deep.equal(
+      keys.map(({ key }) => key).toSorted(),
+    );
+    expect(keys.filter(({ description }) => description === '').map(({ key }) => key)).to.deep.equal([]);
   });
 
   it('every error code is used', () => {

@@ -4,13 +4,15 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { conformancePage } from './conformance.ts';
-import { dropsPage, errorsPage } from './lists.ts';
+import { configurationPage, dropsPage, errorsPage, metricsPage } from './lists.ts';
 import { ROOT } from './repository.ts';
 
 export const PAGES: Readonly<Record<string, () => string>> = {
+  'docs/configuration.md': configurationPage,
   'docs/conformance.md': conformancePage,
   'docs/drops.md': dropsPage,
   'docs/errors.md': errorsPage,
+  'docs/metrics.md': metricsPage,
 };
 
 if (import.meta.main) {
