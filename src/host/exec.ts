@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs the host's commands (ip, nft, ss) and reads their JSON. Everything acts in this process's network namespace.
+
+import { spawn } from 'node:child_process';
+import { Gate64Error } from '../errors.ts';
+
+/** Debian's and Ubuntu's package for each command. */
+const PACKAGES: Readonly<Record<string, string>> = { ip: 'iproute2', ss: 'iproute2', nft: 'nftables' };
+
+const TIMEOUT_MS = 15_000;
+
+export interface ExecResult {
+  readonly exit: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a command to its end; throws G64_HOST_COMMAND only when it cannot be run at all or takes longer than 15 s. */
+export type Exec = (command: string, args: readonly string[]) => Promise<ExecResult>;
+
+export const execCommand: Exec = (command, args) =>
+  new Promise((resolve, reject) => {
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, LC_ALL: 'C' } });
+    let stdout = '';
+    let stderr = '';
+    let timedOut = false;
+    const timer = setTimeout(() => {
+      timedOut = true;
+      child.kill('SIGKILL');
+    }, TIMEOUT_MS);
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+    child.on('error', (cause: NodeJS.ErrnoException) => {
+      clearTimeout(timer);
+      reject(cause.code === 'ENOENT' ? missingCommand(command, cause) : cannotRun(command, cause));
+    });
+    child.on('close', (code) => {
+      clearTimeout(timer);
+      if (timedOut) reject(new Gate64Error('G64_HOST_COMMAND', `"${line(command, args)}" did not end within 15 s`));
+      else resolve({ exit: code ?? -1, stdout, stderr });
+    });
+  });
+
+export function missingCommand(command: string, cause?: unknown): Gate64Error {
+  return new Gate64Error('G64_HOST_COMMAND', `the command "${command}" is not installed, and gate64 needs it`, {
+    cause,
+    hint: `Install the package ${PACKAGES[command] ?? command}.`,
+  });
+}
+
+function cannotRun(command: string, cause: Error): Gate64Error {
+  return new Gate64Error('G64_HOST_COMMAND', `the command "${command}" cannot be run: ${cause.message}`, { cause });
+}
+
+export function commandFailed(command: string, args: readonly string[], result: ExecResult): Gate64Error {
+  const words = (result.stderr.trim() || result.stdout.trim()).split('\n').slice(0, 3).join(' ');
+  return new Gate64Error(
+    'G64_HOST_COMMAND',
+    `"${line(command, args)}" failed with exit code ${result.exit}: ${words || 'it said nothing'}`,
+  );
+}
+
+/** Runs a command that must succeed and returns what it printed. */
+export async function run(exec: Exec, command: string, args: readonly string[]): Promise<string> {
+  const result = await exec(command, args);
+  if (result.exit !== 0) throw commandFailed(command, args, result);
+  return result.stdout;
+}
+
+/** Runs `ip -j …`; the rows it printed. Their shape is what the caller knows of that command. */
+export async function ipRows<Row>(exec: Exec, args: readonly string[]): Promise<Row[]> {
+  const text = await run(exec, 'ip', ['-j', ...args]);
+  // ip prints nothing at all for an empty list.
+  return text.trim() === '' ? [] : parseJson<Row[]>(text, `ip -j ${args.join(' ')}`);
+}
+
+export function parseJson<T>(text: string, command: string): T {
+  try {
+    return JSON.parse(text) as T;
+  } catch (cause) {
+    throw new Gate64Error('G64_HOST_COMMAND', `"${command}" printed something that is not JSON`, { cause });
+  }
+}
+
+function line(command: string, args: readonly string[]): string {
+  const text = [command, ...args].join(' ');
+  return text.length > 120 ? `${text.slice(0, 117)}...` : text;
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which interface leads to the IPv4 internet, which ones lead outside at all (packets from there are refused: no open
+// relay), and the node's own addresses.
+
+import { embedIp4, type Prefix64 } from '../addr/rfc6052.ts';
+import { ip6InNet, parseIp4, parseIp6Net } from '../addr/ip.ts';
+import { Gate64Error } from '../errors.ts';
+import type { Interface } from './links.ts';
+import type { Route } from './routes.ts';
+
+const DEFAULT4 = '0.0.0.0/0';
+const DEFAULT6 = '::/0';
+const GLOBAL_UNICAST = parseIp6Net('2000::/3');
+const UNIQUE_LOCAL = parseIp6Net('fc00::/7');
+
+export interface UplinkRequest {
+  /** nat64.uplink: "auto" or a name. */
+  readonly uplink: string;
+  readonly egress: 'masquerade' | 'direct';
+  readonly device: string;
+}
+
+/** The way out. Throws G64_NO_UPLINK saying what to do. */
+export function findUplink(
+  interfaces: readonly Interface[],
+  routes4: readonly Route[],
+  request: UplinkRequest,
+): Interface {
+  const uplink =
+    request.uplink === 'auto' ? automatic(interfaces, routes4, request.device) : named(interfaces, request);
+  // direct mode redirects whole frames to a neighbour; a tunnel has no Ethernet header to write.
+  if (request.egress === 'direct' && uplink.linkType !== 'ether') {
+    throw new Gate64Error(
+      'G64_NO_UPLINK',
+      `the uplink "${uplink.name}" is of type ${uplink.linkType}, and nat64.egress "direct" needs Ethernet`,
+      { hint: 'Set nat64.egress to masquerade, or nat64.uplink to an Ethernet interface.' },
+    );
+  }
+  return uplink;
+}
+
+function automatic(interfaces: readonly Interface[], routes4: readonly Route[], device: string): Interface {
+  const best = defaultRoutes(routes4, DEFAULT4)
+    .sort((a, b) => a.metric - b.metric)
+    .flatMap((route) => route.devices)
+    .flatMap((name) => interfaces.filter((candidate) => candidate.name === name && name !== device))[0];
+  if (best !== undefined) return best;
+  throw new Gate64Error(
+    'G64_NO_UPLINK',
+    'this node has no IPv4 default route, so no interface leads to the IPv4 internet',
+    {
+      hint: 'Add a default route, or name the interface that leads to IPv4 in nat64.uplink.',
+    },
+  );
+}
+
+function named(interfaces: readonly Interface[], { uplink, device }: UplinkRequest): Interface {
+  const found = interfaces.find(({ name }) => name === uplink);
+  const usable = interfaces.filter(({ name, linkType }) => linkType !== 'loopback' && !name.startsWith(device));
+  const hint = `Interfaces here: ${usable.map(({ name }) => name).join(', ') || 'none but loopback'}. "auto" takes the one of the IPv4 default route.`;
+  if (found === undefined) {
+    throw new Gate64Error('G64_NO_UPLINK', `nat64.uplink names "${uplink}", but there is no such interface`, { hint });
+  }
+  if (!found.isUp) throw new Gate64Error('G64_NO_UPLINK', `nat64.uplink names "${uplink}", which is down`, { hint });
+  return found;
+}
+
+function defaultRoutes(routes: readonly Route[], dst: string): Route[] {
+  return routes.filter((route) => route.dst === dst && route.type === 'unicast' && route.table === 'main');
+}
+
+/** Interfaces with a default route of either family, the way out first. */
+export function outsideInterfaces(
+  interfaces: readonly Interface[],
+  routes4: readonly Route[],
+  routes6: readonly Route[],
+  wayOut: Interface,
+): Interface[] {
+  const names = new Set(
+    [...defaultRoutes(routes4, DEFAULT4), ...defaultRoutes(routes6, DEFAULT6)].flatMap((route) => route.devices),
+  );
+  return [wayOut, ...interfaces.filter(({ name, ifindex }) => names.has(name) && ifindex !== wayOut.ifindex)];
+}
+
+/** The uplink's own address: the one its default route asks for, else its first. */
+export function uplinkAddress(uplink: Interface, routes4: readonly Route[]): number | undefined {
+  const source = defaultRoutes(routes4, DEFAULT4).find(
+    (route) => route.devices.includes(uplink.name) && route.source !== undefined,
+  )?.source;
+  if (source !== undefined) return parseIp4(source);
+  return (uplink.addresses4.find((address) => !address.secondary) ?? uplink.addresses4[0])?.v4;
+}
+
+/** Every IPv4 address of the node but loopback's, without duplicates. */
+export function nodeAddresses4(interfaces: readonly Interface[]): number[] {
+  const all = interfaces.flatMap((entry) => entry.addresses4.map((address) => address.v4));
+  return [...new Set(all)].filter((v4) => v4 >>> 24 !== 127);
+}
+
+/**
+ * Source of the ICMPv6 errors that the data plane makes (RFC 4443 §2.2: a unicast address of the node): global before
+ * unique local before link-local, the uplink's before others. A node without any takes its IPv4 address as the prefix
+ * shows it, as RFC 7915 §4.2 lets a translator do.
+ */
+export function nodeAddress6(
+  interfaces: readonly Interface[],
+  uplink: Interface,
+  prefix: Prefix64 | undefined,
+  v4: number | undefined,
+): Uint8Array | undefined {
+  const candidates = [uplink, ...interfaces.filter((entry) => entry !== uplink)]
+    .flatMap((entry) => entry.addresses6)
+    .filter((address) => address.usable && address.scope !== 'host');
+  const rank = (v6: Uint8Array) => (ip6InNet(v6, GLOBAL_UNICAST) ? 0 : ip6InNet(v6, UNIQUE_LOCAL) ? 1 : 2);
+  const best = candidates.map(({ v6 }) => v6).sort((a, b) => rank(a) - rank(b))[0];
+  if (best !== undefined) return best;
+  return prefix === undefined || v4 === undefined ? undefined : embedIp4(prefix, v4);
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tells when interfaces, routes or addresses of the node change, soon after the last of a burst (`ip monitor`).
+
+import { spawn, type ChildProcess } from 'node:child_process';
+
+const DEBOUNCE_MS = 500;
+const RESTART_MS = 5000;
+
+/** Calls `onChange` after changes. Without `ip monitor` nothing is told and the caller's own clock has to do. */
+export function watchHost(onChange: () => void): { stop(): void } {
+  let child: ChildProcess | undefined;
+  let debounce: NodeJS.Timeout | undefined;
+  let restart: NodeJS.Timeout | undefined;
+  let stopped = false;
+
+  const start = () => {
+    child = spawn('ip', ['monitor', 'link', 'address', 'route'], { stdio: ['ignore', 'pipe', 'ignore'] });
+    child.stdout?.on('data', () => {
+      // The first event of a burst sets the time, so that a steady stream cannot put the call off for ever.
+      debounce ??= setTimeout(() => {
+        debounce = undefined;
+        if (!stopped) onChange();
+      }, DEBOUNCE_MS);
+    });
+    const again = () => {
+      if (stopped || restart !== undefined) return;
+      restart = setTimeout(() => {
+        restart = undefined;
+        start();
+      }, RESTART_MS);
+      restart.unref();
+    };
+    child.once('error', again);
+    child.once('exit', again);
+    child.unref();
+  };
+  start();
+
+  return {
+    stop() {
+      stopped = true;
+      clearTimeout(debounce);
+      clearTimeout(restart);
+      child?.kill('SIGTERM');
+    },
+  };
+}
