@@ -8,14 +8,26 @@ const errnoNames = new Map<number, string>(Object.entries(constants.errno).map((
 // Kernel-internal number that leaks out of bpf(2); libc has no name for it.
 errnoNames.set(524, 'ENOTSUPP');
 
+// libbpf's own numbers (bpf/libbpf.h, enum libbpf_errno), given for files it cannot make sense of.
+const libbpfErrors: ReadonlyMap<number, readonly [name: string, message: string]> = new Map([
+  [4000, ['LIBBPF_LIBELF', 'libelf failed']],
+  [4001, ['LIBBPF_FORMAT', 'not a BPF object file']],
+  [4002, ['LIBBPF_KVERSION', 'wrong or missing kernel version in the object']],
+  [4003, ['LIBBPF_ENDIAN', 'the object is of the other byte order']],
+  [4004, ['LIBBPF_INTERNAL', 'internal error of libbpf']],
+  [4005, ['LIBBPF_RELOC', 'relocation failed']],
+  [4013, ['LIBBPF_NLPARSE', 'netlink answer not understood']],
+]);
+
 /** `EEXIST` for 17; `E<number>` for a number without a name. */
 export function errnoName(errno: number): string {
-  return errnoNames.get(errno) ?? `E${errno}`;
+  return errnoNames.get(errno) ?? libbpfErrors.get(errno)?.[0] ?? `E${errno}`;
 }
 
 /** The system's sentence for an errno, such as `file already exists`. */
 export function errnoMessage(errno: number): string {
-  return errno === 524 ? 'operation is not supported' : getSystemErrorMessage(-errno);
+  if (errno === 524) return 'operation is not supported';
+  return libbpfErrors.get(errno)?.[1] ?? getSystemErrorMessage(-errno);
 }
 
 export interface LibbpfErrorOptions extends ErrorOptions {
@@ -29,7 +41,7 @@ export interface LibbpfErrorOptions extends ErrorOptions {
  * Any failure of this library. `code` is stable: an errno name (`EEXIST`, `ENOENT`, `EPERM`, …) where the system
  * refused, or one of `LIBBPF_MISSING` (shared library not found), `LIBBPF_NOT_FOUND` (no such map, program, variable),
  * `LIBBPF_STATE` (too early, too late, closed), `LIBBPF_WRONG_KIND` (pinned object of another kind),
- * `LIBBPF_LOAD` and `LIBBPF_UNSUPPORTED` (the subclasses).
+ * `LIBBPF_LOAD` and `LIBBPF_UNSUPPORTED` (the subclasses), or libbpf's own (`LIBBPF_FORMAT`: no BPF object file, …).
  */
 export class LibbpfError extends Error {
   override name = 'LibbpfError';

@@ -51,7 +51,7 @@ export class ObjectMap extends BpfMap {
 
   /** For BpfObject: takes over the descriptor after load. */
   loaded(): void {
-    this.shape = shapeOfPointer(this.#map);
+    this.shape = { ...shapeOfPointer(this.#map), name: this.name };
     this.bind(libbpf().mapFd(this.#map));
   }
 
@@ -59,7 +59,7 @@ export class ObjectMap extends BpfMap {
     requireEditable(this.#editable, `map ${this.name}`);
     const result = call();
     if (result < 0) throw systemError(`cannot set ${what} of map ${this.name}`, result);
-    this.shape = shapeOfPointer(this.#map);
+    this.shape = { ...shapeOfPointer(this.#map), name: this.name };
     return this;
   }
 }

@@ -24,8 +24,9 @@ export class BpfObject implements Disposable {
   readonly name: string;
   #object: Pointer | null;
   #state: 'open' | 'loaded' | 'failed' | 'closed' = 'open';
-  readonly #maps = new Map<Pointer, ObjectMap>();
-  readonly #programs = new Map<Pointer, ObjectProgram>();
+  // By name as asked for: libbpf renames a map after the one it reuses.
+  readonly #maps = new Map<string, ObjectMap>();
+  readonly #programs = new Map<string, ObjectProgram>();
 
   private constructor(object: Pointer) {
     this.#object = object;
@@ -70,27 +71,27 @@ export class BpfObject implements Disposable {
 
   /** The map of that name; `.rodata`, `.data` and `.bss` find the data sections. Throws `LIBBPF_NOT_FOUND`. */
   map(name: string): ObjectMap {
-    const pointer = libbpf().objectFindMap(this.#pointer(), checkString('map name', name));
+    const object = this.#pointer();
+    let map = this.#maps.get(checkString('map name', name));
+    if (map) return map;
+    const pointer = libbpf().objectFindMap(object, name);
     if (!pointer) throw this.#missing('map', name, this.mapNames);
-    let map = this.#maps.get(pointer);
-    if (!map) {
-      map = new ObjectMap(pointer, () => this.#state === 'open');
-      this.#maps.set(pointer, map);
-      if (this.#state === 'loaded') map.loaded();
-    }
+    map = new ObjectMap(pointer, () => this.#state === 'open');
+    this.#maps.set(name, map);
+    if (this.#state === 'loaded') map.loaded();
     return map;
   }
 
   /** The program (C function) of that name. Throws `LIBBPF_NOT_FOUND`. */
   program(name: string): ObjectProgram {
-    const pointer = libbpf().objectFindProgram(this.#pointer(), checkString('program name', name));
+    const object = this.#pointer();
+    let program = this.#programs.get(checkString('program name', name));
+    if (program) return program;
+    const pointer = libbpf().objectFindProgram(object, name);
     if (!pointer) throw this.#missing('program', name, this.programNames);
-    let program = this.#programs.get(pointer);
-    if (!program) {
-      program = new ObjectProgram(pointer, () => this.#state === 'open');
-      this.#programs.set(pointer, program);
-      if (this.#state === 'loaded') program.loaded();
-    }
+    program = new ObjectProgram(pointer, () => this.#state === 'open');
+    this.#programs.set(name, program);
+    if (this.#state === 'loaded') program.loaded();
     return program;
   }
 
