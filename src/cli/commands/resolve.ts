@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// `gate64 resolve`: asks gate64's DNS for a name as a pod would and says which addresses are synthesized (RFC 6147).
+
+import { Command } from 'commander';
+import { formatEndpoint, formatIp4, parseIp6, type Endpoint } from '../../addr/ip.ts';
+import { extractWithAny, type Prefix64 } from '../../addr/rfc6052.ts';
+import { loadConfig } from '../../config/load.ts';
+import { endpointArgument } from '../arguments.ts';
+import type { CliContext } from '../context.ts';
+import type { LookupAnswer } from '../lookup.ts';
+import { emit, outputOption, type OutputOptions } from '../output.ts';
+import { renderTable, type Column } from '../render.ts';
+import { ExitCode } from '../exit.ts';
+import { firstListener } from './sessions.ts';
+
+interface ResolveOptions extends OutputOptions {
+  readonly config?: string;
+  readonly server?: Endpoint;
+}
+
+interface ResolvedAddress {
+  readonly address: string;
+  readonly type: 'AAAA' | 'A';
+  readonly synthesized: boolean;
+  /** The IPv4 address inside a synthesized one. */
+  readonly ipv4: string | null;
+  readonly ttlSeconds: number;
+}
+
+/** RFC 1035 §4.1.1, RFC 2136 §2.2 */
+const RCODES = ['NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED'];
+
+export function resolveCommand(context: CliContext): Command {
+  return new Command('resolve')
+    .summary("ask gate64's DNS for a name as a pod would")
+    .description("Asks gate64's DNS for a name as a pod would, and says which addresses are synthesized.")
+    .argument('<name>', 'a domain name')
+    .option('--server <address>', 'the resolver to ask (default: dns.listen)', endpointArgument)
+    .option('-c, --config <file>', 'the configuration file')
+    .addOption(outputOption())
+    .action(async (name: string, options: ResolveOptions) => {
+      const { config } = loadConfig(options.config);
+      const server = options.server ?? firstListener(config);
+      const [aaaa, a] = await Promise.all([context.lookup(server, name, 'AAAA'), context.lookup(server, name, 'A')]);
+      const addresses = [...rows(aaaa, 'AAAA', config.prefixes), ...rows(a, 'A', config.prefixes)];
+      const rcode = RCODES[aaaa.rcode] ?? `RCODE${aaaa.rcode}`;
+      emit(context.stdout, options, { name, server: formatEndpoint(server), rcode, addresses }, () => {
+        const empty = `${name}: ${rcode === 'NOERROR' ? 'no addresses' : rcode}, says ${formatEndpoint(server)}`;
+        return renderTable(COLUMNS, addresses, context.stdout, empty);
+      });
+      if (addresses.length === 0) throw new ExitCode(1);
+    });
+}
+
+function rows(answer: LookupAnswer, type: 'AAAA' | 'A', prefixes: readonly Prefix64[]): ResolvedAddress[] {
+  return answer.records.map(({ address, ttlSeconds }) => {
+    const found = type === 'AAAA' ? extractWithAny(prefixes, parseIp6(address)) : undefined;
+    return {
+      address,
+      type,
+      synthesized: found !== undefined,
+      ipv4: found === undefined ? null : formatIp4(found.v4),
+      ttlSeconds,
+    };
+  });
+}
+
+const COLUMNS: readonly Column<ResolvedAddress>[] = [
+  { title: 'TYPE', text: (row) => row.type },
+  { title: 'ADDRESS', text: (row) => row.address },
+  { title: 'STANDS FOR', text: (row) => row.ipv4 ?? '-' },
+  { title: 'TTL', text: (row) => String(row.ttlSeconds), align: 'right' },
+];

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// `gate64 sessions`: the session table (RFC 6146 §3.2), the most recently used first.
+
+import { Command, Option } from 'commander';
+import { ip6InNet, parseIp4, parseIp6, type Ip4Net } from '../../addr/ip.ts';
+import { extractWithAny } from '../../addr/rfc6052.ts';
+import { loadConfig } from '../../config/load.ts';
+import type { Config } from '../../config/config.ts';
+import { PROTOCOLS, type Protocol, type SessionRow, type SessionState } from '../../datapath/datapath.ts';
+import { Gate64Error } from '../../errors.ts';
+import { filterSessions, type SessionFilter } from '../../nat64/views.ts';
+import { endpointArgument, ip6NetArgument, netArgument, positiveInteger } from '../arguments.ts';
+import type { CliContext } from '../context.ts';
+import { emit, outputOption, type OutputOptions } from '../output.ts';
+import { bytesText, durationText, renderTable, type Column } from '../render.ts';
+import { seconds, sessionJson, text4, text6 } from '../rows.ts';
+
+const STATES = [
+  'open',
+  'v4Init',
+  'v6Init',
+  'established',
+  'v4FinReceived',
+  'v6FinReceived',
+  'bothFinReceived',
+  'transitory',
+] as const satisfies readonly SessionState[];
+
+interface SessionsOptions extends OutputOptions {
+  readonly config?: string;
+  readonly src?: ReturnType<typeof ip6NetArgument>;
+  readonly dst?: ReturnType<typeof netArgument>;
+  readonly proto?: Protocol;
+  readonly state?: SessionState;
+  readonly name?: string;
+  readonly server?: ReturnType<typeof endpointArgument>;
+  readonly limit?: number;
+}
+
+export function sessionsCommand(context: CliContext): Command {
+  return new Command('sessions')
+    .summary('list the sessions')
+    .description('Lists the sessions, the most recently used first.')
+    .option('--src <cidr>', "the pod's IPv6 address or network", ip6NetArgument)
+    .option('--dst <cidr>', 'the destination: an IPv4 network, or an IPv6 one as pods write it', netArgument)
+    .addOption(new Option('--proto <protocol>', 'the protocol').choices(PROTOCOLS))
+    .addOption(new Option('--state <state>', 'the state').choices(STATES))
+    .option('--name <name>', "destinations that this name leads to, as gate64's DNS answers now")
+    .option('--server <address>', 'the resolver that --name asks (default: dns.listen)', endpointArgument)
+    .option('--limit <n>', 'list at most so many', positiveInteger)
+    .option('-c, --config <file>', 'the configuration file')
+    .addOption(outputOption())
+    .action(async (options: SessionsOptions) => {
+      const byName = options.name === undefined ? undefined : await destinationsOf(options.name, options, context);
+      using reader = await context.openReader();
+      const rows = filterSessions(reader.sessions(), filterOf({ ...options, limit: undefined }, byName));
+      const shown = rows.slice(0, options.limit);
+      const now = context.now();
+      emit(
+        context.stdout,
+        options,
+        shown.map((row) => sessionJson(row, now)),
+        () =>
+          renderTable(columns(now), shown, context.stdout, 'no sessions') +
+          (shown.length < rows.length
+            ? `${shown.length} of ${rows.length} sessions; --limit ${rows.length} lists all\n`
+            : ''),
+      );
+    });
+}
+
+type FilterOptions = Omit<SessionsOptions, 'limit'> & { readonly limit: undefined };
+
+function filterOf(options: FilterOptions, byName: readonly Ip4Net[] | undefined): SessionFilter {
+  const { src, dst, proto, state } = options;
+  const destinations = dst?.family === 4 ? [dst.net] : undefined;
+  const where = (row: SessionRow) =>
+    (dst?.family !== 6 || ip6InNet(row.destination6, dst.net)) &&
+    (byName === undefined || byName.some((net) => net.v4 === row.destination.v4));
+  return {
+    where,
+    ...(src === undefined ? {} : { sources: [src] }),
+    ...(destinations === undefined ? {} : { destinations }),
+    ...(proto === undefined ? {} : { protocol: proto }),
+    ...(state === undefined ? {} : { state }),
+  };
+}
+
+/** The IPv4 addresses behind a name: its A records, and what its AAAA records embed. */
+async function destinationsOf(name: string, options: SessionsOptions, context: CliContext): Promise<Ip4Net[]> {
+  const { config } = loadConfig(options.config);
+  const server = options.server ?? firstListener(config);
+  const { prefixes } = config;
+  const [a, aaaa] = await Promise.all([context.lookup(server, name, 'A'), context.lookup(server, name, 'AAAA')]);
+  const embedded = aaaa.records.flatMap(({ address }) => extractText(address, prefixes));
+  const found = new Set([...a.records.map(({ address }) => parseIp4(address)), ...embedded]);
+  if (found.size === 0) {
+    throw new Gate64Error('G64_DNS_UPSTREAM', `"${name}" leads to no IPv4 address`, {
+      hint: `gate64 resolve ${name} shows what the resolver answers`,
+    });
+  }
+  return [...found].map((v4) => ({ v4, length: 32 }));
+}
+
+function extractText(address: string, prefixes: Config['prefixes']): number[] {
+  const found = extractWithAny(prefixes, parseIp6(address));
+  return found === undefined ? [] : [found.v4];
+}
+
+/** Where gate64's own DNS listens. */
+export function firstListener(config: Config): Config['dns']['listen'][number] {
+  const first = config.dns.listen[0];
+  if (first === undefined) throw new Gate64Error('G64_USAGE', 'dns.listen is empty; name a resolver with --server');
+  return first;
+}
+
+function columns(now: number): Column<SessionRow>[] {
+  return [
+    { title: 'PROTO', text: (row) => row.protocol },
+    { title: 'STATE', text: (row) => row.state },
+    { title: 'SOURCE', text: (row) => text6(row.source) },
+    { title: 'POOL', text: (row) => text4(row.pool) },
+    { title: 'DESTINATION', text: (row) => text4(row.destination) },
+    { title: 'IDLE', text: (row) => durationText(seconds(now - row.lastSeenAt)), align: 'right', rank: 2 },
+    { title: 'EXPIRES', text: (row) => durationText(seconds(row.expiresAt - now)), align: 'right', rank: 1 },
+    { title: 'OUT', text: (row) => bytesText(row.bytesOut), align: 'right', rank: 3 },
+    { title: 'IN', text: (row) => bytesText(row.bytesIn), align: 'right', rank: 3 },
+  ];
+}

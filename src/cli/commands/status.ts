@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// `gate64 status`: whether the service runs and can serve, and what the data plane holds. Works from the pinned maps when
+// the service is down.
+
+import { Command } from 'commander';
+import { formatEndpoint } from '../../addr/ip.ts';
+import { loadConfig } from '../../config/load.ts';
+import type { DatapathReader, DropRow } from '../../datapath/datapath.ts';
+import { Gate64Error } from '../../errors.ts';
+import { countByProtocol } from '../../telemetry/metrics-source.ts';
+import { halfText, isReady, type HalfStatus, type ServiceStatus } from '../../telemetry/status.ts';
+import type { CliContext, Output } from '../context.ts';
+import { EXIT_PROBLEM, ExitCode } from '../exit.ts';
+import { emit, outputOption, type OutputOptions } from '../output.ts';
+import { bad, durationText, good, renderPairs } from '../render.ts';
+import { dropJson } from '../rows.ts';
+
+interface StatusOptions extends OutputOptions {
+  readonly config?: string;
+}
+
+interface DatapathSummary {
+  readonly present: boolean;
+  /** Why it could not be read; null when it was. */
+  readonly problem: string | null;
+  readonly sessions: Readonly<Record<string, number>>;
+  readonly bindings: number;
+  readonly blocks: { readonly total: number; readonly free: number; readonly leased: number };
+  readonly topDrops: readonly DropRow[];
+}
+
+const TOP_DROPS = 3;
+
+export function statusCommand(context: CliContext): Command {
+  return new Command('status')
+    .summary('show whether gate64 runs and can serve')
+    .description('Shows whether the service runs and both halves can serve, and what the data plane holds.')
+    .option('-c, --config <file>', 'the configuration file, for http.listen')
+    .addOption(outputOption())
+    .action(async (options: StatusOptions) => {
+      const { config } = loadConfig(options.config);
+      const service = await context.fetchStatus(config.http.listen);
+      const datapath = await summarise(context);
+      const ready = service !== undefined && isReady(service);
+      const json = {
+        ready,
+        service: service ?? null,
+        datapath: { ...datapath, topDrops: datapath.topDrops.map(dropJson) },
+      };
+      emit(context.stdout, options, json, () => {
+        const at = formatEndpoint(config.http.listen);
+        const head = service === undefined ? downPairs(at, context.stdout) : servicePairs(service, context);
+        return renderPairs([...head, ...datapathPairs(datapath)]);
+      });
+      if (!ready) throw new ExitCode(EXIT_PROBLEM);
+    });
+}
+
+async function summarise(context: CliContext): Promise<DatapathSummary> {
+  try {
+    using reader = await context.openReader();
+    return { present: true, problem: null, ...counts(reader) };
+  } catch (error) {
+    if (!(error instanceof Gate64Error)) throw error;
+    const nothing = { sessions: {}, bindings: 0, blocks: { total: 0, free: 0, leased: 0 }, topDrops: [] };
+    return { present: error.code !== 'G64_DATAPATH_MISSING', problem: error.message, ...nothing };
+  }
+}
+
+function counts(reader: DatapathReader): Omit<DatapathSummary, 'present' | 'problem'> {
+  const blocks = reader.blocks();
+  const inState = (state: string) => blocks.filter((block) => block.state === state).length;
+  return {
+    sessions: Object.fromEntries(countByProtocol(reader.sessions()).map(({ protocol, count }) => [protocol, count])),
+    bindings: reader.bindings().length,
+    blocks: { total: blocks.length, free: inState('offered'), leased: inState('leased') },
+    topDrops: reader.drops().slice(0, TOP_DROPS),
+  };
+}
+
+type Pair = readonly [name: string, value: string];
+
+function downPairs(at: string, output: Output): Pair[] {
+  return [['service', `${bad('down', output)}: nothing answers at ${at}`]];
+}
+
+function servicePairs(service: ServiceStatus, context: CliContext): Pair[] {
+  const { stdout } = context;
+  const half = (status: HalfStatus) => {
+    if (!status.enabled) return halfText(status);
+    return (status.ready ? good : bad)(halfText(status), stdout);
+  };
+  const uptime = durationText((context.now() - Date.parse(service.startedAt)) / 1000);
+  const { config, dns, nat64 } = service;
+  const reload = config.lastReload;
+  return [
+    [
+      'service',
+      `${service.draining ? 'draining' : 'up'} for ${uptime}, version ${service.version}, pid ${service.pid}`,
+    ],
+    ['dns', half(dns)],
+    ['  listen', dns.listen.join(', ')],
+    ['  upstreams', dns.upstreams.join(', ')],
+    ['nat64', half(nat64)],
+    ['  way out', `${nat64.egress}${nat64.uplink === null ? '' : ` by ${nat64.uplink}`}`],
+    ['  attached', attachText(nat64)],
+    ['configuration', config.file ?? 'the defaults'],
+    ['  last read', `${reload.at} ${reload.successful ? good('accepted', stdout) : bad('refused', stdout)}`],
+    ...(reload.error ?? '')
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line): Pair => ['', line]),
+  ];
+}
+
+function attachText({ attach, adopted }: ServiceStatus['nat64']): string {
+  if (attach === null) return 'no';
+  return adopted === true ? `${attach}, with the sessions of the process before` : attach;
+}
+
+function datapathPairs(summary: DatapathSummary): Pair[] {
+  if (summary.problem !== null) return [['data plane', summary.problem]];
+  const sessions = Object.entries(summary.sessions).map(([protocol, count]) => `${count} ${protocol}`);
+  const { blocks, topDrops } = summary;
+  return [
+    ['sessions', sessions.join(', ')],
+    ['bindings', String(summary.bindings)],
+    ['blocks', `${blocks.total} in all, ${blocks.free} free, ${blocks.leased} leased`],
+    ['drops', topDrops.length === 0 ? 'none' : topDrops.map((row) => `${row.count} ${row.reason}`).join(', ')],
+  ];
+}

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// `gate64 uninstall`: takes device, routes, nft table, programs and pinned maps off the node.
+
+import { Command } from 'commander';
+import { loadConfig } from '../../config/load.ts';
+import type { CliContext } from '../context.ts';
+
+export function uninstallCommand(context: CliContext): Command {
+  return new Command('uninstall')
+    .summary('remove everything gate64 put on this node')
+    .description(
+      'Removes everything gate64 put on this node: device, routes, nft table, programs and pinned maps. Running ' +
+        'sessions end.',
+    )
+    .option('-c, --config <file>', 'the configuration file, for nat64.device')
+    .action(async (options: { readonly config?: string }) => {
+      await context.uninstall(loadConfig(options.config).config);
+      context.stdout.write('gate64 is off this node\n');
+    });
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the commands need from outside: streams, the data plane's reader, the running service, a resolver. Tests put
+// their own here. What is large is loaded when a command asks for it: `version` must not load the BPF binding.
+
+import type { Endpoint } from '../addr/ip.ts';
+import type { Config } from '../config/config.ts';
+import type { LoadedConfig } from '../config/load.ts';
+import type { DatapathReader } from '../datapath/datapath.ts';
+import type { ServiceStatus } from '../telemetry/status.ts';
+import { lookup, type LookupAnswer, type LookupType } from './lookup.ts';
+import { fetchStatus } from './status-client.ts';
+
+export interface Output {
+  write(text: string): void;
+  readonly isTerminal: boolean;
+  /** Columns of the terminal; Infinity elsewhere, where nothing is left out. */
+  readonly width: number;
+  readonly colour: boolean;
+}
+
+export interface CliContext {
+  readonly stdout: Output;
+  readonly stderr: Output;
+  /** Milliseconds since the epoch. */
+  now(): number;
+  /** Ends on a signal; for commands that go on until they are stopped. */
+  readonly signal: AbortSignal;
+  /** Throws G64_DATAPATH_MISSING when this node has no data plane. */
+  openReader(): Promise<DatapathReader>;
+  /** What the running service says; undefined when none answers at `listen`. */
+  fetchStatus(listen: Endpoint): Promise<ServiceStatus | undefined>;
+  lookup(server: Endpoint, name: string, type: LookupType): Promise<LookupAnswer>;
+  runService(config: Config, loaded: LoadedConfig): Promise<number>;
+  uninstall(config: Config): Promise<void>;
+}
+
+export function defaultContext(): CliContext {
+  const stop = new AbortController();
+  return {
+    stdout: output(process.stdout),
+    stderr: output(process.stderr),
+    now: Date.now,
+    get signal() {
+      if (process.listenerCount('SIGINT') === 0) process.once('SIGINT', () => stop.abort());
+      return stop.signal;
+    },
+    openReader: async () => (await import('../datapath/open.ts')).openReader(),
+    fetchStatus,
+    lookup,
+    runService: async (config, loaded) => (await import('../service.ts')).runService(config, loaded),
+    uninstall: async (config) => (await import('../service.ts')).uninstall(config),
+  };
+}
+
+function output(stream: NodeJS.WriteStream): Output {
+  // `gate64 sessions | head` closes the pipe early, which is no error of ours.
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit(0);
+  });
+  return {
+    write: (text) => void stream.write(text),
+    isTerminal: stream.isTTY,
+    width: stream.isTTY ? stream.columns : Infinity,
+    // https://no-color.org: any value but the empty one.
+    colour: stream.isTTY && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb',
+  };
+}

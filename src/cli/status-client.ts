@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Asks the running service for /status.
+
+import { formatEndpoint, type Endpoint } from '../addr/ip.ts';
+import { Gate64Error } from '../errors.ts';
+import type { ServiceStatus } from '../telemetry/status.ts';
+
+const TIMEOUT_MS = 2000;
+const ANY_ADDRESSES: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
+
+/** Undefined when nobody listens there; G64_SERVICE_DOWN when what listens gives no status. */
+export async function fetchStatus(listen: Endpoint): Promise<ServiceStatus | undefined> {
+  const at = formatEndpoint({ ...listen, host: ANY_ADDRESSES[listen.host] ?? listen.host });
+  let response: Response;
+  try {
+    response = await fetch(`http://${at}/status`, { signal: AbortSignal.timeout(TIMEOUT_MS) });
+  } catch (cause) {
+    if (isRefused(cause)) return undefined;
+    throw notAnswering(at, cause instanceof Error ? cause.message : String(cause), cause);
+  }
+  const body: unknown = await response.json().catch(() => undefined);
+  if (!response.ok || !isStatus(body)) throw notAnswering(at, `it answered ${response.status} without a status`);
+  return body;
+}
+
+function isRefused(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : undefined;
+  return cause instanceof Error && 'code' in cause && cause.code === 'ECONNREFUSED';
+}
+
+function isStatus(body: unknown): body is ServiceStatus {
+  return typeof body === 'object' && body !== null && 'version' in body && 'dns' in body && 'nat64' in body;
+}
+
+function notAnswering(at: string, why: string, cause?: unknown): Gate64Error {
+  return new Gate64Error('G64_SERVICE_DOWN', `${at} gives no status: ${why}`, {
+    cause,
+    hint: 'does http.listen of the configuration (-c FILE) name the running service?',
+  });
+}
