@@ -24,6 +24,10 @@ OUTPUT := .output
 # Scripts of node_modules/.bin start with `env node`, and a user's PATH may lack sbin (ip, nft, nginx).
 export PATH := $(TOOLS):$(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
+# Under sudo the checkout stays its owner's: what was made in it is given back.
+give_back = $(Q)if [ "$$(id -u)" = 0 ] && [ -n "$${SUDO_UID:-}" ]; then \
+	for path in $(1); do if [ -e $$path ]; then chown -Rh "$$SUDO_UID:$${SUDO_GID:-$$SUDO_UID}" $$path; fi; done; fi
+
 PREFIX ?= /usr/local
 DESTDIR ?=
 LIBDIR = $(PREFIX)/lib/gate64
@@ -53,9 +57,11 @@ deps: deps-node node_modules/.package-lock.json ## Install everything that build
 	$(Q)test/deps/install.sh build demo test
 	$(Q)test/deps/coredns.sh >/dev/null
 	$(Q)test/deps/kubectl.sh >/dev/null
+	$(call give_back,.tools node_modules .cache)
 
 deps-demo: deps-node node_modules/.package-lock.json
 	$(Q)test/deps/install.sh build demo
+	$(call give_back,.tools node_modules)
 
 # Looks each time, since the chosen Node may be gone or too old since; a look takes 50 ms.
 deps-node:
@@ -89,7 +95,7 @@ types: bpf ## Make the TypeScript that follows from bpf/ (layouts from BTF, drop
 
 .PHONY: build
 build: dist/gate64 $(BPF_OBJECTS:$(OUTPUT)/%=dist/bpf/%) $(OUTPUT)/lib.stamp ## Build dist/: gate64, its JavaScript, its BPF object
-	@:
+	$(call give_back,dist $(OUTPUT))
 
 dist/bpf/%: $(OUTPUT)/%
 	@mkdir -p $(@D)

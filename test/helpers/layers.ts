@@ -3,15 +3,21 @@
 // root run in a sandbox (sandbox.sh). The last line says `N passed, N failed`; a layer that crashed counts as a failure.
 
 import { spawnSync } from 'node:child_process';
-import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const LAYERS: Readonly<Record<string, { root: boolean }>> = {
-  unit: { root: false },
-  meta: { root: false },
-  bpf: { root: true },
-  netns: { root: true },
+interface Layer {
+  root: boolean;
+  /** A layer that hangs is ended after this. */
+  limitMinutes: number;
+}
+
+const LAYERS: Readonly<Record<string, Layer>> = {
+  unit: { root: false, limitMinutes: 5 },
+  meta: { root: false, limitMinutes: 2 },
+  bpf: { root: true, limitMinutes: 5 },
+  netns: { root: true, limitMinutes: 15 },
 };
 
 interface Counts {
@@ -25,7 +31,7 @@ const mocha = join(root, 'node_modules/mocha/bin/mocha.js');
 const outputs = mkdtempSync(join(tmpdir(), 'gate64-layers-'));
 
 /** Runs one layer; `undefined` when it has no test file. */
-function runLayer(name: string, needsRoot: boolean): Counts | undefined {
+function runLayer(name: string, { root: needsRoot, limitMinutes }: Layer): Counts | undefined {
   const files = globSync(`test/${name}/**/*.test.ts`, { cwd: root });
   if (files.length === 0) {
     console.log(`\n== ${name}: no tests`);
@@ -42,22 +48,31 @@ function runLayer(name: string, needsRoot: boolean): Counts | undefined {
     ...(needsRoot ? [join(root, 'test/helpers/sandbox.sh')] : []),
     process.execPath,
     mocha,
+    '--forbid-only',
     '--reporter',
     join(root, 'test/helpers/reporter.ts'),
     '--reporter-option',
     `counts=${countsFile}`,
     ...files.toSorted(),
   ];
-  const { status, signal } = spawnSync(command[0] as string, command.slice(1), { cwd: root, stdio: 'inherit' });
-  let counts: Counts;
-  try {
-    counts = JSON.parse(readFileSync(countsFile, 'utf8')) as Counts;
-  } catch {
-    counts = { passed: 0, failed: 0, skipped: 0 };
-  }
-  if (status !== 0 && counts.failed === 0) {
-    console.log(`== ${name}: ended ${signal ?? `with exit code ${status}`} before its tests were over`);
-    counts.failed = 1;
+  const { status, signal } = spawnSync(command[0] as string, command.slice(1), {
+    cwd: root,
+    stdio: 'inherit',
+    timeout: limitMinutes * 60_000,
+    killSignal: 'SIGKILL',
+  });
+  const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
+  // mocha writes the counts when all tests are over: none means that it did not come that far, whatever it exits with.
+  const over = existsSync(countsFile);
+  if (over) Object.assign(counts, JSON.parse(readFileSync(countsFile, 'utf8')));
+  if (!over || (status !== 0 && counts.failed === 0)) {
+    console.log(
+      `== ${name}: ended by ${signal ?? `exit code ${status}`} ${over ? 'after' : 'before'} its tests were over`,
+    );
+    counts.failed += 1;
+  } else if (counts.passed + counts.failed === 0) {
+    console.log(`== ${name}: has test files, but none of their tests ran`);
+    counts.failed += 1;
   }
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
   console.log(`== ${name}: ${counts.passed} passed, ${counts.failed} failed in ${seconds} s`);
@@ -69,7 +84,7 @@ try {
   for (const name of process.argv.slice(2)) {
     const layer = LAYERS[name];
     if (layer === undefined) throw new Error(`no layer '${name}': there are ${Object.keys(LAYERS).join(', ')}`);
-    const counts = runLayer(name, layer.root);
+    const counts = runLayer(name, layer);
     sum.passed += counts?.passed ?? 0;
     sum.failed += counts?.failed ?? 0;
     sum.skipped += counts?.skipped ?? 0;
