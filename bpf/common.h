@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Includes, sizes of headers and small helpers that every other header leans on. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <linux/bpf.h>
+#include <linux/icmpv6.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+#include <linux/pkt_cls.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "types.h"
+#include "drop.h"
+
+/* The programs run on devices with an Ethernet header; the host room refuses others. */
+#define L3_OFF ETH_HLEN
+#define IP4_LEN ((__u32)sizeof(struct iphdr))
+#define IP6_LEN ((__u32)sizeof(struct ipv6hdr))
+#define ICMP_LEN 8
+#define FRAG_LEN 8
+/* RFC 8200 5 */
+#define IPV6_MIN_MTU 1280
+
+#define NSEC_PER_SEC 1000000000ull
+
+/* "Not ours": the next program, or the stack, gets the packet untouched. */
+#define VERDICT_PASS TC_ACT_UNSPEC
+
+/* RFC 792; linux/icmp.h cannot be had here, it leads to the C library. */
+#define ICMP_ECHOREPLY 0
+#define ICMP_DEST_UNREACH 3
+#define ICMP_ECHO 8
+#define ICMP_TIME_EXCEEDED 11
+#define ICMP_PARAMETERPROB 12
+#define ICMP_HOST_UNREACH 1
+#define ICMP_PROT_UNREACH 2
+#define ICMP_PORT_UNREACH 3
+#define ICMP_FRAG_NEEDED 4
+#define ICMP_SR_FAILED 5
+#define ICMP_HOST_ANO 10
+#define ICMP_CHECK_OFF 2
+
+#ifndef IPPROTO_HOPOPTS
+#define IPPROTO_HOPOPTS 0
+#endif
+
+#ifndef barrier_var
+#define barrier_var(var) asm volatile("" : "+r"(var))
+#endif
+#define READ_ONCE(x) (*(volatile typeof(x) *)&(x))
+#define WRITE_ONCE(x, value) (*(volatile typeof(x) *)&(x) = (value))
+
+const volatile struct n64_config cfg = {};
+
+/* Good to a tick; timers are set with that much more. */
+static __always_inline __u64 now_ns(void)
+{
+	return bpf_ktime_get_coarse_ns();
+}
+
+static __always_inline void copy16(void *dst, const void *src)
+{
+	__builtin_memcpy(dst, src, 16);
+}
+
+static __always_inline bool equal16(const void *a, const void *b)
+{
+	const __u32 *x = a, *y = b;
+
+	return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]));
+}
+
+/* A traffic class is spread over two bytes of the IPv6 header (RFC 8200 3). */
+static __always_inline __u8 ip6_traffic_class(const struct ipv6hdr *ip6)
+{
+	return (ip6->priority << 4) | (ip6->flow_lbl[0] >> 4);
+}
+
+static __always_inline void ip6_set_start(struct ipv6hdr *ip6, __u8 traffic_class)
+{
+	/* RFC 7915 4.1: version 6, traffic class copied, flow label 0. */
+	*(__be32 *)ip6 = bpf_htonl(6u << 28 | (__u32)traffic_class << 20);
+}

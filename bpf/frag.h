@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * Fragments in order: the first one, which has the ports, leaves the outgoing addresses for the others (RFC 6146 3.4).
+ * Checksums need no more care than that: the first fragment's field covers the whole datagram and is updated by difference.
+ */
+#pragma once
+
+#include "maps.h"
+#include "parse.h"
+
+/* Fragments are rare: their keys and values are made in the processor's scratch space. */
+static __noinline struct n64_making *frag_start(struct packet *p, __u32 direction)
+{
+	struct n64_making *new = making();
+
+	if (!new)
+		return NULL;
+	__builtin_memset(&new->frag_key, 0, sizeof(new->frag_key));
+	__builtin_memset(&new->frag, 0, sizeof(new->frag));
+	new->frag_key.id_be = p->frag_id;
+	new->frag_key.protocol = p->protocol;
+	new->frag_key.direction = direction;
+	return new;
+}
+
+static __noinline struct n64_making *frag_start6(struct packet *p, const __u8 *src, __be32 dst4, __u8 prefix)
+{
+	struct n64_making *new = frag_start(p, N64_6TO4);
+
+	if (!new)
+		return NULL;
+	copy16(new->frag_key.src, src);
+	new->frag_key.dst[0] = prefix;
+	*(__be32 *)(new->frag_key.dst + 12) = dst4;
+	return new;
+}
+
+static __noinline struct n64_making *frag_start4(struct packet *p, __be32 src, __be32 dst)
+{
+	struct n64_making *new = frag_start(p, N64_4TO6);
+
+	if (!new)
+		return NULL;
+	*(__be32 *)(new->frag_key.src + 12) = src;
+	*(__be32 *)(new->frag_key.dst + 12) = dst;
+	return new;
+}
+
+static __always_inline void frag_remember(struct n64_making *new)
+{
+	new->frag.expires_ns = now_ns() + cfg.fragment_ns;
+	bpf_map_update_elem(&n64_frags, &new->frag_key, &new->frag, BPF_ANY);
+}
+
+static __always_inline struct n64_frag *frag_find(struct n64_making *new)
+{
+	struct n64_frag *frag = bpf_map_lookup_elem(&n64_frags, &new->frag_key);
+
+	return frag && frag->expires_ns > now_ns() ? frag : NULL;
+}

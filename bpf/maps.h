@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * All maps. Hash tables are not preallocated: a node pays for the sessions it has, and an entry that is deleted stays
+ * readable until its readers have finished. A full table refuses new flows, it evicts none (RFC 6888 REQ-11).
+ * max_entries of the session and binding tables are set before loading from nat64.maxSessions.
+ */
+#pragma once
+
+#include "common.h"
+
+#define HASH_MAP(name_, key_, value_, entries_)       \
+	struct {                                      \
+		__uint(type, BPF_MAP_TYPE_HASH);      \
+		__uint(map_flags, BPF_F_NO_PREALLOC); \
+		__uint(max_entries, entries_);        \
+		__type(key, key_);                    \
+		__type(value, value_);                \
+	} name_ SEC(".maps")
+
+#define LPM_MAP(name_, key_, value_, entries_)        \
+	struct {                                      \
+		__uint(type, BPF_MAP_TYPE_LPM_TRIE);  \
+		__uint(map_flags, BPF_F_NO_PREALLOC); \
+		__uint(max_entries, entries_);        \
+		__type(key, key_);                    \
+		__type(value, value_);                \
+	} name_ SEC(".maps")
+
+#define ARRAY_MAP(type_, name_, value_, entries_) \
+	struct {                                  \
+		__uint(type, type_);              \
+		__uint(max_entries, entries_);    \
+		__type(key, __u32);               \
+		__type(value, value_);            \
+	} name_ SEC(".maps")
+
+HASH_MAP(n64_flow6, struct n64_flow6_key, struct n64_flow6, 1048576);
+HASH_MAP(n64_flow4, struct n64_flow4_key, struct n64_flow4, 1048576);
+HASH_MAP(n64_bib6, struct n64_bib6_key, struct n64_bib6, 1048576);
+HASH_MAP(n64_bib4, struct n64_bib4_key, struct n64_bib4, 1048576);
+HASH_MAP(n64_peer, struct n64_peer_key, struct n64_peer, 1048576);
+HASH_MAP(n64_pods, __u8[16], struct n64_pod, 16384);
+HASH_MAP(n64_pool, __u32, struct n64_pool_address, N64_MAX_SLOTS);
+
+/*
+ * Fragments live for two seconds and are capped apart, so that a flood of them starves nothing else (RFC 6146 3.4). The
+ * one table that evicts: its entries expire sooner than anybody could sweep them.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct n64_frag_key);
+	__type(value, struct n64_frag);
+} n64_frags SEC(".maps");
+
+LPM_MAP(n64_dst4, struct n64_lpm4_key, __u32, 16384);
+LPM_MAP(n64_src6, struct n64_lpm6_key, __u32, 4096);
+
+ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_blocks, struct n64_block, 16384);
+ARRAY_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, n64_packets, struct n64_counter, N64_DIRECTIONS *N64_PROTOCOLS);
+ARRAY_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, n64_live, __s64, N64_LIVE_KINDS *N64_PROTOCOLS);
+/* What the loaded programs have as cfg, for who reads while the service is down. */
+ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_current, struct n64_config, 1);
+ARRAY_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, n64_drops, __u64, N64_DROP_MAX *N64_DIRECTIONS);
+ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_drop_last, struct n64_drop_sample, N64_DROP_MAX *N64_DIRECTIONS);
+ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_rate, struct n64_rate, 2);
+
+/* One queue of free blocks a pool address. TypeScript fills it; the first packet of a pod that needs one takes it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, N64_MAX_SLOTS);
+	__type(key, __u32);
+	__array(
+		values, struct {
+			__uint(type, BPF_MAP_TYPE_QUEUE);
+			__uint(max_entries, 4096);
+			__uint(key_size, 0);
+			__uint(value_size, sizeof(__u32));
+		});
+} n64_free SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024);
+} n64_events SEC(".maps");
+
+/*
+ * Values under construction, which are more than the stack has room for. A processor makes one session at a time; what a
+ * function takes from here it has written into a map before it returns.
+ */
+struct n64_making {
+	struct n64_flow6 six;
+	struct n64_flow4 four;
+	struct n64_pod pod;
+	struct n64_frag_key frag_key;
+	struct n64_frag frag;
+};
+
+ARRAY_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, n64_making, struct n64_making, 1);
+
+static __always_inline struct n64_making *making(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&n64_making, &zero);
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* From bytes to what translation asks for. Everything is read here, before anything is written. */
+#pragma once
+
+#include "common.h"
+
+/* RFC 8200 4: more extension headers than this are taken for an attack. */
+#define MAX_EXTENSION_HEADERS 6
+
+struct packet {
+	/* From the start of the frame. */
+	__u32 l4_off;
+	__u32 end;
+	/* IP protocol number; ICMP as its own family writes it. */
+	__u8 protocol;
+	__u8 hop_limit;
+	__u8 traffic_class;
+	__u8 tcp_flags;
+	/* A Fragment Header is there; offset in units of 8 bytes. */
+	__u8 fragmented;
+	__u8 more;
+	__u16 frag_off;
+	__be32 frag_id;
+	/* First 8 bytes of the transport header, in three readings. */
+	union {
+		struct {
+			__be16 sport;
+			__be16 dport;
+			__be16 udp_len;
+			__sum16 udp_check;
+		};
+		struct {
+			__u8 icmp_type;
+			__u8 icmp_code;
+			__sum16 icmp_check;
+			union {
+				struct {
+					__be16 icmp_id;
+					__be16 icmp_seq;
+				};
+				__be32 icmp_rest;
+			};
+		};
+	};
+	/* For SOURCE_ROUTE: where the offending byte stands (RFC 7915 5.1). */
+	__u32 pointer;
+};
+
+/* Protocol index of TCP, UDP and ICMP of either family; negative for all others. */
+static __always_inline int protocol_index(__u8 protocol)
+{
+	switch (protocol) {
+	case IPPROTO_TCP:
+		return N64_TCP;
+	case IPPROTO_UDP:
+		return N64_UDP;
+	case IPPROTO_ICMPV6:
+	case IPPROTO_ICMP:
+		return N64_ICMP;
+	}
+	return -1;
+}
+
+/*
+ * RFC 7915 5.1: skips Hop-by-Hop, Destination Options and Routing headers; reads a Fragment Header. The first other value
+ * is the protocol. Offsets count from the frame's start, `base` is where the IPv6 header stands.
+ */
+static __noinline int parse_extensions(struct __sk_buff *skb, struct packet *p, __u32 base)
+{
+	__u32 offset = base + IP6_LEN;
+	__u8 next = p->protocol;
+	__u8 head[8];
+
+	for (int i = 0; i <= MAX_EXTENSION_HEADERS; i++) {
+		if (next != IPPROTO_HOPOPTS && next != IPPROTO_DSTOPTS && next != IPPROTO_ROUTING &&
+		    next != IPPROTO_FRAGMENT) {
+			p->protocol = next;
+			p->l4_off = offset;
+			return N64_PASS;
+		}
+		/* RFC 7915 5.1.1: extension headers behind the Fragment Header are refused. */
+		if (i == MAX_EXTENSION_HEADERS || p->fragmented)
+			return N64_DROP_EXTENSION_HEADERS;
+		if (bpf_skb_load_bytes(skb, offset, head, sizeof(head)))
+			return N64_DROP_MALFORMED;
+		if (next == IPPROTO_FRAGMENT) {
+			__u16 off = bpf_ntohs(*(__u16 *)(head + 2));
+
+			p->fragmented = 1;
+			p->more = off & 1;
+			p->frag_off = off >> 3;
+			p->frag_id = *(__u32 *)(head + 4);
+			offset += FRAG_LEN;
+		} else {
+			if (next == IPPROTO_ROUTING && head[3]) {
+				p->pointer = offset - base + 3;
+				return N64_DROP_SOURCE_ROUTE;
+			}
+			offset += (head[1] + 1) * 8;
+		}
+		next = head[0];
+	}
+	return N64_DROP_EXTENSION_HEADERS;
+}
+
+/* Reads the transport header at p->l4_off: 8 bytes, and TCP's flags. */
+static __always_inline int parse_transport(struct __sk_buff *skb, struct packet *p)
+{
+	if (p->l4_off + 8 > p->end || bpf_skb_load_bytes(skb, p->l4_off, &p->sport, 8))
+		return p->fragmented ? N64_DROP_FRAGMENT_TINY : N64_DROP_MALFORMED;
+	if (p->protocol == IPPROTO_TCP) {
+		/* The whole header must be in the first fragment, or a later one could rewrite its flags (RFC 3128). */
+		if (p->l4_off + sizeof(struct tcphdr) > p->end ||
+		    bpf_skb_load_bytes(skb, p->l4_off + 13, &p->tcp_flags, 1))
+			return p->fragmented ? N64_DROP_FRAGMENT_TINY : N64_DROP_MALFORMED;
+	}
+	return N64_PASS;
+}
+
+/* Largest datagram on the wire that the packet becomes: the packet, or one segment of it; without its IP header. */
+static __always_inline __u32 segment_payload(struct __sk_buff *skb, struct packet *p)
+{
+	__u32 payload = p->end - p->l4_off;
+	__u8 offset = 0x50;
+
+	if (!skb->gso_size)
+		return payload;
+	if (p->protocol == IPPROTO_TCP) {
+		bpf_skb_load_bytes(skb, p->l4_off + 12, &offset, 1);
+		return skb->gso_size + (offset >> 4) * 4;
+	}
+	return skb->gso_size + sizeof(struct udphdr);
+}
+
+/* Drops an Ethernet trailer: RFC 7915 counts by the header's length, not the frame's. */
+static __always_inline int trim_trailer(struct __sk_buff *skb, struct packet *p)
+{
+	if (skb->len == p->end || skb->gso_size)
+		return 0;
+	return bpf_skb_change_tail(skb, p->end, 0);
+}
+
+/*
+ * RFC 7915 4.1: an unexpired source route (pointer within the option) is refused. Options are 40 bytes at most; each turn
+ * takes one.
+ */
+static __noinline int parse_ip4_options(struct __sk_buff *skb, __u32 offset, __u32 end)
+{
+	for (int i = 0; i < 40; i++) {
+		__u8 head[3] = {};
+
+		if (offset >= end || bpf_skb_load_bytes(skb, offset, head, 1) || head[0] == 0)
+			return N64_PASS;
+		if (head[0] == 1) {
+			offset++;
+			continue;
+		}
+		if (offset + 3 > end || bpf_skb_load_bytes(skb, offset, head, 3) || head[1] < 2)
+			return N64_PASS;
+		if ((head[0] == 131 || head[0] == 137) && head[2] <= head[1])
+			return N64_DROP_SOURCE_ROUTE;
+		offset += head[1];
+	}
+	return N64_PASS;
+}

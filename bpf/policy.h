@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Who may use the gateway, and where to. Asked once a session, when it is created. */
+#pragma once
+
+#include "rfc6052.h"
+#include "maps.h"
+
+/* RFC 7915 5.1: sources that no packet may carry: ::, ::1, multicast, link-local, IPv4-mapped. */
+static __always_inline bool ip6_source_illegal(const __u8 *src)
+{
+	const __u32 *w = (const __u32 *)src;
+
+	if (src[0] == 0xff || (src[0] == 0xfe && (src[1] & 0xc0) == 0x80))
+		return true;
+	if (w[0] | w[1])
+		return false;
+	if (w[2] == bpf_htonl(0xffff))
+		return true;
+	return !w[2] && !(w[3] & ~bpf_htonl(1));
+}
+
+/* RFC 7915 4.1: 0/8, 127/8, 224/4, 240/4. */
+static __always_inline bool ip4_source_illegal(__be32 src)
+{
+	__u32 first = *(__u8 *)&src;
+
+	return first == 0 || first == 127 || first >= 224;
+}
+
+static __noinline int policy_source(const __u8 *src)
+{
+	struct n64_lpm6_key key = { .length = 128 };
+
+	if (ip6_source_illegal(src))
+		return N64_DROP_SOURCE_ILLEGAL;
+	/* RFC 6146 3.5: a source under our own prefix would loop. */
+	if (prefix_find(src) >= 0)
+		return N64_DROP_SOURCE_IN_PREFIX;
+	if (!cfg.restrict_sources)
+		return N64_PASS;
+	copy16(key.address, src);
+	return bpf_map_lookup_elem(&n64_src6, &key) ? N64_PASS : N64_DROP_SOURCE_NOT_ALLOWED;
+}
+
+static __noinline int policy_destination(__be32 dst, __u32 prefix)
+{
+	struct n64_lpm4_key key = { .length = 32, .address_be = dst };
+	__u32 *verdict = bpf_map_lookup_elem(&n64_dst4, &key);
+
+	switch (verdict ? *verdict : N64_ALLOW) {
+	case N64_NEVER:
+		return N64_DROP_DST_NEVER;
+	case N64_NODE:
+		return bpf_map_lookup_elem(&n64_pool, &dst) ? N64_DROP_DST_POOL : N64_DROP_DST_NODE;
+	case N64_DENIED:
+		return N64_DROP_DST_DENIED;
+	case N64_NON_GLOBAL:
+		/* RFC 6052 3.1 binds the well-known prefix alone. */
+		if (cfg.prefixes[prefix & (N64_MAX_PREFIXES - 1)].well_known)
+			return N64_DROP_DST_NON_GLOBAL;
+	}
+	return bpf_map_lookup_elem(&n64_pool, &dst) ? N64_DROP_DST_POOL : N64_PASS;
+}

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * Port blocks. User space cuts the pool into blocks and queues the free ones; here a pod takes a block when it first needs
+ * one and its ports are searched inside its blocks alone, by bit operations, without a lock (RFC 6146 3.5.1.1,
+ * RFC 6888 REQ-2: one pool address a pod).
+ */
+#pragma once
+
+#include "events.h"
+
+/* How many pool addresses are asked for a block before a new pod is told that there is none. */
+#define SLOT_TRIES 8
+
+struct port_request {
+	/* in */
+	const __u8 *src;
+	__u32 protocol;
+	__u16 wanted;
+	/* out */
+	__u16 port;
+	__u32 pool_be;
+	__u32 block;
+};
+
+static __always_inline __u32 lowest_bit(__u64 v)
+{
+	__u32 n = 0;
+
+	if (!(v & 0xffffffff))
+		n += 32, v >>= 32;
+	if (!(v & 0xffff))
+		n += 16, v >>= 16;
+	if (!(v & 0xff))
+		n += 8, v >>= 8;
+	if (!(v & 0xf))
+		n += 4, v >>= 4;
+	if (!(v & 0x3))
+		n += 2, v >>= 2;
+	return n + !(v & 1);
+}
+
+/* Takes one bit; false when somebody has it. */
+static __always_inline bool bit_take(struct n64_block *block, __u32 protocol, __u32 at)
+{
+	__u64 mask = 1ull << (at & 63);
+	__u32 word = (at >> 6) & (N64_BLOCK_WORDS - 1);
+
+	if (protocol >= N64_PROTOCOLS)
+		return false;
+	return !(__sync_fetch_and_or(&block->bits[protocol][word], mask) & mask);
+}
+
+/* Counts one user into the block; false when it is being taken back. */
+static __always_inline bool block_enter(struct n64_block *block)
+{
+	if (__sync_fetch_and_add(&block->used, 1) & N64_BLOCK_CLOSED) {
+		__sync_fetch_and_sub(&block->used, 1);
+		return false;
+	}
+	return true;
+}
+
+static __always_inline void block_leave(struct n64_block *block)
+{
+	if (__sync_fetch_and_sub(&block->used, 1) == 1)
+		block->emptied_ns = bpf_ktime_get_ns();
+}
+
+struct port_search {
+	struct n64_block *block;
+	__u32 protocol;
+	__u32 start;
+	int found;
+};
+
+/* RFC 6056, RFC 7857 9: a random free port, from a random word on. */
+static long port_search_word(__u32 index, struct port_search *search)
+{
+	struct n64_block *block = search->block;
+	__u32 words, word, first, turn, at;
+	__u64 valid = ~0ull, available, turned;
+
+	if (!block)
+		return 1;
+	words = (block->size + 63) >> 6;
+	if (index >= words)
+		return 1;
+	word = search->start + index;
+	if (word >= words)
+		word -= words;
+	word &= N64_BLOCK_WORDS - 1;
+	first = word << 6;
+	if (block->size - first < 64)
+		valid = (1ull << (block->size - first)) - 1;
+	if (search->protocol >= N64_PROTOCOLS)
+		return 1;
+	/* Two processors may aim at the same bit: a few tries, then the next word. */
+	for (int try = 0; try < 4; try++) {
+		available = valid & ~block->bits[search->protocol][word];
+		if (!available)
+			return 0;
+		turn = bpf_get_prandom_u32() & 63;
+		turned = turn ? available >> turn | available << (64 - turn) : available;
+		at = first + ((lowest_bit(turned) + turn) & 63);
+		if (bit_take(block, search->protocol, at)) {
+			search->found = at;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+static __always_inline int block_search(struct n64_block *block, __u32 protocol)
+{
+	struct port_search search = { .block = block, .protocol = protocol, .found = -1 };
+	__u32 words = (block->size + 63) >> 6;
+
+	search.start = words ? bpf_get_prandom_u32() % words : 0;
+	bpf_loop(N64_BLOCK_WORDS, port_search_word, &search, 0);
+	return search.found;
+}
+
+/* The source port itself if it lies in the block and is free (C-18), else any. */
+static __noinline int block_take_port(struct n64_block *block, struct port_request *request, bool wanted_only)
+{
+	__u32 at = (__u32)request->wanted - block->first_port;
+	int found = -1;
+
+	if (wanted_only && (request->wanted < block->first_port || at >= block->size))
+		return -1;
+	if (!block_enter(block))
+		return -1;
+	if (wanted_only) {
+		if (bit_take(block, request->protocol, at))
+			found = at;
+	} else {
+		found = block_search(block, request->protocol);
+	}
+	if (found < 0) {
+		block_leave(block);
+		return -1;
+	}
+	request->port = block->first_port + found;
+	request->pool_be = block->pool_be;
+	return found;
+}
+
+static __noinline int pod_take_port(struct n64_pod *pod, struct port_request *request, bool wanted_only)
+{
+	for (int i = 0; i < N64_MAX_BLOCKS_PER_POD; i++) {
+		__u32 index = READ_ONCE(pod->block[i]);
+		struct n64_block *block;
+
+		if (!index)
+			continue;
+		index--;
+		block = bpf_map_lookup_elem(&n64_blocks, &index);
+		if (block && block_take_port(block, request, wanted_only) >= 0) {
+			request->block = index;
+			return 0;
+		}
+	}
+	return -1;
+}
+
+/* Takes the next free block of a pool address for the pod: its record, and the word to user space. */
+static __noinline int slot_lease(__u32 slot, const __u8 *src)
+{
+	struct n64_block *block;
+	void *queue;
+	__u32 index;
+
+	queue = bpf_map_lookup_elem(&n64_free, &slot);
+	if (!queue || bpf_map_pop_elem(queue, &index))
+		return -1;
+	block = bpf_map_lookup_elem(&n64_blocks, &index);
+	if (!block)
+		return -1;
+	block->leased_ns = bpf_ktime_get_ns();
+	block->emptied_ns = block->leased_ns;
+	copy16(block->holder, src);
+	WRITE_ONCE(block->state, N64_BLOCK_LEASED);
+	return index;
+}
+
+static __always_inline void slot_return(__u32 slot, __u32 index)
+{
+	struct n64_block *block = bpf_map_lookup_elem(&n64_blocks, &index);
+	void *queue = bpf_map_lookup_elem(&n64_free, &slot);
+
+	if (!block || !queue)
+		return;
+	WRITE_ONCE(block->state, N64_BLOCK_OFFERED);
+	bpf_map_push_elem(queue, &index, 0);
+}
+
+/* One more block for a pod that has none free; N64_PASS, or why not. */
+static __noinline int pod_grow(struct n64_pod *pod, const __u8 *src)
+{
+	int index, held = 0;
+
+	for (int i = 0; i < N64_MAX_BLOCKS_PER_POD; i++)
+		held += READ_ONCE(pod->block[i]) != 0;
+	if ((__u32)held >= cfg.max_blocks_per_pod)
+		return N64_DROP_POD_QUOTA;
+	index = slot_lease(pod->slot, src);
+	if (index < 0)
+		return N64_DROP_POOL_EXHAUSTED;
+	for (int i = 0; i < N64_MAX_BLOCKS_PER_POD; i++) {
+		if (!__sync_val_compare_and_swap(&pod->block[i], 0, index + 1)) {
+			event_block_leased(src, index);
+			return N64_PASS;
+		}
+	}
+	slot_return(pod->slot, index);
+	return N64_DROP_POD_QUOTA;
+}
+
+/* A pod's first block: from the address its own address points at, or from one of the next. */
+static __noinline int pod_create(const __u8 *src)
+{
+	const __u32 *w = (const __u32 *)src;
+	struct n64_making *new = making();
+	__u32 slot;
+	int index = -1;
+
+	if (!cfg.slots || !new)
+		return N64_DROP_NOT_CONFIGURED;
+	__builtin_memset(&new->pod, 0, sizeof(new->pod));
+	slot = (w[0] ^ w[1] ^ w[2] ^ w[3]) * 0x9e3779b1u >> 8;
+	for (int i = 0; i < SLOT_TRIES; i++) {
+		new->pod.slot = (slot + i) % cfg.slots;
+		index = slot_lease(new->pod.slot, src);
+		if (index >= 0)
+			break;
+		if ((__u32)i + 1 >= cfg.slots)
+			break;
+	}
+	if (index < 0)
+		return N64_DROP_POOL_EXHAUSTED;
+	new->pod.block[0] = index + 1;
+	switch (bpf_map_update_elem(&n64_pods, src, &new->pod, BPF_NOEXIST)) {
+	case 0:
+		event_block_leased(src, index);
+		return N64_PASS;
+	case -17: /* EEXIST: another processor was first, and its block serves too */
+		slot_return(new->pod.slot, index);
+		return N64_PASS;
+	default:
+		slot_return(new->pod.slot, index);
+		return N64_DROP_SESSIONS_FULL;
+	}
+}
+
+/* Finds and takes a port for (X',x); N64_PASS, or why there is none. */
+static __noinline int port_take(struct port_request *request)
+{
+	struct n64_pod *pod;
+	int reason;
+
+	for (int round = 0; round < 3; round++) {
+		pod = bpf_map_lookup_elem(&n64_pods, request->src);
+		if (!pod) {
+			reason = pod_create(request->src);
+			if (reason)
+				return reason;
+			continue;
+		}
+		if (!pod_take_port(pod, request, true) || !pod_take_port(pod, request, false))
+			return N64_PASS;
+		reason = pod_grow(pod, request->src);
+		if (reason)
+			return reason;
+	}
+	return N64_DROP_POOL_EXHAUSTED;
+}
+
+static __always_inline void port_release(__u32 index, __u32 protocol, __u16 port)
+{
+	struct n64_block *block = bpf_map_lookup_elem(&n64_blocks, &index);
+	__u32 at;
+
+	if (!block || protocol >= N64_PROTOCOLS)
+		return;
+	at = (__u32)port - block->first_port;
+	__sync_fetch_and_and(&block->bits[protocol][(at >> 6) & (N64_BLOCK_WORDS - 1)], ~(1ull << (at & 63)));
+	block_leave(block);
+}

@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * Bindings and sessions (RFC 6146 3.1, 3.2, 3.5). A session is two entries, one a direction, each with all that its
+ * direction needs; a binding is two entries, one a side. Entries are made with BPF_NOEXIST, so that of two processors one
+ * wins. Expiry is judged by whichever entry was seen last.
+ */
+#pragma once
+
+#include "csum.h"
+#include "policy.h"
+#include "port.h"
+#include "tcp.h"
+
+#define EEXIST_RESULT (-17)
+
+static __always_inline __u64 timeout_ns(__u8 state)
+{
+	return cfg.timeout_ns[state < N64_STATES ? state : 0];
+}
+
+static __always_inline bool is_icmp(__u8 protocol)
+{
+	return protocol == N64_ICMP;
+}
+
+/* The other entry's key. For ICMP both sides have the identifier as the pod's port and 0 as the far one. */
+static __always_inline void flow4_key_of(struct n64_flow4_key *key4, const struct n64_flow6_key *key6, __be32 pool,
+					 __be16 port)
+{
+	key4->src_be = key6->dst4_be;
+	key4->dst_be = pool;
+	key4->sport_be = key6->dport_be;
+	key4->dport_be = port;
+	key4->protocol = key6->protocol;
+	__builtin_memset(key4->zero, 0, sizeof(key4->zero));
+}
+
+static __always_inline void flow6_key_of(struct n64_flow6_key *key6, const struct n64_flow4_key *key4,
+					 const struct n64_flow4 *flow4)
+{
+	copy16(key6->src, flow4->src);
+	key6->dst4_be = key4->src_be;
+	key6->sport_be = flow4->port_be;
+	key6->dport_be = key4->sport_be;
+	key6->protocol = key4->protocol;
+	key6->prefix = flow4->prefix;
+	key6->zero[0] = key6->zero[1] = 0;
+}
+
+/* ---- bindings ---- */
+
+static __always_inline bool bib_join(struct n64_bib6 *bib)
+{
+	if (__sync_fetch_and_add(&bib->refs, 1) & N64_BIB_DEAD) {
+		__sync_fetch_and_sub(&bib->refs, 1);
+		return false;
+	}
+	return true;
+}
+
+/* RFC 6146 3.1: a dynamic binding goes with its last session, a static one stays. */
+static __noinline void bib_leave(const struct n64_bib6_key *key)
+{
+	struct n64_bib6 *bib = bpf_map_lookup_elem(&n64_bib6, key);
+	struct n64_bib4_key key4 = {};
+	__u32 block;
+
+	if (!bib || __sync_fetch_and_sub(&bib->refs, 1) != 1 || bib->is_static)
+		return;
+	if (__sync_val_compare_and_swap(&bib->refs, 0, N64_BIB_DEAD) != 0)
+		return;
+	key4.pool_be = bib->pool_be;
+	key4.port_be = bib->port_be;
+	key4.protocol = key->protocol;
+	block = bib->block;
+	bpf_map_delete_elem(&n64_bib6, key);
+	bpf_map_delete_elem(&n64_bib4, &key4);
+	port_release(block, key->protocol, bpf_ntohs(key4.port_be));
+	count_live(N64_LIVE_BINDINGS, key->protocol, -1);
+}
+
+/* Makes the binding of (X',x), or joins the one another processor just made. */
+static __noinline int bib_create(const struct n64_bib6_key *key, struct n64_bib6 *out)
+{
+	struct port_request request = {
+		.src = key->src,
+		.protocol = key->protocol,
+		.wanted = bpf_ntohs(key->port_be),
+	};
+	struct n64_bib4_key key4 = {};
+	struct n64_bib4 bib4 = {};
+	struct n64_bib6 *bib;
+	int result, reason;
+
+	reason = port_take(&request);
+	if (reason)
+		return reason;
+	out->created_ns = bpf_ktime_get_ns();
+	out->pool_be = request.pool_be;
+	out->port_be = bpf_htons(request.port);
+	out->is_static = out->zero = 0;
+	out->refs = 1;
+	out->block = request.block;
+	key4.pool_be = out->pool_be;
+	key4.port_be = out->port_be;
+	key4.protocol = key->protocol;
+	copy16(bib4.src, key->src);
+	bib4.port_be = key->port_be;
+	result = bpf_map_update_elem(&n64_bib4, &key4, &bib4, BPF_NOEXIST);
+	if (!result) {
+		result = bpf_map_update_elem(&n64_bib6, key, out, BPF_NOEXIST);
+		if (!result) {
+			count_live(N64_LIVE_BINDINGS, key->protocol, 1);
+			return N64_PASS;
+		}
+		bpf_map_delete_elem(&n64_bib4, &key4);
+	}
+	port_release(request.block, key->protocol, request.port);
+	if (result != EEXIST_RESULT)
+		return N64_DROP_SESSIONS_FULL;
+	bib = bpf_map_lookup_elem(&n64_bib6, key);
+	if (!bib || !bib_join(bib))
+		return N64_DROP_SESSION_CONFLICT;
+	*out = *bib;
+	return N64_PASS;
+}
+
+/* ---- address-dependent filtering ---- */
+
+static __always_inline bool needs_peer(__u8 protocol)
+{
+	/* TCP from outside needs a session or a static binding anyway; an ICMP session is one with its filter. */
+	return protocol == N64_UDP && !cfg.endpoint_independent_filtering;
+}
+
+static __noinline void peer_join(const struct n64_flow4_key *flow)
+{
+	struct n64_peer_key key = {
+		.pool_be = flow->dst_be,
+		.remote_be = flow->src_be,
+		.port_be = flow->dport_be,
+		.protocol = flow->protocol,
+	};
+	struct n64_peer one = { .refs = 1 };
+	struct n64_peer *peer;
+
+	if (bpf_map_update_elem(&n64_peer, &key, &one, BPF_NOEXIST) == EEXIST_RESULT) {
+		peer = bpf_map_lookup_elem(&n64_peer, &key);
+		if (peer)
+			__sync_fetch_and_add(&peer->refs, 1);
+	}
+}
+
+static __noinline void peer_leave(const struct n64_flow4_key *flow)
+{
+	struct n64_peer_key key = {
+		.pool_be = flow->dst_be,
+		.remote_be = flow->src_be,
+		.port_be = flow->dport_be,
+		.protocol = flow->protocol,
+	};
+	struct n64_peer *peer = bpf_map_lookup_elem(&n64_peer, &key);
+
+	if (peer && __sync_fetch_and_sub(&peer->refs, 1) <= 1)
+		bpf_map_delete_elem(&n64_peer, &key);
+}
+
+static __always_inline bool peer_known(const struct n64_flow4_key *flow)
+{
+	struct n64_peer_key key = {
+		.pool_be = flow->dst_be,
+		.remote_be = flow->src_be,
+		.port_be = flow->dport_be,
+		.protocol = flow->protocol,
+	};
+
+	return bpf_map_lookup_elem(&n64_peer, &key) != NULL;
+}
+
+/* ---- sessions ---- */
+
+/* Removes both entries and lets the binding go. Of two that try, the one that deletes the IPv6 entry does the rest. */
+static __noinline void session_delete(const struct n64_flow6_key *key6, __be32 pool, __be16 port)
+{
+	struct n64_bib6_key bib = { .port_be = key6->sport_be, .protocol = key6->protocol };
+	struct n64_flow4_key key4;
+
+	if (bpf_map_delete_elem(&n64_flow6, key6))
+		return;
+	count_live(N64_LIVE_SESSIONS, key6->protocol, -1);
+	flow4_key_of(&key4, key6, pool, port);
+	bpf_map_delete_elem(&n64_flow4, &key4);
+	if (needs_peer(key6->protocol))
+		peer_leave(&key4);
+	copy16(bib.src, key6->src);
+	bib_leave(&bib);
+}
+
+static __always_inline void flows_fill(const struct n64_flow6_key *key6, struct n64_flow6 *six, struct n64_flow4 *four,
+				       __be32 pool, __be16 port, __u8 state)
+{
+	__u8 dst6[16];
+	__u32 sum6, sum4;
+
+	rfc6052_compose(&cfg.prefixes[key6->prefix & (N64_MAX_PREFIXES - 1)], key6->dst4_be, dst6);
+	sum6 = csum_add(csum_ip6(key6->src), csum_ip6(dst6));
+	sum4 = csum_ip4_pair(pool, key6->dst4_be);
+	__builtin_memset(six, 0, sizeof(*six));
+	__builtin_memset(four, 0, sizeof(*four));
+	six->created_ns = bpf_ktime_get_ns();
+	six->last_ns = four->last_ns = now_ns();
+	six->pool_be = pool;
+	six->port_be = port;
+	six->state = four->state = state;
+	six->csum_delta = csum_sub(sum4, sum6);
+	copy16(four->src, key6->src);
+	four->port_be = key6->sport_be;
+	four->prefix = key6->prefix;
+	four->csum_delta = csum_sub(sum6, sum4);
+}
+
+/* Puts both entries in place; the binding has been joined already and is left again if that fails. */
+static __noinline int session_insert(const struct n64_flow6_key *key6, __be32 pool, __be16 port, __u8 state)
+{
+	struct n64_bib6_key bib = { .port_be = key6->sport_be, .protocol = key6->protocol };
+	struct n64_making *new = making();
+	struct n64_flow4_key key4;
+	struct n64_flow4 *there;
+	int result;
+
+	if (!new)
+		return N64_DROP_SESSIONS_FULL;
+	flows_fill(key6, &new->six, &new->four, pool, port, state);
+	flow4_key_of(&key4, key6, pool, port);
+	copy16(bib.src, key6->src);
+	result = bpf_map_update_elem(&n64_flow4, &key4, &new->four, BPF_NOEXIST);
+	if (result == EEXIST_RESULT) {
+		there = bpf_map_lookup_elem(&n64_flow4, &key4);
+		bib_leave(&bib);
+		if (!there || there->prefix != key6->prefix || there->port_be != key6->sport_be ||
+		    !equal16(there->src, key6->src))
+			return N64_DROP_SESSION_CONFLICT;
+		/* Another processor is making this very session and counts it. */
+		if (!bpf_map_update_elem(&n64_flow6, key6, &new->six, BPF_NOEXIST))
+			count_live(N64_LIVE_SESSIONS, key6->protocol, 1);
+		return N64_PASS;
+	}
+	if (!result) {
+		result = bpf_map_update_elem(&n64_flow6, key6, &new->six, BPF_NOEXIST);
+		if (!result || result == EEXIST_RESULT) {
+			if (!result)
+				count_live(N64_LIVE_SESSIONS, key6->protocol, 1);
+			if (needs_peer(key6->protocol))
+				peer_join(&key4);
+			return N64_PASS;
+		}
+		bpf_map_delete_elem(&n64_flow4, &key4);
+	}
+	bib_leave(&bib);
+	return N64_DROP_SESSIONS_FULL;
+}
+
+static __always_inline __u8 initial_state(__u8 protocol, __u32 direction)
+{
+	if (protocol == N64_TCP)
+		return direction == N64_6TO4 ? N64_V6_INIT : N64_V4_INIT;
+	return protocol == N64_UDP ? N64_OPEN_UDP : N64_OPEN_ICMP;
+}
+
+/* RFC 6146 3.5.1 to 3.5.3, from the IPv6 side: find or make the binding, make the session. N64_PASS, or why not. */
+static __noinline int session_create6(const struct n64_flow6_key *key6, __u8 tcp_flags)
+{
+	struct n64_bib6_key key = { .port_be = key6->sport_be, .protocol = key6->protocol };
+	struct n64_bib6 *bib, made;
+	int reason;
+
+	reason = policy_source(key6->src);
+	if (reason)
+		return reason;
+	reason = policy_destination(key6->dst4_be, key6->prefix);
+	if (reason)
+		return reason;
+	/* Only a plain SYN opens a connection; SYN with FIN or RST never does. */
+	if (key6->protocol == N64_TCP && (tcp_flags & TCP_CONTROL) != TCP_FLAG_SYN)
+		return N64_DROP_TCP_NO_SESSION;
+	copy16(key.src, key6->src);
+	bib = bpf_map_lookup_elem(&n64_bib6, &key);
+	if (bib) {
+		if (!bib_join(bib))
+			return N64_DROP_SESSION_CONFLICT;
+		return session_insert(key6, bib->pool_be, bib->port_be, initial_state(key6->protocol, N64_6TO4));
+	}
+	reason = bib_create(&key, &made);
+	if (reason)
+		return reason;
+	return session_insert(key6, made.pool_be, made.port_be, initial_state(key6->protocol, N64_6TO4));
+}
+
+/*
+ * From the IPv4 side: there must be a binding, and the filter must agree (RFC 6146 3.5.1, 3.5.2.2 rows 02, 05, 3.5.3).
+ * The source address under our prefix is the pod's view of Z; the first prefix that may carry it serves.
+ */
+static __noinline int session_create4(const struct n64_flow4_key *key4, const struct n64_bib4 *bib4, __u8 tcp_flags)
+{
+	struct n64_flow6_key key6 = {};
+	struct n64_bib6_key key = { .port_be = bib4->port_be, .protocol = key4->protocol };
+	bool is_static = bib4->is_static;
+	struct n64_bib6 *bib;
+
+	if (ip4_source_illegal(key4->src_be))
+		return N64_DROP_SOURCE_ILLEGAL;
+	if (key4->protocol == N64_TCP) {
+		if ((tcp_flags & TCP_CONTROL) != TCP_FLAG_SYN)
+			return N64_DROP_TCP_NO_SESSION;
+		if (!is_static && !cfg.endpoint_independent_filtering)
+			return N64_DROP_TCP_EXTERNAL_SYN;
+	} else if (!is_static && !cfg.endpoint_independent_filtering && !peer_known(key4)) {
+		return N64_DROP_FILTERED;
+	}
+	copy16(key6.src, bib4->src);
+	key6.dst4_be = key4->src_be;
+	key6.sport_be = bib4->port_be;
+	key6.dport_be = key4->sport_be;
+	key6.protocol = key4->protocol;
+	/* The filter that keeps pods from an address keeps that address from pods (RFC 6052 5.3). */
+	if (policy_destination(key4->src_be, 0))
+		return N64_DROP_FILTERED;
+	copy16(key.src, bib4->src);
+	bib = bpf_map_lookup_elem(&n64_bib6, &key);
+	if (!bib || !bib_join(bib))
+		return N64_DROP_NO_BINDING;
+	return session_insert(&key6, key4->dst_be, key4->dport_be, initial_state(key4->protocol, N64_4TO6));
+}
+
+/* Writes a TCP step into both entries. */
+static __noinline void session_write(const struct n64_flow6_key *key6, const struct n64_flow4_key *key4,
+				     struct tcp_step *step)
+{
+	struct n64_flow6 *six = bpf_map_lookup_elem(&n64_flow6, key6);
+	struct n64_flow4 *four = bpf_map_lookup_elem(&n64_flow4, key4);
+	__u64 now = now_ns();
+
+	if (six) {
+		six->state = step->state;
+		if (step->refresh)
+			six->last_ns = now;
+	}
+	if (four) {
+		four->state = step->state;
+		if (step->refresh)
+			four->last_ns = now;
+	}
+}
+
+/* In these states a packet without control flags changes nothing but the time it was seen. */
+static __always_inline bool state_is_steady(__u8 state)
+{
+	return state <= N64_OPEN_ICMP || state == N64_ESTABLISHED || state == N64_V4_FIN_RCV || state == N64_V6_FIN_RCV;
+}
+
+/* Whether the session has run out, the other entry heard too (RFC 6146 4: absent from then on, swept or not). */
+static __noinline bool session6_expired(const struct n64_flow6_key *key6, struct n64_flow6 *flow)
+{
+	struct n64_flow4_key key4;
+	struct n64_flow4 *four;
+	__u64 last = flow->last_ns;
+
+	flow4_key_of(&key4, key6, flow->pool_be, flow->port_be);
+	four = bpf_map_lookup_elem(&n64_flow4, &key4);
+	if (four && four->last_ns > last)
+		last = four->last_ns;
+	return !four || now_ns() - last > timeout_ns(flow->state);
+}
+
+static __noinline bool session4_expired(const struct n64_flow4_key *key4, struct n64_flow4 *flow)
+{
+	struct n64_flow6_key key6;
+	struct n64_flow6 *six;
+	__u64 last = flow->last_ns;
+
+	flow6_key_of(&key6, key4, flow);
+	six = bpf_map_lookup_elem(&n64_flow6, &key6);
+	if (six && six->last_ns > last)
+		last = six->last_ns;
+	return !six || now_ns() - last > timeout_ns(flow->state);
+}

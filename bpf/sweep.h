@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * Iterators that user space reads: one walks the sessions, deletes what has run out and writes what it deleted; the other
+ * walks the blocks and takes back those that have been empty for a while.
+ */
+#pragma once
+
+#include "session.h"
+
+/* The kernel's context, as far as it is used; fields are found by BTF. */
+struct seq_file;
+struct bpf_iter_meta {
+	struct seq_file *seq;
+	__u64 session_id;
+	__u64 seq_num;
+} __attribute__((preserve_access_index));
+
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	void *key;
+	void *value;
+} __attribute__((preserve_access_index));
+
+/* Set before the program is loaded: blocks empty for longer are taken back. */
+const volatile __u64 idle_block_ns = 60 * NSEC_PER_SEC;
+
+static __noinline long record_session(struct bpf_iter__bpf_map_elem *ctx, struct n64_session_record *record)
+{
+	return bpf_seq_write(ctx->meta->seq, record, sizeof(*record));
+}
+
+static __noinline long record_block(struct bpf_iter__bpf_map_elem *ctx, struct n64_block_record *record)
+{
+	return bpf_seq_write(ctx->meta->seq, record, sizeof(*record));
+}
+
+static __always_inline int sweep_session(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct n64_session_record record = {};
+	struct n64_flow6_key *key = ctx->key;
+	struct n64_flow6 *six = ctx->value;
+	struct n64_flow4_key key4;
+	struct n64_flow4 *four;
+	__u64 now = bpf_ktime_get_ns(), limit;
+
+	if (!key || !six)
+		return 0;
+	limit = timeout_ns(six->state);
+	if (now < six->last_ns || now - six->last_ns <= limit)
+		return 0;
+	record.key = *key;
+	record.six = *six;
+	flow4_key_of(&key4, &record.key, record.six.pool_be, record.six.port_be);
+	four = bpf_map_lookup_elem(&n64_flow4, &key4);
+	if (four) {
+		if (now < four->last_ns || now - four->last_ns <= limit)
+			return 0;
+		record.four = *four;
+	}
+	/* Written first: when the buffer is full the kernel shows this entry again, and it must still be there. */
+	if (record_session(ctx, &record))
+		return 0;
+	session_delete(&record.key, record.six.pool_be, record.six.port_be);
+	return 0;
+}
+
+static __noinline void pod_forget(const __u8 *holder, __u32 index)
+{
+	struct n64_pod *pod = bpf_map_lookup_elem(&n64_pods, holder);
+	int left = 0;
+
+	if (!pod)
+		return;
+	for (int i = 0; i < N64_MAX_BLOCKS_PER_POD; i++) {
+		if (READ_ONCE(pod->block[i]) == index + 1)
+			__sync_val_compare_and_swap(&pod->block[i], index + 1, 0);
+		left += READ_ONCE(pod->block[i]) != 0;
+	}
+	if (!left)
+		bpf_map_delete_elem(&n64_pods, holder);
+}
+
+static __always_inline int reclaim_block(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct n64_block_record record = {};
+	__u32 *key = ctx->key, index;
+	struct n64_block *block;
+	__u64 now = bpf_ktime_get_ns();
+
+	if (!key)
+		return 0;
+	index = *key;
+	block = bpf_map_lookup_elem(&n64_blocks, &index);
+	if (!block || block->state != N64_BLOCK_LEASED || block->used)
+		return 0;
+	if (now < block->emptied_ns || now - block->emptied_ns < idle_block_ns)
+		return 0;
+	record.index = index;
+	record.leased_ns = block->leased_ns;
+	copy16(record.holder, block->holder);
+	if (record_block(ctx, &record))
+		return 0;
+	/* From here on nobody can allocate in it; who tries meanwhile backs out. */
+	if (__sync_val_compare_and_swap(&block->used, 0, N64_BLOCK_CLOSED))
+		return 0;
+	pod_forget(record.holder, index);
+	WRITE_ONCE(block->state, N64_BLOCK_HELD);
+	__sync_fetch_and_and(&block->used, ~N64_BLOCK_CLOSED);
+	return 0;
+}

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * Structs shared with TypeScript: map keys and values, the configuration in .rodata, records that iterators write.
+ * src/datapath/layout.gen.ts is made from their BTF. Padding is explicit and always zero, since keys are compared whole.
+ * Fields ending in _be are in network order; times are CLOCK_MONOTONIC nanoseconds.
+ *
+ * Letters of RFC 6146: X',x IPv6 client, T,t pool transport address, Z,z IPv4 server.
+ */
+#pragma once
+
+#define N64_MAX_PREFIXES 8
+#define N64_MAX_UPLINKS 8
+#define N64_MAX_BLOCKS_PER_POD 16
+#define N64_MAX_SLOTS 1024
+/* A block holds up to 1024 ports. */
+#define N64_BLOCK_WORDS 16
+
+enum n64_protocol {
+	N64_TCP,
+	N64_UDP,
+	N64_ICMP,
+	N64_PROTOCOLS,
+};
+
+enum n64_direction {
+	N64_6TO4,
+	N64_4TO6,
+	N64_DIRECTIONS,
+};
+
+/* RFC 6146 3.5.2.2; CLOSED is the absence of an entry. OPEN is the one state of UDP and ICMP. */
+enum n64_state {
+	N64_OPEN_UDP,
+	N64_OPEN_ICMP,
+	N64_V4_INIT,
+	N64_V6_INIT,
+	N64_ESTABLISHED,
+	N64_V4_FIN_RCV,
+	N64_V6_FIN_RCV,
+	N64_BOTH_FIN_RCV,
+	N64_TRANS,
+	N64_STATES,
+};
+
+struct n64_prefix {
+	__u8 address[16];
+	/* One of 32 40 48 56 64 96 (RFC 6052 2.2). */
+	__u32 length;
+	/* 64:ff9b::/96, which must not carry non-global IPv4 (RFC 6052 3.1). */
+	__u32 well_known;
+};
+
+struct n64_config {
+	__u64 timeout_ns[N64_STATES];
+	__u64 fragment_ns;
+	struct n64_prefix prefixes[N64_MAX_PREFIXES];
+	__u32 prefix_count;
+	/* 0: masquerade, packets return to the host stack; 1: direct, they leave by uplink_ifindex[0]. */
+	__u32 direct;
+	__u32 device_ifindex;
+	__u32 device_mtu;
+	__u32 uplink_ifindex[N64_MAX_UPLINKS];
+	__u32 uplink_count;
+	__u32 uplink_mtu;
+	__u32 endpoint_independent_filtering;
+	__u32 restrict_sources;
+	__u32 max_blocks_per_pod;
+	__u32 slots;
+	__u8 node6[16];
+	__u8 device_mac[6];
+	__u8 zero[2];
+};
+
+/* ---- sessions: RFC 6146 3.2, one entry a direction ---- */
+
+struct n64_flow6_key {
+	__u8 src[16];
+	/* Z: the embedded address, so that the key needs the prefix's index alone. */
+	__u32 dst4_be;
+	/* x and z; ICMP: the identifier and 0 (3-tuple). */
+	__u16 sport_be;
+	__u16 dport_be;
+	__u8 protocol;
+	__u8 prefix;
+	__u8 zero[2];
+};
+
+struct n64_flow6 {
+	__u64 last_ns;
+	__u64 created_ns;
+	__u64 packets;
+	__u64 bytes;
+	/* T,t */
+	__u32 pool_be;
+	__u16 port_be;
+	__u8 state;
+	__u8 zero;
+	/* Checksum difference of the addresses, IPv6 pair to IPv4 pair. */
+	__u32 csum_delta;
+	__u32 zero2;
+};
+
+struct n64_flow4_key {
+	/* Z and T */
+	__u32 src_be;
+	__u32 dst_be;
+	/* z and t; ICMP: 0 and the identifier. */
+	__u16 sport_be;
+	__u16 dport_be;
+	__u8 protocol;
+	__u8 zero[3];
+};
+
+struct n64_flow4 {
+	__u64 last_ns;
+	__u64 packets;
+	__u64 bytes;
+	/* X',x */
+	__u8 src[16];
+	__u16 port_be;
+	__u8 state;
+	__u8 prefix;
+	/* Checksum difference of the addresses, IPv4 pair to IPv6 pair. */
+	__u32 csum_delta;
+};
+
+/* What the sweep writes for a session that ended, and what a listing joins. */
+struct n64_session_record {
+	struct n64_flow6_key key;
+	__u32 zero;
+	struct n64_flow6 six;
+	struct n64_flow4 four;
+};
+
+/* ---- bindings: RFC 6146 3.1 ---- */
+
+struct n64_bib6_key {
+	__u8 src[16];
+	__u16 port_be;
+	__u8 protocol;
+	__u8 zero;
+};
+
+/* Set in refs when the last session has gone and the entry is about to: nobody may join any more. */
+#define N64_BIB_DEAD 0x80000000u
+
+struct n64_bib6 {
+	__u64 created_ns;
+	__u32 pool_be;
+	__u16 port_be;
+	__u8 is_static;
+	__u8 zero;
+	/* Sessions that use the binding. */
+	__u32 refs;
+	/* Index of the block the port is of; N64_NO_BLOCK for a static binding. */
+	__u32 block;
+};
+
+#define N64_NO_BLOCK 0xffffffffu
+
+struct n64_bib4_key {
+	__u32 pool_be;
+	__u16 port_be;
+	__u8 protocol;
+	__u8 zero;
+};
+
+struct n64_bib4 {
+	__u8 src[16];
+	__u16 port_be;
+	__u8 is_static;
+	__u8 zero;
+};
+
+/* Address-dependent filtering (RFC 6146 3.5.1): somebody behind (T,t) has written to Z, any port. UDP only. */
+struct n64_peer_key {
+	__u32 pool_be;
+	__u32 remote_be;
+	__u16 port_be;
+	__u8 protocol;
+	__u8 zero;
+};
+
+struct n64_peer {
+	__u32 refs;
+};
+
+/* ---- ports ---- */
+
+struct n64_pod {
+	/* Paired pooling (RFC 6888 REQ-2): the one pool address this pod appears as. */
+	__u32 slot;
+	/* Index plus one; 0 is none. */
+	__u32 block[N64_MAX_BLOCKS_PER_POD];
+};
+
+enum n64_block_state {
+	N64_BLOCK_NONE,
+	N64_BLOCK_HELD,
+	N64_BLOCK_OFFERED,
+	N64_BLOCK_LEASED,
+	N64_BLOCK_RETIRED,
+};
+
+/* Set in used while an empty block is being taken back: nobody may allocate any more. */
+#define N64_BLOCK_CLOSED 0x80000000u
+
+struct n64_block {
+	__u64 leased_ns;
+	__u64 emptied_ns;
+	__u8 holder[16];
+	__u32 pool_be;
+	__u32 slot;
+	__u16 first_port;
+	__u16 size;
+	__u32 state;
+	/* Dynamic ports in use, all protocols together. */
+	__u32 used;
+	__u32 zero;
+	/* A set bit is a port in use; static bindings' bits are always set. */
+	__u64 bits[N64_PROTOCOLS][N64_BLOCK_WORDS];
+};
+
+/* What the reclaim iterator writes for a block taken back, as it stood. */
+struct n64_block_record {
+	__u64 leased_ns;
+	__u8 holder[16];
+	__u32 index;
+	__u32 zero;
+};
+
+/* ---- policy ---- */
+
+struct n64_lpm4_key {
+	__u32 length;
+	__u32 address_be;
+};
+
+struct n64_lpm6_key {
+	__u32 length;
+	__u8 address[16];
+};
+
+enum n64_verdict {
+	N64_ALLOW,
+	N64_NEVER,
+	N64_NON_GLOBAL,
+	N64_NODE,
+	N64_DENIED,
+};
+
+struct n64_pool_address {
+	__u32 slot;
+	/* The node uses the address too: what is not ours passes to the host stack. */
+	__u32 shared;
+};
+
+/* ---- fragments ---- */
+
+struct n64_frag_key {
+	/* IPv4 addresses stand in the last four bytes; 6to4 the destination is Z, after the prefix's index. */
+	__u8 src[16];
+	__u8 dst[16];
+	__u32 id_be;
+	__u8 protocol;
+	__u8 direction;
+	__u8 zero[2];
+};
+
+struct n64_frag {
+	__u64 expires_ns;
+	/* 6to4: T and Z in the last four bytes; 4to6: P6(Z) and X'. */
+	__u8 src[16];
+	__u8 dst[16];
+};
+
+/* ---- counters, samples, events ---- */
+
+struct n64_counter {
+	__u64 packets;
+	__u64 bytes;
+};
+
+/* What is there at the moment; kept by the programs, since a hash table cannot be asked. */
+enum n64_live {
+	N64_LIVE_SESSIONS,
+	N64_LIVE_BINDINGS,
+	N64_LIVE_KINDS,
+};
+
+struct n64_drop_sample {
+	__u64 at_ns;
+	/* IPv4 addresses stand in the last four bytes. */
+	__u8 src[16];
+	__u8 dst[16];
+	__u16 sport_be;
+	__u16 dport_be;
+	__u32 length;
+	__u8 family;
+	__u8 protocol;
+	__u8 zero[6];
+};
+
+enum n64_event_type {
+	N64_EVENT_BLOCK_LEASED = 1,
+};
+
+struct n64_event {
+	__u64 at_ns;
+	__u32 type;
+	__u32 block;
+	__u8 holder[16];
+};
+
+struct n64_rate {
+	__u64 last_ns;
+	__u64 tokens;
+};

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* From IPv4 to IPv6: RFC 6146 3.4 to 3.7 and RFC 7915 4. */
+#pragma once
+
+#include "xlat64.h"
+
+static __always_inline void rewrite_echo_4to6(struct __sk_buff *skb, struct packet *p, const struct n64_flow4_key *key,
+					      const struct n64_flow4 *flow)
+{
+	__u8 type = p->icmp_type == ICMP_ECHO ? ICMPV6_ECHO_REQUEST : ICMPV6_ECHO_REPLY;
+	__u32 sum6 = csum_add(csum_ip4_pair(key->src_be, key->dst_be), flow->csum_delta);
+	__u32 pseudo = csum_add(sum6, csum_icmp6_pseudo_tail(p->end - p->l4_off));
+	__u32 check = p->l4_off + ICMP_CHECK_OFF;
+
+	bpf_l4_csum_replace(skb, check, 0, pseudo, BPF_F_PSEUDO_HDR);
+	bpf_l4_csum_replace(skb, check, bpf_htons((__u16)p->icmp_type << 8), bpf_htons((__u16)type << 8), 2);
+	bpf_skb_store_bytes(skb, p->l4_off, &type, 1, 0);
+	if (flow->port_be != p->icmp_id) {
+		bpf_l4_csum_replace(skb, check, p->icmp_id, flow->port_be, 2);
+		bpf_skb_store_bytes(skb, p->l4_off + 4, &flow->port_be, 2, 0);
+	}
+}
+
+/* The headers: 0, or not. `ip6` has its addresses already. A fragment gets its Fragment Header (RFC 7915 4.1). */
+static __always_inline int rewrite_headers_4to6(struct __sk_buff *skb, struct packet *p, struct ipv6hdr *ip6)
+{
+	__u32 payload = p->end - p->l4_off;
+	__u32 options = p->l4_off - L3_OFF - IP4_LEN;
+	__u8 next = p->protocol == IPPROTO_ICMP ? IPPROTO_ICMPV6 : p->protocol;
+
+	ip6_set_start(ip6, p->traffic_class);
+	ip6->payload_len = bpf_htons(payload + (p->fragmented ? FRAG_LEN : 0));
+	ip6->nexthdr = p->fragmented ? IPPROTO_FRAGMENT : next;
+	ip6->hop_limit = p->hop_limit - 1;
+	if (options && bpf_skb_adjust_room(skb, -(int)options, BPF_ADJ_ROOM_NET, BPF_F_ADJ_ROOM_FIXED_GSO))
+		return -1;
+	if (bpf_skb_change_proto(skb, bpf_htons(ETH_P_IPV6), 0))
+		return -1;
+	if (p->fragmented) {
+		struct {
+			__u8 next, zero;
+			__be16 offset;
+			__be32 id;
+		} frag = {
+			.next = next,
+			.offset = bpf_htons(p->frag_off << 3 | p->more),
+			.id = p->frag_id,
+		};
+
+		if (bpf_skb_adjust_room(skb, FRAG_LEN, BPF_ADJ_ROOM_NET, 0) ||
+		    bpf_skb_store_bytes(skb, L3_OFF + IP6_LEN, &frag, sizeof(frag), 0))
+			return -1;
+	}
+	return bpf_skb_store_bytes(skb, L3_OFF, ip6, sizeof(*ip6), BPF_F_RECOMPUTE_CSUM);
+}
+
+static __noinline int later_fragment_4to6(struct __sk_buff *skb, struct packet *p, const struct n64_flow4_key *key,
+					  bool ours)
+{
+	struct n64_making *new = frag_start4(p, key->src_be, key->dst_be);
+	struct n64_frag *frag = new ? frag_find(new) : NULL;
+	int index = protocol_index(p->protocol);
+	struct ipv6hdr ip6;
+
+	if (!frag || index < 0)
+		return ours ? drop(skb, N64_DROP_FRAGMENT_UNKNOWN, N64_4TO6) : VERDICT_PASS;
+	copy16(&ip6.saddr, frag->src);
+	copy16(&ip6.daddr, frag->dst);
+	count_packet(N64_4TO6, index, 1, p->end - L3_OFF);
+	if (rewrite_headers_4to6(skb, p, &ip6))
+		return drop(skb, N64_DROP_REWRITE_FAILED, N64_4TO6);
+	return egress_ip6(skb);
+}
+
+static __always_inline void session_touch4(const struct n64_flow4_key *key, struct n64_flow4 *flow, __u8 tcp_flags,
+					   __u32 packets, __u32 bytes)
+{
+	__u64 now = now_ns();
+
+	if (key->protocol == N64_TCP && ((tcp_flags & TCP_CONTROL) || !state_is_steady(flow->state))) {
+		struct tcp_step step = tcp_step(flow->state, N64_4TO6, tcp_classify(tcp_flags));
+		struct n64_flow6_key key6;
+
+		flow6_key_of(&key6, key, flow);
+		if (step.refresh || step.state != flow->state)
+			session_write(&key6, key, &step);
+	} else if (now - flow->last_ns >= NSEC_PER_SEC) {
+		flow->last_ns = now;
+	}
+	__sync_fetch_and_add(&flow->packets, packets);
+	__sync_fetch_and_add(&flow->bytes, bytes);
+}
+
+/* No session: a binding may let one begin. NULL with a reason; N64_PASS as the reason: not ours, hands off. */
+static __noinline struct n64_flow4 *session4(const struct n64_flow4_key *key, __u8 tcp_flags, bool shared, int *reason)
+{
+	struct n64_bib4_key bib_key = {
+		.pool_be = key->dst_be,
+		.port_be = key->dport_be,
+		.protocol = key->protocol,
+	};
+	struct n64_bib4 *bib = bpf_map_lookup_elem(&n64_bib4, &bib_key);
+
+	if (!bib) {
+		/* C-06: on an address that the node uses too, the host stack knows what to do with it. */
+		*reason = shared ? N64_PASS : N64_DROP_NO_BINDING;
+		return NULL;
+	}
+	*reason = session_create4(key, bib, tcp_flags);
+	if (*reason)
+		return NULL;
+	*reason = N64_DROP_SESSION_CONFLICT;
+	return bpf_map_lookup_elem(&n64_flow4, key);
+}
+
+/* RFC 6146 3.4: UDP without a checksum gets one, since IPv6 demands it. */
+static __noinline int udp_checksum_compute(struct __sk_buff *skb, struct packet *p, const struct n64_flow4_key *key)
+{
+	long sum = csum_packet(skb, p->l4_off, p->end);
+	__u32 total;
+	__sum16 check;
+
+	if (sum < 0)
+		return -1;
+	/* As IPv4 would have it; the translation that follows changes it like any other. */
+	total = csum_add(sum, csum_ip4_pair(key->src_be, key->dst_be));
+	total = csum_add(total, csum_add(bpf_htonl(IPPROTO_UDP), bpf_htonl(p->end - p->l4_off)));
+	check = csum_fold(total);
+	if (!check)
+		check = 0xffff;
+	return bpf_skb_store_bytes(skb, p->l4_off + offsetof(struct udphdr, check), &check, 2, 0);
+}
+
+static __always_inline int xlat46(struct __sk_buff *skb)
+{
+	struct n64_flow4_key key = {};
+	struct n64_pool_address *pool;
+	struct packet p = {};
+	struct n64_flow4 *flow;
+	struct ipv6hdr ip6;
+	struct iphdr *ip4;
+	bool zero_checksum, shared;
+	__u32 length, payload, packets, mtu;
+	__u16 frag;
+	void *data;
+	int index, reason = N64_PASS;
+
+	data = (void *)(long)skb->data;
+	if (data + L3_OFF + IP4_LEN > (void *)(long)skb->data_end) {
+		if (bpf_skb_pull_data(skb, L3_OFF + IP4_LEN))
+			return VERDICT_PASS;
+		data = (void *)(long)skb->data;
+		if (data + L3_OFF + IP4_LEN > (void *)(long)skb->data_end)
+			return VERDICT_PASS;
+	}
+	ip4 = data + L3_OFF;
+	if (ip4->version != 4 || ip4->ihl < 5)
+		return VERDICT_PASS;
+	key.src_be = ip4->saddr;
+	key.dst_be = ip4->daddr;
+	pool = bpf_map_lookup_elem(&n64_pool, &key.dst_be);
+	if (!pool)
+		return VERDICT_PASS;
+	shared = pool->shared;
+	frag = bpf_ntohs(ip4->frag_off);
+	p.protocol = ip4->protocol;
+	p.hop_limit = ip4->ttl;
+	p.traffic_class = ip4->tos;
+	p.l4_off = L3_OFF + ip4->ihl * 4;
+	p.end = L3_OFF + bpf_ntohs(ip4->tot_len);
+	p.frag_off = frag & 0x1fff;
+	p.more = !!(frag & 0x2000);
+	p.fragmented = p.more || p.frag_off;
+	/* RFC 7915 4.1 */
+	p.frag_id = bpf_htonl(bpf_ntohs(ip4->id));
+	index = p.protocol == IPPROTO_ICMPV6 ? -1 : protocol_index(p.protocol);
+	if (index < 0)
+		/* RFC 6146 3.4; on a shared address it is the node's (C-06). */
+		return shared ? VERDICT_PASS : drop(skb, N64_DROP_PROTOCOL, N64_4TO6);
+	if (p.end > skb->len || p.end < p.l4_off)
+		return shared ? VERDICT_PASS : drop(skb, N64_DROP_MALFORMED, N64_4TO6);
+	if (p.frag_off) {
+		if (p.hop_limit <= 1)
+			return shared ? VERDICT_PASS : refuse4(skb, &p, N64_DROP_HOP_LIMIT, 0);
+		return later_fragment_4to6(skb, &p, &key, !shared);
+	}
+	reason = parse_transport(skb, &p);
+	if (reason)
+		return shared ? VERDICT_PASS : drop(skb, reason, N64_4TO6);
+	if (index == N64_ICMP) {
+		bool query = p.icmp_type == ICMP_ECHO || p.icmp_type == ICMP_ECHOREPLY;
+
+		if (!query) {
+			if (p.icmp_type != ICMP_DEST_UNREACH && p.icmp_type != ICMP_TIME_EXCEEDED &&
+			    p.icmp_type != ICMP_PARAMETERPROB)
+				return shared ? VERDICT_PASS : drop(skb, N64_DROP_ICMP_TYPE, N64_4TO6);
+			/* The node gets errors of its own too, and only the quote tells whose it is. */
+			if (shared && !icmp_error4_ours(skb, &p))
+				return VERDICT_PASS;
+			if (p.more)
+				return drop(skb, N64_DROP_FRAGMENT_ICMP, N64_4TO6);
+			if (p.hop_limit <= 1)
+				return drop(skb, N64_DROP_HOP_LIMIT, N64_4TO6);
+			return icmp_error4(skb, &p, key.src_be);
+		}
+		key.dport_be = p.icmp_id;
+	} else {
+		key.sport_be = p.sport;
+		key.dport_be = p.dport;
+	}
+	key.protocol = index;
+
+	flow = bpf_map_lookup_elem(&n64_flow4, &key);
+	if (flow && now_ns() - flow->last_ns > timeout_ns(flow->state) && session4_expired(&key, flow)) {
+		struct n64_flow6_key key6;
+
+		flow6_key_of(&key6, &key, flow);
+		session_delete(&key6, key.dst_be, key.dport_be);
+		flow = NULL;
+	}
+	if (flow && p.hop_limit <= 1)
+		return refuse4(skb, &p, N64_DROP_HOP_LIMIT, 0);
+	if (!flow) {
+		flow = session4(&key, p.tcp_flags, shared, &reason);
+		if (!flow)
+			return reason ? drop(skb, reason, N64_4TO6) : VERDICT_PASS;
+		if (p.hop_limit <= 1)
+			return refuse4(skb, &p, N64_DROP_HOP_LIMIT, 0);
+	}
+	if (p.l4_off != L3_OFF + IP4_LEN && parse_ip4_options(skb, L3_OFF + IP4_LEN, p.l4_off))
+		return refuse4(skb, &p, N64_DROP_SOURCE_ROUTE, 0);
+	if (index == N64_ICMP && p.more)
+		return drop(skb, N64_DROP_FRAGMENT_ICMP, N64_4TO6);
+	zero_checksum = p.protocol == IPPROTO_UDP && !p.udp_check;
+	if (zero_checksum && (p.fragmented || skb->gso_size))
+		return drop(skb, N64_DROP_CHECKSUM_ZERO, N64_4TO6);
+	if (trim_trailer(skb, &p))
+		return drop(skb, N64_DROP_REWRITE_FAILED, N64_4TO6);
+	payload = segment_payload(skb, &p);
+	mtu = cfg.device_mtu - (p.fragmented ? FRAG_LEN : 0);
+	if (IP6_LEN + payload > mtu)
+		return refuse4(skb, &p, N64_DROP_TOO_BIG, mtu - 20);
+
+	length = p.end - L3_OFF;
+	packets = skb->gso_segs ? skb->gso_segs : 1;
+	session_touch4(&key, flow, p.tcp_flags, packets, length);
+	count_packet(N64_4TO6, index, packets, length);
+	rfc6052_compose(&cfg.prefixes[flow->prefix & (N64_MAX_PREFIXES - 1)], key.src_be, (__u8 *)&ip6.saddr);
+	copy16(&ip6.daddr, flow->src);
+	if (p.more) {
+		struct n64_making *new = frag_start4(&p, key.src_be, key.dst_be);
+
+		if (new) {
+			copy16(new->frag.src, &ip6.saddr);
+			copy16(new->frag.dst, &ip6.daddr);
+			frag_remember(new);
+		}
+	}
+
+	/* ---- point of no return: from here a failure drops ---- */
+	if (zero_checksum && udp_checksum_compute(skb, &p, &key))
+		return drop(skb, N64_DROP_REWRITE_FAILED, N64_4TO6);
+	if (index == N64_ICMP)
+		rewrite_echo_4to6(skb, &p, &key, flow);
+	else
+		rewrite_port(skb, &p, flow->csum_delta, p.dport, flow->port_be, p.l4_off + 2);
+	if (rewrite_headers_4to6(skb, &p, &ip6))
+		return drop(skb, N64_DROP_REWRITE_FAILED, N64_4TO6);
+	return egress_ip6(skb);
+}

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* From IPv6 to IPv4: RFC 6146 3.4 to 3.7 and RFC 7915 5. */
+#pragma once
+
+#include "frag.h"
+#include "icmp_error.h"
+
+static __always_inline bool from_uplink(struct __sk_buff *skb)
+{
+	for (int i = 0; i < N64_MAX_UPLINKS; i++) {
+		if ((__u32)i >= cfg.uplink_count)
+			break;
+		if (skb->ingress_ifindex == cfg.uplink_ifindex[i])
+			return true;
+	}
+	return false;
+}
+
+/* ICMPv6 echo: the pseudo-header leaves the checksum, type and identifier change (RFC 7915 5.2). */
+static __always_inline void rewrite_echo_6to4(struct __sk_buff *skb, struct packet *p, const struct n64_flow6_key *key,
+					      const struct n64_flow6 *flow)
+{
+	__u8 type = p->icmp_type == ICMPV6_ECHO_REQUEST ? ICMP_ECHO : ICMP_ECHOREPLY;
+	__u32 sum6 = csum_sub(csum_ip4_pair(flow->pool_be, key->dst4_be), flow->csum_delta);
+	__u32 pseudo = csum_add(sum6, csum_icmp6_pseudo_tail(p->end - p->l4_off));
+	__u32 check = p->l4_off + ICMP_CHECK_OFF;
+
+	bpf_l4_csum_replace(skb, check, 0, csum_sub(0, pseudo), BPF_F_PSEUDO_HDR);
+	bpf_l4_csum_replace(skb, check, bpf_htons((__u16)p->icmp_type << 8), bpf_htons((__u16)type << 8), 2);
+	bpf_skb_store_bytes(skb, p->l4_off, &type, 1, 0);
+	if (flow->port_be != p->icmp_id) {
+		bpf_l4_csum_replace(skb, check, p->icmp_id, flow->port_be, 2);
+		bpf_skb_store_bytes(skb, p->l4_off + 4, &flow->port_be, 2, 0);
+	}
+}
+
+/*
+ * TCP and UDP. Addresses and port are two updates: with CHECKSUM_PARTIAL the field covers the pseudo-header alone, and
+ * one combined update would corrupt every offloaded packet.
+ */
+static __always_inline void rewrite_port(struct __sk_buff *skb, struct packet *p, __u32 csum_delta, __be16 old,
+					 __be16 new, __u32 port_at)
+{
+	bool udp = p->protocol == IPPROTO_UDP;
+	__u32 check = p->l4_off + (udp ? offsetof(struct udphdr, check) : offsetof(struct tcphdr, check));
+	__u64 mangled = udp ? BPF_F_MARK_MANGLED_0 : 0;
+
+	bpf_l4_csum_replace(skb, check, 0, csum_delta, BPF_F_PSEUDO_HDR | mangled);
+	if (old != new) {
+		bpf_l4_csum_replace(skb, check, old, new, mangled | 2);
+		bpf_skb_store_bytes(skb, port_at, &new, 2, 0);
+	}
+}
+
+/* The headers: 0, or not. `src`/`dst` are T and Z. */
+static __always_inline int rewrite_headers_6to4(struct __sk_buff *skb, struct packet *p, __be32 src, __be32 dst,
+						__u16 id, __u32 payload)
+{
+	struct iphdr ip4 = {
+		.version = 4,
+		.ihl = 5,
+		.tos = p->traffic_class,
+		.ttl = p->hop_limit - 1,
+		.protocol = p->protocol == IPPROTO_ICMPV6 ? IPPROTO_ICMP : p->protocol,
+		.saddr = src,
+		.daddr = dst,
+	};
+	__u32 total = IP4_LEN + p->end - p->l4_off;
+	__u32 extensions = p->l4_off - L3_OFF - IP6_LEN;
+
+	ip4.tot_len = bpf_htons(total);
+	if (p->fragmented) {
+		/* RFC 7915 5.1.1 */
+		ip4.id = bpf_htons(bpf_ntohl(p->frag_id));
+		ip4.frag_off = bpf_htons(p->frag_off | (p->more ? 0x2000 : 0));
+	} else {
+		/* RFC 7915 5.1: DF=0 up to 1260 bytes, since a path of less than 1280 cannot be told to the sender. */
+		ip4.id = id;
+		if (IP4_LEN + payload > IPV6_MIN_MTU - 20)
+			ip4.frag_off = bpf_htons(0x4000);
+	}
+	ip4_set_check(&ip4);
+	if (extensions && bpf_skb_adjust_room(skb, -(int)extensions, BPF_ADJ_ROOM_NET, BPF_F_ADJ_ROOM_FIXED_GSO))
+		return -1;
+	if (bpf_skb_change_proto(skb, bpf_htons(ETH_P_IP), 0))
+		return -1;
+	return bpf_skb_store_bytes(skb, L3_OFF, &ip4, sizeof(ip4), BPF_F_RECOMPUTE_CSUM);
+}
+
+static __noinline int later_fragment_6to4(struct __sk_buff *skb, struct packet *p, const struct n64_flow6_key *key)
+{
+	struct n64_making *new = frag_start6(p, key->src, key->dst4_be, key->prefix);
+	struct n64_frag *frag = new ? frag_find(new) : NULL;
+	int index = protocol_index(p->protocol);
+
+	if (!frag || index < 0)
+		return refuse6(skb, p, N64_DROP_FRAGMENT_UNKNOWN, 0);
+	count_packet(N64_6TO4, index, 1, p->end - L3_OFF);
+	if (rewrite_headers_6to4(skb, p, *(__be32 *)(frag->src + 12), *(__be32 *)(frag->dst + 12), 0,
+				 p->end - p->l4_off))
+		return drop(skb, N64_DROP_REWRITE_FAILED, N64_6TO4);
+	return egress_ip4(skb);
+}
+
+/* Notes the packet in its session: time, state, counters. */
+static __always_inline void session_touch6(const struct n64_flow6_key *key, struct n64_flow6 *flow, __u8 tcp_flags,
+					   __u32 packets, __u32 bytes)
+{
+	__u64 now = now_ns();
+
+	if (key->protocol == N64_TCP && ((tcp_flags & TCP_CONTROL) || !state_is_steady(flow->state))) {
+		struct tcp_step step = tcp_step(flow->state, N64_6TO4, tcp_classify(tcp_flags));
+		struct n64_flow4_key key4;
+
+		flow4_key_of(&key4, key, flow->pool_be, flow->port_be);
+		if (step.refresh || step.state != flow->state)
+			session_write(key, &key4, &step);
+	} else if (now - flow->last_ns >= NSEC_PER_SEC) {
+		flow->last_ns = now;
+	}
+	__sync_fetch_and_add(&flow->packets, packets);
+	__sync_fetch_and_add(&flow->bytes, bytes);
+}
+
+static __noinline struct n64_flow6 *session6(const struct n64_flow6_key *key, __u8 tcp_flags, int *reason)
+{
+	*reason = session_create6(key, tcp_flags);
+	return *reason ? NULL : bpf_map_lookup_elem(&n64_flow6, key);
+}
+
+static __always_inline int xlat64(struct __sk_buff *skb)
+{
+	struct n64_flow6_key key = {};
+	struct packet p = {};
+	struct n64_flow6 *flow;
+	struct ipv6hdr *ip6;
+	void *data;
+	__u32 length, payload, packets;
+	int prefix, index, reason = N64_PASS;
+	__be16 id;
+
+	data = (void *)(long)skb->data;
+	if (data + L3_OFF + IP6_LEN > (void *)(long)skb->data_end) {
+		if (bpf_skb_pull_data(skb, L3_OFF + IP6_LEN))
+			return VERDICT_PASS;
+		data = (void *)(long)skb->data;
+		if (data + L3_OFF + IP6_LEN > (void *)(long)skb->data_end)
+			return VERDICT_PASS;
+	}
+	ip6 = data + L3_OFF;
+	prefix = prefix_find(&ip6->daddr);
+	if (prefix < 0 || ip6->version != 6)
+		return VERDICT_PASS;
+
+	/* From here on the packet is for the translator: what cannot be translated is dropped, so that nothing leaks. */
+	p.protocol = ip6->nexthdr;
+	p.hop_limit = ip6->hop_limit;
+	p.traffic_class = ip6_traffic_class(ip6);
+	p.l4_off = L3_OFF + IP6_LEN;
+	p.end = L3_OFF + IP6_LEN + bpf_ntohs(ip6->payload_len);
+	if (!rfc6052_extract(cfg.prefixes[prefix & (N64_MAX_PREFIXES - 1)].length, (const __u8 *)&ip6->daddr,
+			     &key.dst4_be))
+		reason = N64_DROP_DST_MALFORMED;
+	copy16(key.src, &ip6->saddr);
+	key.prefix = prefix;
+	if (from_uplink(skb))
+		return drop(skb, N64_DROP_FROM_UPLINK, N64_6TO4);
+	if (p.end > skb->len)
+		return drop(skb, N64_DROP_MALFORMED, N64_6TO4);
+	index = protocol_index(p.protocol);
+	if (index < 0) {
+		int failed = parse_extensions(skb, &p, L3_OFF);
+
+		if (failed)
+			return refuse6(skb, &p, failed, p.pointer);
+		index = protocol_index(p.protocol);
+	}
+	if (p.protocol == IPPROTO_ICMP)
+		index = -1;
+	if (!p.frag_off && index >= 0) {
+		int failed = parse_transport(skb, &p);
+
+		if (failed)
+			return refuse6(skb, &p, failed, 0);
+	}
+	if (reason || p.hop_limit <= 1)
+		return refuse6(skb, &p, reason ? reason : N64_DROP_HOP_LIMIT, 0);
+	if (index < 0)
+		return refuse6(skb, &p, N64_DROP_PROTOCOL, 0);
+	if (trim_trailer(skb, &p))
+		return drop(skb, N64_DROP_REWRITE_FAILED, N64_6TO4);
+
+	payload = segment_payload(skb, &p);
+	if (cfg.direct && IP4_LEN + payload > cfg.uplink_mtu && p.end - L3_OFF > IPV6_MIN_MTU)
+		return refuse6(skb, &p, N64_DROP_TOO_BIG, max_u32(IPV6_MIN_MTU, cfg.uplink_mtu + 20));
+
+	if (index == N64_ICMP) {
+		/* RFC 7915 1.2 */
+		if (p.more || p.frag_off)
+			return drop(skb, N64_DROP_FRAGMENT_ICMP, N64_6TO4);
+		if (p.icmp_type >= ICMPV6_DEST_UNREACH && p.icmp_type <= ICMPV6_PARAMPROB)
+			return icmp_error6(skb, &p);
+		if (p.icmp_type != ICMPV6_ECHO_REQUEST && p.icmp_type != ICMPV6_ECHO_REPLY)
+			return drop(skb, N64_DROP_ICMP_TYPE, N64_6TO4);
+		key.sport_be = p.icmp_id;
+	} else {
+		if (p.frag_off)
+			return later_fragment_6to4(skb, &p, &key);
+		/* RFC 8200 8.1 */
+		if (p.protocol == IPPROTO_UDP && !p.udp_check)
+			return drop(skb, N64_DROP_CHECKSUM_ZERO, N64_6TO4);
+		key.sport_be = p.sport;
+		key.dport_be = p.dport;
+	}
+	key.protocol = index;
+
+	flow = bpf_map_lookup_elem(&n64_flow6, &key);
+	if (flow && now_ns() - flow->last_ns > timeout_ns(flow->state) && session6_expired(&key, flow)) {
+		session_delete(&key, flow->pool_be, flow->port_be);
+		flow = NULL;
+	}
+	if (!flow) {
+		flow = session6(&key, p.tcp_flags, &reason);
+		if (!flow)
+			return refuse6(skb, &p, reason ? reason : N64_DROP_SESSION_CONFLICT, 0);
+	}
+	length = p.end - L3_OFF;
+	packets = skb->gso_segs ? skb->gso_segs : 1;
+	session_touch6(&key, flow, p.tcp_flags, packets, length);
+	count_packet(N64_6TO4, index, packets, length);
+	/* RFC 6864: distinct within a flow for 65536 packets, and from a start of its own. */
+	id = bpf_htons((__u16)(flow->packets + (flow->created_ns >> 10)));
+	if (p.fragmented && p.more) {
+		struct n64_making *new = frag_start6(&p, key.src, key.dst4_be, key.prefix);
+
+		if (new) {
+			*(__be32 *)(new->frag.src + 12) = flow->pool_be;
+			*(__be32 *)(new->frag.dst + 12) = key.dst4_be;
+			frag_remember(new);
+		}
+	}
+
+	/* ---- point of no return: from here a failure drops ---- */
+	if (index == N64_ICMP)
+		rewrite_echo_6to4(skb, &p, &key, flow);
+	else
+		rewrite_port(skb, &p, flow->csum_delta, p.sport, flow->port_be, p.l4_off);
+	if (rewrite_headers_6to4(skb, &p, flow->pool_be, key.dst4_be, id, payload))
+		return drop(skb, N64_DROP_REWRITE_FAILED, N64_6TO4);
+	return egress_ip4(skb);
+}
