@@ -30,8 +30,9 @@ export function* lookupBatch(map: BpfMap, batchSize: number): IterableIterator<M
   let cursor = Buffer.alloc(Math.max(8, keySize));
   let next = Buffer.alloc(cursor.length);
   let first = true;
-  // Entries added while walking cannot make it endless: the cursor only moves forward.
-  for (;;) {
+  // A hash map's cursor only moves forward; where it is a key (tries), one deleted meanwhile restarts the walk, so the
+  // total is bounded.
+  for (let total = 0; total <= 2 * map.maxEntries;) {
     const keys = Buffer.allocUnsafe(size * keySize);
     const values = Buffer.allocUnsafe(size * valueBytes);
     const count = new Uint32Array([size]);
@@ -48,6 +49,7 @@ export function* lookupBatch(map: BpfMap, batchSize: number): IterableIterator<M
     // ENOENT marks the end and still comes with a valid count.
     if (result < 0 && result !== -ENOENT) throw systemError(`cannot read map ${map.name} in batches`, result);
     const got = count[0] ?? 0;
+    total += got;
     if (got > 0)
       yield { keys: keys.subarray(0, got * keySize), values: values.subarray(0, got * valueBytes), count: got };
     if (result === -ENOENT) return;

@@ -9,6 +9,7 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { existsSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import {
   attachClsact,
@@ -23,6 +24,7 @@ import {
   isTcxSupported,
   LibbpfError,
   queryClsact,
+  RingBuffer,
   TcxLink,
 } from '../../../src/libbpf/mod.ts';
 
@@ -127,8 +129,8 @@ const scenarios: Record<string, () => Promise<void> | void> = {
     const holder = spawn(process.execPath, [import.meta.filename, directory, 'hold'], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
-    const [line] = (await once(holder.stdout, 'data')) as [Buffer];
-    const programId = Number(line.toString());
+    const [line]: unknown[] = await once(holder.stdout, 'data');
+    const programId = Number(String(line));
     holder.kill('SIGKILL');
     await once(holder, 'exit');
     using stats = BpfMap.openPinned(pin('stats'));
@@ -211,6 +213,49 @@ const scenarios: Record<string, () => Promise<void> | void> = {
     expect(qdiscs()).to.include('clsact');
   },
 
+  async ring() {
+    using object = loaded((next) => next.setVariable('start', Buffer.alloc(4)));
+    object.program('notify').pin(pin('notify'));
+    const sequence: number[] = [];
+    using _ring = new RingBuffer(object.map('events'), (records) => {
+      for (const record of records) sequence.push(record.readUInt32LE(4));
+    });
+    const writer = spawn(process.execPath, [import.meta.filename, directory, 'write'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const [line]: unknown[] = await once(writer.stdout, 'data');
+    const written = Number(String(line));
+    for (let i = 0; i < 200 && sequence.length < written; i++) await sleep(5);
+    expect(written).to.be.above(1000);
+    expect(sequence).to.deep.equal(Array.from({ length: written }, (_, i) => i));
+  },
+
+  // Helper of `ring`: writes records one by one, some close together and some apart; prints how many fitted.
+  write() {
+    using program = BpfProgram.openPinned(pin('notify'));
+    const packet = Buffer.alloc(64);
+    let written = 0;
+    const gate = new Int32Array(new SharedArrayBuffer(4));
+    for (let i = 0; i < 30_000; i++) {
+      if (program.testRun(packet, { dataOutSize: 0 }).retval === 0) written++;
+      if (i % 100 === 0) Atomics.wait(gate, 0, 0, 1);
+    }
+    process.stdout.write(`${written}\n`);
+  },
+
+  unprivileged() {
+    using inner = BpfMap.create({ type: 'hash', keySize: 4, valueSize: 8, maxEntries: 16 });
+    using object = BpfObject.open(join(directory, 'fixture.bpf.o'));
+    object.map('outer').setInnerMap(inner);
+    process.seteuid!(65534);
+    expect(() => object.load())
+      .to.throw(BpfLoadError, 'EPERM')
+      .with.property('errno', 1);
+    expect(codeOf(() => BpfMap.fromId(1))).to.equal('EPERM');
+    expect(isTcxSupported()).to.be.a('boolean');
+    process.seteuid!(0);
+  },
+
   missing() {
     using object = loaded();
     const program = object.program('count');
@@ -230,9 +275,10 @@ const scenarios: Record<string, () => Promise<void> | void> = {
   },
 };
 
-if (scenario !== 'hold') {
+const helper = scenario === 'hold' || scenario === 'write';
+if (!helper) {
   execFileSync('mount', ['-t', 'bpf', 'bpf', bpffs]);
   execFileSync('ip', ['link', 'set', 'lo', 'up']);
 }
 await scenarios[scenario]!();
-if (scenario !== 'hold') process.stdout.write(`${scenario} done\n`);
+if (!helper) process.stdout.write(`${scenario} done\n`);

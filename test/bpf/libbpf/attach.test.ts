@@ -27,6 +27,8 @@ describe('libbpf: attaching and pinning', function () {
     ['killed', 'a pinned TCX link and its maps work on after SIGKILL and can be re-opened'],
     ['pins', 'a pinned map is used again with its entries, another size is refused with the reason'],
     ['clsact', 'the clsact way attaches, replaces, queries and detaches, and leaves the qdisc'],
+    ['ring', 'no record is lost while another process writes and the reader falls asleep and wakes'],
+    ['unprivileged', 'without the right to load, the error says so and nothing crashes'],
     ['missing', 'interfaces and pins that do not exist or are of another kind are refused'],
   ];
   for (const [name, title] of scenarios) {

@@ -12,6 +12,10 @@ import { compile } from './compile.ts';
 
 const packet = Buffer.alloc(64);
 
+async function until(condition: () => boolean): Promise<void> {
+  for (let i = 0; i < 400 && !condition(); i++) await sleep(5);
+}
+
 describe('libbpf: ring buffer', function () {
   let directory: string;
   let fixture: string;
@@ -35,9 +39,6 @@ describe('libbpf: ring buffer', function () {
 
   const fire = (times: number): void => {
     object.program('notify').testRun(packet, { repeat: times });
-  };
-  const until = async (condition: () => boolean): Promise<void> => {
-    for (let i = 0; i < 400 && !condition(); i++) await sleep(5);
   };
 
   for (const wake of ['poll', 'timer'] as const) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the binding does without the kernel and without root: opening, editing, refusing bad arguments.
 
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
@@ -59,12 +59,29 @@ describe('libbpf: without the kernel', () => {
     );
   });
 
-  it('libbpf: libbpf prints nothing by itself', () => {
+  const runScript = (body: string, env: NodeJS.ProcessEnv = {}): [stdout: string, stderr: string] => {
     const module = join(import.meta.dirname, '../../../src/libbpf/mod.ts');
-    const script = `import { BpfObject } from ${JSON.stringify(module)};
-      try { BpfObject.open(Buffer.alloc(64, 1), { name: 'junk' }); } catch (error) { console.log(error.code); }`;
-    const run = spawnSync(process.execPath, ['--input-type=module-typescript', '-e', script], { encoding: 'utf8' });
-    expect([run.stdout, run.stderr]).to.deep.equal(['LIBBPF_FORMAT\n', '']);
+    const script = `import { BpfObject } from ${JSON.stringify(module)};\n${body}`;
+    const run = spawnSync(process.execPath, ['--input-type=module-typescript', '-e', script], {
+      encoding: 'utf8',
+      env: { ...process.env, ...env },
+    });
+    return [run.stdout, run.stderr];
+  };
+  const openJunk = `try { BpfObject.open(Buffer.alloc(64, 1), { name: 'junk' }); }
+    catch (error) { console.log(error.code, error.message.split(':')[0]); }`;
+
+  it('libbpf: libbpf prints nothing by itself', () => {
+    expect(runScript(openJunk)).to.deep.equal(['LIBBPF_FORMAT cannot open BPF object 64 bytes\n', '']);
+  });
+
+  it('libbpf: a missing or too old shared library is named, with what to install', () => {
+    const library = join(directory, 'libbpf.so.1');
+    const env = { LD_LIBRARY_PATH: directory };
+    writeFileSync(library, '');
+    expect(runScript(openJunk, env)).to.deep.equal(['LIBBPF_MISSING libbpf.so.1 cannot be loaded\n', '']);
+    execFileSync('clang', ['-shared', '-x', 'c', '/dev/null', '-o', library]);
+    expect(runScript(openJunk, env)).to.deep.equal(['LIBBPF_MISSING libbpf.so.1 is too old\n', '']);
   });
 
   it('libbpf: sections and variables are found by name and only edited inside their bounds', () => {
