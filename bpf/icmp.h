@@ -50,7 +50,7 @@ static __noinline int icmp6_send(struct __sk_buff *skb, struct icmp_verdict *ver
 		__u8 type, code;
 		__sum16 check;
 		__be32 rest;
-	} __attribute__((packed)) outer = {};
+	} outer = {};
 	struct ipv6hdr inner;
 	__u32 length = skb->len;
 	long sum;
@@ -95,7 +95,7 @@ static __noinline int icmp4_send(struct __sk_buff *skb, struct icmp_verdict *ver
 		__u8 type, code;
 		__sum16 check;
 		__be32 rest;
-	} __attribute__((packed)) outer = {};
+	} outer = {};
 	struct iphdr inner;
 	__u32 length = skb->len;
 	long sum;

@@ -40,14 +40,14 @@ struct error_scratch {
 			__sum16 check;
 			__be32 rest;
 			struct ipv6hdr inner;
-		} __attribute__((packed)) six;
+		} six;
 		struct {
 			struct iphdr ip4;
 			__u8 type, code;
 			__sum16 check;
 			__be32 rest;
 			struct iphdr inner;
-		} __attribute__((packed)) four;
+		} four;
 	};
 };
 
