@@ -5,6 +5,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+# Steps like `deps build lint` follow one another; what is slow in them is parallel by itself.
+.NOTPARALLEL:
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
 ifeq ($(V),1)
@@ -90,7 +92,7 @@ $(OUTPUT)/%.bpf.o: bpf/%.bpf.c Makefile
 -include $(BPF_OBJECTS:.o=.d)
 
 .PHONY: types
-types: bpf ## Make the TypeScript that follows from bpf/ (layouts from BTF, drop reasons)
+types: bpf | $(NODE) ## Make the TypeScript that follows from bpf/ (layouts from BTF, drop reasons)
 	$(Q)for generator in $(TYPE_GENERATORS); do $(NODE) $$generator; done
 
 .PHONY: build
@@ -153,14 +155,14 @@ lint: bpf node_modules/.package-lock.json ## Types, oxlint, formatting, generate
 .PHONY: fmt
 fmt: node_modules/.package-lock.json ## Format TypeScript, Markdown, YAML and C
 	$(Q)$(BIN)/prettier --write --log-level=warn .
-	$(Q)if [ -n "$(BPF_FORMATTED)" ]; then clang-format -i $(BPF_FORMATTED); fi
+	$(Q)if command -v clang-format >/dev/null; then clang-format -i $(BPF_FORMATTED); fi
 
 .PHONY: bench
 bench: deps build ## Bulk, packet and DNS rates against peers, interleaved in one run (root)
 	$(Q)$(NODE) test/bench/main.ts
 
 .PHONY: manifests
-manifests: ## Print the Kubernetes manifests as kustomize renders them
+manifests: | $(NODE) ## Print the Kubernetes manifests as kustomize renders them
 	$(Q)"$$(test/deps/kubectl.sh)" kustomize manifests
 
 .PHONY: docs

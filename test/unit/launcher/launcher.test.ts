@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command gate64 finds its own files and its Node from anywhere, and says so when there is no Node.
+
+import { spawnSync } from 'node:child_process';
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect } from 'chai';
+
+const launcher = join(import.meta.dirname, '../../../src/launcher/gate64.sh');
+const SYSTEM_PATH = '/usr/bin:/bin';
+
+describe('launcher', () => {
+  let root: string;
+  let command: string;
+
+  beforeEach(() => {
+    // A blank in the path, since people have them.
+    root = join(mkdtempSync(join(tmpdir(), 'gate64-launcher-')), 'a checkout');
+    mkdirSync(join(root, 'dist/lib/cli'), { recursive: true });
+    command = join(root, 'dist/gate64');
+    copyFileSync(launcher, command);
+    chmodSync(command, 0o755);
+    writeFileSync(join(root, 'package.json'), '{ "type": "module" }');
+    const program = 'console.log(JSON.stringify([process.argv.slice(2), process.ppid])); process.exitCode = 3;';
+    writeFileSync(join(root, 'dist/lib/cli/main.js'), program);
+  });
+
+  afterEach(() => rmSync(join(root, '..'), { recursive: true, force: true }));
+
+  const run = (path: string, args: string[], env: NodeJS.ProcessEnv = { PATH: SYSTEM_PATH }) =>
+    spawnSync(path, args, { cwd: '/', env, encoding: 'utf8' });
+
+  for (const place of ['.tools/bin', 'bin']) {
+    it(`uses the Node in ${place}, through symbolic links, as one process`, () => {
+      mkdirSync(join(root, place), { recursive: true });
+      symlinkSync(process.execPath, join(root, place, 'node'));
+      symlinkSync(command, join(root, 'second'));
+      symlinkSync('second', join(root, 'first'));
+      const { stdout, stderr, status } = run(join(root, 'first'), ['addr', 'two words', '']);
+      expect(stderr).to.equal('');
+      // A parent that is this process: the shell has become Node, so signals reach gate64 itself.
+      expect(JSON.parse(stdout)).to.deep.equal([['addr', 'two words', ''], process.pid]);
+      expect(status).to.equal(3);
+    });
+  }
+
+  it('passes by a Node on PATH that is too old, and says what to do', () => {
+    const old = join(root, 'old');
+    mkdirSync(old);
+    // What an old Node would do with the version check: fail it.
+    writeFileSync(join(old, 'node'), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+    for (const tool of ['readlink', 'dirname', 'sh']) symlinkSync(join('/usr/bin', tool), join(old, tool));
+    const { stderr, status, stdout } = run(command, ['version'], { PATH: old });
+    expect(stdout).to.equal('');
+    expect(stderr).to.match(/no Node\.js 22\.12 or newer.*make deps/);
+    expect(status).to.equal(1);
+  });
+});
