@@ -34,6 +34,16 @@ const thrown = (call: () => unknown): LibbpfError => {
   throw new Error('nothing was thrown');
 };
 
+function runScript(body: string, env: NodeJS.ProcessEnv = {}): [stdout: string, stderr: string] {
+  const module = join(import.meta.dirname, '../../../src/libbpf/mod.ts');
+  const script = `import { BpfObject } from ${JSON.stringify(module)};\n${body}`;
+  const run = spawnSync(process.execPath, ['--input-type=module-typescript', '-e', script], {
+    encoding: 'utf8',
+    env: { ...process.env, ...env },
+  });
+  return [run.stdout, run.stderr];
+}
+
 describe('libbpf: without the kernel', () => {
   let directory: string;
   let fixture: string;
@@ -59,15 +69,6 @@ describe('libbpf: without the kernel', () => {
     );
   });
 
-  const runScript = (body: string, env: NodeJS.ProcessEnv = {}): [stdout: string, stderr: string] => {
-    const module = join(import.meta.dirname, '../../../src/libbpf/mod.ts');
-    const script = `import { BpfObject } from ${JSON.stringify(module)};\n${body}`;
-    const run = spawnSync(process.execPath, ['--input-type=module-typescript', '-e', script], {
-      encoding: 'utf8',
-      env: { ...process.env, ...env },
-    });
-    return [run.stdout, run.stderr];
-  };
   const openJunk = `try { BpfObject.open(Buffer.alloc(64, 1), { name: 'junk' }); }
     catch (error) { console.log(error.code, error.message.split(':')[0]); }`;
 
