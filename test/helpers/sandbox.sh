@@ -5,7 +5,7 @@
 # Usage: sandbox.sh COMMAND [ARGUMENT…]   (root)
 set -eu
 
-if [ "${GATE64_SANDBOX:-}" != inside ]; then
+if [ "${GATE64_SANDBOX_STEP:-}" != inside ]; then
   if [ "$(id -u)" != 0 ]; then
     echo "sandbox.sh: namespaces need root: run it with sudo" >&2
     exit 1
@@ -13,11 +13,12 @@ if [ "${GATE64_SANDBOX:-}" != inside ]; then
   # A mount point is needed before the private mount; `ip netns add` would make the same folder.
   mkdir -p /run/netns
   # As process 1 of its own namespace the shell takes every child with it; --kill-child takes the shell with the caller.
-  GATE64_SANDBOX=inside exec unshare --mount --net --pid --fork --kill-child --mount-proc -- "$0" "$@"
+  GATE64_SANDBOX_STEP=inside exec unshare --mount --net --pid --fork --kill-child --mount-proc -- "$0" "$@"
 fi
 
-unset GATE64_SANDBOX
-export GATE64_SANDBOXED=1
+unset GATE64_SANDBOX_STEP
+# Tests that change their network namespace refuse to run without this.
+export GATE64_SANDBOX=1
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 # The old /sys still shows the machine's devices; this one shows those of the new network namespace.
 mount -t sysfs sysfs /sys

@@ -64,12 +64,12 @@ export function deviations(): Map<string, string> {
   return new Map(rows('test/meta/deviations.tsv').map(([id, reason]) => [id ?? '', reason ?? '']));
 }
 
-/** IDs that stand at the start of a string of `source`, several joined by commas or `and`; skipped tests do not count. */
+/** IDs that stand at the start of a string of `source`, several joined by comma, colon or `and`; skipped tests do not count. */
 export function idsIn(source: string): string[] {
   const live = source
     .replaceAll(/\.skip\(\s*(['"`])(?:\\.|(?!\1)[\s\S])*\1/g, '')
     .replaceAll(/^\s*(?:\/\/|\*).*$/gm, '');
-  const list = new RegExp(String.raw`['"\x60](${ID}(?:(?:, | and )${ID})*)(?=:|['"\x60])`, 'g');
+  const list = new RegExp(String.raw`['"\x60](${ID}(?:(?:, | and |: )${ID})*)(?=:|['"\x60])`, 'g');
   return [...live.matchAll(list)].flatMap(([, ids]) => (ids as string).match(new RegExp(ID, 'g')) ?? []);
 }
 

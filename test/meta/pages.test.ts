@@ -77,6 +77,7 @@ describe('requirements', () => {
     const source = [
       "it('D6147-5.1.2-a: one', f);",
       'it(`N6146-3.1-a, N6146-3.1-b: ${name}`, f);',
+      "it('D6147-5.5-c: D6147-3-a: both', f);",
       "const rows = [{ id: 'X7915-4.1-a', ttl: 1 }, ['N6146-3.5.2.2-01']];",
       "// it('A6052-2.2-a: in a comment')",
       "it.skip('B7857-5-a: skipped', f);",
@@ -86,6 +87,8 @@ describe('requirements', () => {
       'D6147-5.1.2-a',
       'N6146-3.1-a',
       'N6146-3.1-b',
+      'D6147-5.5-c',
+      'D6147-3-a',
       'X7915-4.1-a',
       'N6146-3.5.2.2-01',
     ]);

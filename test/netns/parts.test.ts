@@ -13,7 +13,7 @@ const run = (command: string, ...args: string[]) => execFileSync(command, args, 
 
 describe('sandbox', () => {
   it('has no device but loopback, no pin and no named namespace', () => {
-    expect(process.env['GATE64_SANDBOXED'], 'run this layer with `make test-netns`').to.equal('1');
+    expect(process.env['GATE64_SANDBOX'], 'run this layer with `make test-netns`').to.equal('1');
     // Loaded tunnel modules put one idle device of theirs into every namespace.
     const fallback = /^(?:sit|tunl|gre|gretap|erspan|ip6tnl|ip6gre|ip_vti|ip6_vti)0$/;
     expect(readdirSync('/sys/class/net').filter((name) => !fallback.test(name))).to.deep.equal(['lo']);
