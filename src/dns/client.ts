@@ -2,12 +2,13 @@
 // A small client for the command line: asks one resolver over UDP, then TCP when truncated, and reads the answer with
 // dns2, so that what is shown does not come from the code that made it.
 
-import dns2 from 'dns2';
+import { Packet, type Resource } from 'dns2';
 import type { Endpoint } from '../addr/ip.ts';
+import type { Upstream } from '../config/config.ts';
 import { Gate64Error } from '../errors.ts';
 import { SILENT_OBSERVER, rcodeLabel } from './observer.ts';
 import { upstreamQuery, type Query } from './query.ts';
-import { UpstreamPool, type Upstream } from './upstream.ts';
+import { UpstreamPool } from './upstream.ts';
 import { CLASS_IN, FLAG, HEADER_LENGTH, TYPE, nameBytes, rcodeOf } from './wire.ts';
 
 export interface ResolvedRecord {
@@ -37,18 +38,18 @@ export async function resolveVia(
   type: 'A' | 'AAAA' | 'PTR' | 'CNAME' | 'NS' | 'MX' | 'TXT' | 'SOA' | 'SRV',
   options: { readonly timeoutMs?: number } = {},
 ): Promise<Resolved> {
-  const upstream: Upstream = 'endpoint' in server ? server : { endpoint: server };
+  const upstream: Upstream = 'endpoint' in server ? server : { kind: 'plain', endpoint: server };
   const pool = new UpstreamPool([upstream], SILENT_OBSERVER);
   const startedAt = performance.now();
   try {
     const query = upstreamQuery(questionFor(name, TYPE[type]), TYPE[type]);
     const message = await pool.exchange(query, options.timeoutMs ?? DEFAULT_TIMEOUT_MS);
-    const packet = dns2.Packet.parse(message.bytes);
+    const packet = Packet.parse(message.bytes);
     return {
       rcode: rcodeLabel(rcodeOf(message)),
       answers: packet.answers.map((record) => ({
         name: record.name,
-        type: dns2.Packet.TYPE_NAME[record.type] ?? `TYPE${record.type}`,
+        type: Packet.TYPE_NAME[record.type] ?? `TYPE${record.type}`,
         ttlSeconds: record.ttl,
         data: dataText(record),
       })),
@@ -84,7 +85,7 @@ function questionFor(name: string, type: number): Query {
   };
 }
 
-function dataText(record: dns2.Packet.Resource): string {
+function dataText(record: Resource): string {
   const { address, domain, ns, exchange, target, primary, data } = record;
   const name = address ?? domain ?? ns ?? exchange ?? target ?? primary;
   if (name !== undefined) return name;

@@ -4,6 +4,7 @@
 import { networkInterfaces } from 'node:os';
 import { formatEndpoint, type Endpoint, type Ip4Net, type Ip6Net } from '../addr/ip.ts';
 import type { Prefix64 } from '../addr/rfc6052.ts';
+import type { Upstream } from '../config/config.ts';
 import { AnswerCache, type Clock } from './cache.ts';
 import { Forwarder } from './forwarder.ts';
 import { listenUdp } from './listener-dgram.ts';
@@ -11,7 +12,7 @@ import { listenTcp } from './listener-tcp.ts';
 import type { Listener, QueryHandler } from './listener.ts';
 import { SILENT_OBSERVER, type DnsObserver, type Transport } from './observer.ts';
 import { RESOLV_CONF, readResolvConf, watchResolvConf } from './resolv-conf.ts';
-import { UpstreamPool, type Upstream } from './upstream.ts';
+import { UpstreamPool } from './upstream.ts';
 
 export interface DnsOptions {
   readonly prefixes: readonly Prefix64[];

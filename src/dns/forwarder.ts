@@ -74,16 +74,21 @@ export class Forwarder {
       return;
     }
     this.#waiting++;
-    this.#resolve(query)
-      .catch(() => fresh(errorAnswer(query, RCODE.SERVFAIL)))
-      .then((served) => {
-        this.#waiting--;
-        this.#finish(served, query, transport, startedAt, reply);
-      })
-      .catch(() => {
-        // The reply itself failed: nothing is left to tell the client with.
-      });
+    void this.#answer(query, transport, startedAt, reply);
   };
+
+  async #answer(query: Query, transport: Transport, startedAt: number, reply: Reply): Promise<void> {
+    let served: Served;
+    try {
+      served = await this.#resolve(query);
+    } catch {
+      // A message that cannot be rewritten: no answer is worse than an error.
+      served = fresh(errorAnswer(query, RCODE.SERVFAIL));
+    } finally {
+      this.#waiting--;
+    }
+    this.#finish(served, query, transport, startedAt, reply);
+  }
 
   #finish(served: Served, query: Query, transport: Transport, startedAt: number, reply: Reply): void {
     const { observer } = this.#options;
@@ -189,7 +194,7 @@ export class Forwarder {
         const { options, rcodeHigh } = (servedA as Served).answer;
         return { ...toAnswer(retype(messageA as Message), query.isRaw, decision.reason), options, rcodeHigh };
       }
-      case 'servfail':
+      default:
         return this.#unreachable(query, decision.reason);
     }
   }

@@ -11,11 +11,11 @@ import type { Listener, QueryHandler } from './listener.ts';
 const RECEIVE_BUFFER_OCTETS = 4 * 1024 * 1024;
 
 // dns2 hands `type` on to dgram.Socket, which takes options there; dns2's types know only the two strings.
-const UdpServer = dns2.UDPServer as unknown as new (options: { type: SocketOptions }) => Socket & {
-  handle(bytes: Buffer, from: RemoteInfo): void;
+const { UDPServer } = dns2 as unknown as {
+  UDPServer: new (options: { type: SocketOptions }) => Socket & { handle(bytes: Buffer, from: RemoteInfo): void };
 };
 
-class UdpShell extends UdpServer {
+class UdpShell extends UDPServer {
   handler: QueryHandler | undefined;
 
   override handle(bytes: Buffer, from: RemoteInfo): void {

@@ -17,9 +17,9 @@ const MAX_IN_FLIGHT = 128;
 /** A client that sends but does not read. */
 const MAX_UNREAD_OCTETS = 1024 * 1024;
 
-const TcpServer = dns2.TCPServer as unknown as new () => Server & { handle(socket: Socket): void };
+const { TCPServer } = dns2 as unknown as { TCPServer: new () => Server & { handle(socket: Socket): void } };
 
-class TcpShell extends TcpServer {
+class TcpShell extends TCPServer {
   handler: QueryHandler | undefined;
   readonly sockets = new Set<Socket>();
 

@@ -49,7 +49,7 @@ export function reverseTarget(query: Query, prefixes: readonly Prefix64[]): Reve
   if (v6 === undefined) return undefined;
   const found = extractWithAny([...prefixes, WELL_KNOWN_PREFIX], v6);
   if (found === undefined) return undefined;
-  const reversed = formatIp4(found.v4).split('.').reverse().join('.');
+  const reversed = formatIp4(found.v4).split('.').toReversed().join('.');
   return {
     v4: found.v4,
     name: nameBytes(`${reversed}.in-addr.arpa`),

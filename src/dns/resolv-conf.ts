@@ -3,8 +3,8 @@
 
 import { readFileSync, unwatchFile, watchFile } from 'node:fs';
 import { parseEndpoint, formatEndpoint } from '../addr/ip.ts';
+import type { Upstream } from '../config/config.ts';
 import { Gate64Error } from '../errors.ts';
-import type { Upstream } from './upstream.ts';
 
 export const RESOLV_CONF = '/etc/resolv.conf';
 const POLL_MS = 2000;
@@ -17,7 +17,7 @@ export function parseResolvConf(text: string): Upstream[] {
     if (match?.[1] === undefined) continue;
     try {
       const endpoint = parseEndpoint(match[1], 53);
-      found.set(formatEndpoint(endpoint), { endpoint });
+      found.set(formatEndpoint(endpoint), { kind: 'plain', endpoint });
     } catch {
       // As the resolver library does: the other nameservers still serve.
     }

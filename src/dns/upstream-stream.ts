@@ -4,7 +4,7 @@
 import { randomInt } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
-import type { Endpoint } from '../addr/ip.ts';
+import type { Upstream } from '../config/config.ts';
 import { FrameReader, frame } from './frames.ts';
 import { answers, type Pending } from './upstream-udp.ts';
 import { FLAG, HEADER_LENGTH } from './wire.ts';
@@ -12,22 +12,17 @@ import { FLAG, HEADER_LENGTH } from './wire.ts';
 /** Below the 10 s after which many servers close, so that a question seldom meets a closing connection. */
 const IDLE_MS = 5000;
 
-/** `name`: what the server's certificate must be for; without one, its address. */
-export interface TlsOptions {
-  readonly name?: string | undefined;
-}
-
 class Connection {
   readonly pending = new Map<number, Pending>();
   isClosed = false;
   answered = 0;
   readonly #socket: Socket;
 
-  constructor(endpoint: Endpoint, tls: TlsOptions | undefined) {
-    const { host, port } = endpoint;
-    this.#socket = tls
-      ? connectTls({ host, port, ALPNProtocols: ['dot'], ...(tls.name === undefined ? {} : { servername: tls.name }) })
-      : connect({ host, port });
+  constructor({ kind, endpoint: { host, port }, serverName }: Upstream) {
+    // Without a server name the certificate must name the address (RFC 7858 §3.2, RFC 8310 §8.1).
+    const name = serverName === undefined ? {} : { servername: serverName };
+    this.#socket =
+      kind === 'tls' ? connectTls({ host, port, ALPNProtocols: ['dot'], ...name }) : connect({ host, port });
     this.#socket.setNoDelay(true);
     this.#socket.unref();
     this.#socket.setTimeout(IDLE_MS, () => {
@@ -64,22 +59,20 @@ class Connection {
 }
 
 export class StreamChannel {
-  readonly #endpoint: Endpoint;
-  readonly #tls: TlsOptions | undefined;
+  readonly #upstream: Upstream;
   #connection: Connection | undefined;
 
-  constructor(endpoint: Endpoint, tls: TlsOptions | undefined) {
-    this.#endpoint = endpoint;
-    this.#tls = tls;
+  constructor(upstream: Upstream) {
+    this.#upstream = upstream;
   }
 
   /** Sends a copy of `query` under a random ID. Returns what stops waiting. */
   ask(query: Buffer, onAnswer: (answer: Buffer) => void, onError: (error: Error) => void): () => void {
     let cancelled = false;
-    let cancel = () => {};
+    let cancel: (() => void) | undefined;
     const attempt = (mayRetry: boolean) => {
       if (this.#connection === undefined || this.#connection.isClosed) {
-        this.#connection = new Connection(this.#endpoint, this.#tls);
+        this.#connection = new Connection(this.#upstream);
       }
       const connection = this.#connection;
       const isReused = connection.answered > 0;
@@ -102,7 +95,7 @@ export class StreamChannel {
     attempt(true);
     return () => {
       cancelled = true;
-      cancel();
+      cancel?.();
     };
   }
 

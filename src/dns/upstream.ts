@@ -3,18 +3,13 @@
 // TC=1 is asked again over TCP (RFC 2181 §9, RFC 7766 §5); servers without EDNS are asked without (RFC 6891 §7).
 
 import { formatEndpoint, type Endpoint } from '../addr/ip.ts';
+import type { Upstream } from '../config/config.ts';
 import { Gate64Error } from '../errors.ts';
 import { rcodeLabel, type DnsObserver } from './observer.ts';
 import type { UpstreamQuery } from './query.ts';
-import { StreamChannel, type TlsOptions } from './upstream-stream.ts';
+import { StreamChannel } from './upstream-stream.ts';
 import { UdpChannel } from './upstream-udp.ts';
 import { FLAG, HEADER_LENGTH, RCODE, TYPE, rcodeOf, readMessage, type Message } from './wire.ts';
-
-/** A resolver to ask: plain DNS, or DNS over TLS when `tls` is there. */
-export interface Upstream {
-  readonly endpoint: Endpoint;
-  readonly tls?: TlsOptions | undefined;
-}
 
 /** When the next attempt starts if the ones before are silent, in milliseconds from the first. */
 const ATTEMPT_AT_MS = [0, 350, 800, 1250];
@@ -39,15 +34,15 @@ class Server {
   constructor(upstream: Upstream, observer: DnsObserver) {
     this.endpoint = upstream.endpoint;
     this.label = formatEndpoint(upstream.endpoint);
-    this.udp = upstream.tls ? undefined : new UdpChannel(upstream.endpoint);
-    this.#stream = new StreamChannel(upstream.endpoint, upstream.tls);
+    this.udp = upstream.kind === 'tls' ? undefined : new UdpChannel(upstream.endpoint);
+    this.#stream = new StreamChannel(upstream);
     this.#observer = observer;
   }
 
   /** `done` is called once at most; never after the returned function was. */
   ask(query: UpstreamQuery, done: (result: Message | Error) => void): () => void {
     const startedAt = performance.now();
-    let cancel = () => {};
+    let cancel: (() => void) | undefined;
     let isWithoutOpt = this.#refusesEdns && query.withoutOpt !== undefined;
     const finish = (result: Message | Error, outcome: string) => {
       this.#observer.upstream(this.label, outcome, (performance.now() - startedAt) / 1000);
@@ -85,7 +80,7 @@ class Server {
       cancel = channel.ask(bytes, (answer) => onAnswer(answer, channel === this.#stream), fail);
     };
     send(this.udp === undefined);
-    return () => cancel();
+    return () => cancel?.();
   }
 
   miss(): void {

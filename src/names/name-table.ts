@@ -54,7 +54,7 @@ export class NameTable {
 
   /** The names that led to `v4`, the latest first. */
   namesOf(v4: number): string[] {
-    return [...(this.#live(v4)?.keys() ?? [])].reverse();
+    return [...(this.#live(v4)?.keys() ?? [])].toReversed();
   }
 
   /** True while some name's answer with `v4` counts. */

@@ -3,13 +3,11 @@
 
 import { createSocket } from 'node:dgram';
 import { connect } from 'node:net';
-import dns2 from 'dns2';
+import { Packet, type Resource } from 'dns2';
 import { parseIp6Net } from '../../../src/addr/ip.ts';
 import { parsePrefix64 } from '../../../src/addr/rfc6052.ts';
 import { createDns, type Dns, type DnsOptions } from '../../../src/dns/dns.ts';
 import { ScriptedServer } from './scripted-server.ts';
-
-const { Packet } = dns2;
 
 /** §20 V-9's prefix: documentation addresses may stand under it (A6052-3.1-a). */
 export const P6 = parsePrefix64('2001:db8:64::/96');
@@ -116,7 +114,7 @@ export interface Seen {
   readonly elapsedMs: number;
 }
 
-function lines(records: readonly dns2.Packet.Resource[]): string[] {
+function lines(records: readonly Resource[]): string[] {
   return records.map((record) => {
     const type = Packet.TYPE_NAME[record.type] ?? `TYPE${record.type}`;
     const data = record.address ?? record.domain ?? record.ns ?? record.exchange ?? record.primary ?? '';
@@ -159,7 +157,7 @@ export class Harness {
     const dns = await createDns({
       prefixes: [P6],
       listen: [{ family: 4, host: '127.0.0.1', port: 0 }],
-      upstreams: [{ endpoint: server.endpoint }],
+      upstreams: [{ kind: 'plain', endpoint: server.endpoint }],
       translateAll: false,
       excludeAaaa: [parseIp6Net('::ffff:0:0/96')],
       allowNonGlobalIpv4: [],

@@ -4,10 +4,8 @@
 
 import { createSocket, type Socket } from 'node:dgram';
 import { createServer, type Server, type Socket as TcpSocket } from 'node:net';
-import dns2 from 'dns2';
+import { Packet } from 'dns2';
 import type { Endpoint } from '../../../src/addr/ip.ts';
-
-const { Packet } = dns2;
 
 export interface Rr {
   readonly name: string;
@@ -71,7 +69,7 @@ export const rr = {
 };
 
 export function typeName(type: number): string {
-  return dns2.Packet.TYPE_NAME[type] ?? `TYPE${type}`;
+  return Packet.TYPE_NAME[type] ?? `TYPE${type}`;
 }
 
 /** Encodes a script as the answer to `query`, by dns2. */
