@@ -16,6 +16,7 @@ import type {
   DatapathSizes,
   DestinationRule,
   DropRow,
+  LiveCounts,
   MapFillRow,
   PacketCounterRow,
   PoolAddress,
@@ -93,7 +94,7 @@ export class FakeDatapath implements Datapath {
   }
 
   info(): DatapathInfo {
-    return { attach: 'tcx', adopted: this.#blocks.size > 0, programs: [] };
+    return { attach: 'tcx', adopted: this.#blocks.size > 0, replaced: undefined, programs: [] };
   }
 
   configure(config: DatapathConfig): void {
@@ -214,6 +215,15 @@ export class FakeDatapath implements Datapath {
       const packets = rows.reduce((sum, row) => sum + row.packetsOut, 0);
       return { direction: '6to4', protocol, packets, bytes: rows.reduce((sum, row) => sum + row.bytesOut, 0) };
     });
+  }
+
+  counts(): LiveCounts {
+    const of = (rows: Iterable<{ readonly protocol: Protocol }>) => {
+      const counts = { tcp: 0, udp: 0, icmp: 0 };
+      for (const row of rows) counts[row.protocol]++;
+      return counts;
+    };
+    return { sessions: of(this.#sessions.values()), bindings: of(this.#by4.values()) };
   }
 
   mapFill(): MapFillRow[] {

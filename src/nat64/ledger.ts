@@ -154,9 +154,9 @@ export class PortBlockLedger {
     return [...found.values()].sort((a, b) => a.slot - b.slot);
   }
 
-  /** How many queues there are: the highest slot plus one. */
+  /** How many queues a new pod may be put on: the highest slot in use plus one. */
   slots(): number {
-    return [...this.#entries.values()].reduce((most, entry) => Math.max(most, entry.slot + 1), 0);
+    return this.addresses().reduce((most, { slot, wanted }) => (wanted ? Math.max(most, slot + 1) : most), 0);
   }
 
   /** Blocks that a pod can get or has: none means that nobody can be served. */
@@ -263,10 +263,12 @@ class NameSource {
   readonly #slots = new Map<number, number>();
   #nextIndex = 0;
 
-  constructor(entries: Iterable<Block>) {
-    for (const { index, v4, slot } of entries) {
+  constructor(entries: Iterable<Entry>) {
+    for (const { index, v4, slot, wanted } of entries) {
       this.#indexes.add(index);
-      this.#slots.set(v4, slot);
+      // The data plane looks for a block in the first slots, so these have to be full: an address that leaves the pool,
+      // whose queue is empty for good, gives its slot to one that comes.
+      if (wanted) this.#slots.set(v4, slot);
     }
   }
 

@@ -243,13 +243,11 @@ class Nat64Half implements Nat64 {
   #setPoolAddresses(): void {
     const shared = new Map(poolAddresses(this.#facts.pool).map((address) => [address.v4, address.shared]));
     this.#datapath.setPoolAddresses(
-      this.#ledger
-        .addresses()
-        .map(({ v4, slot }): PoolAddress => ({
-          v4,
-          slot,
-          shared: shared.get(v4) ?? this.#facts.nodeAddresses.includes(v4),
-        })),
+      this.#ledger.addresses().map(({ v4, slot }): PoolAddress => ({
+        v4,
+        slot,
+        shared: shared.get(v4) ?? this.#facts.nodeAddresses.includes(v4),
+      })),
     );
   }
 

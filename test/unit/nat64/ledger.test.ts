@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: Apache-2.0
+import { expect } from 'chai';
+import fc from 'fast-check';
+import { formatIp6 } from '../../../src/addr/ip.ts';
+import type { PoolRange } from '../../../src/addr/pool-ranges.ts';
+import type { BlockRow } from '../../../src/datapath/datapath.ts';
+import type { FakeDatapath } from '../../../src/datapath/fake.ts';
+import { PortBlockLedger } from '../../../src/nat64/ledger.ts';
+import { blockKey, poolBlocks } from '../../../src/nat64/pool.ts';
+import { fakeDatapath, flow, passed, pod, range, TestClock, TestLog } from './support.ts';
+
+const HOLD_DOWN_MS = 120_000;
+const IDLE_MS = 60_000;
+
+class Bench {
+  readonly clock = new TestClock();
+  readonly log = new TestLog();
+  readonly datapath: FakeDatapath;
+  ledger: PortBlockLedger;
+  #unsubscribe = () => {};
+
+  constructor(random?: () => number) {
+    this.datapath = fakeDatapath(this.clock);
+    this.ledger = this.restart(random);
+  }
+
+  /** A new process over the same maps. */
+  restart(random?: () => number): PortBlockLedger {
+    this.#unsubscribe();
+    const { datapath, clock, log } = this;
+    const ledger = new PortBlockLedger({ datapath, clock, log, holdDownMs: HOLD_DOWN_MS, ...(random && { random }) });
+    this.#unsubscribe = datapath.onEvent((event) => ledger.noteEvent(event));
+    this.ledger = ledger;
+    return ledger;
+  }
+
+  use(ranges: readonly PoolRange[], blockSize = 4): void {
+    this.ledger.reconcile(poolBlocks(ranges, blockSize), []);
+  }
+
+  sweep(): void {
+    this.ledger.noteReturned(this.datapath.sweep(IDLE_MS).returned);
+    this.ledger.tick();
+  }
+
+  live(): BlockRow[] {
+    return this.datapath.blocks().filter((row) => row.state !== 'retired');
+  }
+
+  states(): string[] {
+    return this.datapath
+      .blocks()
+      .map((row) => `${row.firstPort} ${row.state}`)
+      .sort();
+  }
+}
+
+function portsOf(row: BlockRow): string[] {
+  return Array.from({ length: row.size }, (_, i) => `${row.v4}:${row.firstPort + i}`);
+}
+
+/** What must hold at any time. */
+function checkInvariants(bench: Bench): void {
+  const rows = bench.live();
+  const ports = rows.flatMap(portsOf);
+  expect(new Set(ports).size, 'a port of two blocks').to.equal(ports.length);
+  const slots = new Set(rows.map((row) => row.slot));
+  const queued = [...slots].flatMap((slot) => [...bench.datapath.queuedBlocks(slot)]);
+  const offered = rows.filter((row) => row.state === 'offered').map((row) => row.index);
+  expect(queued.toSorted(), 'queues and states').to.deep.equal(offered.toSorted());
+  const sources = bench.datapath.bindings().map((b) => `${b.protocol} ${formatIp6(b.source.v6)} ${b.source.port}`);
+  const pools = bench.datapath.bindings().map((b) => `${b.protocol} ${b.pool.v4}:${b.pool.port}`);
+  expect(new Set(sources).size).to.equal(sources.length);
+  expect(new Set(pools).size).to.equal(pools.length);
+}
+
+describe('nat64/ledger', () => {
+  it('G6888-3-a: offers every block of the pool, each once, each address by its own queue', () => {
+    const bench = new Bench();
+    bench.use([range('192.0.2.0/31', 1000, 1009)]);
+    expect(bench.live().map((row) => [row.slot, row.firstPort, row.size, row.state])).to.have.deep.members([
+      [0, 1000, 4, 'offered'],
+      [0, 1004, 4, 'offered'],
+      [0, 1008, 2, 'offered'],
+      [1, 1000, 4, 'offered'],
+      [1, 1004, 4, 'offered'],
+      [1, 1008, 2, 'offered'],
+    ]);
+    expect(bench.ledger.slots()).to.equal(2);
+    checkInvariants(bench);
+  });
+
+  it('N6146-3.1-b: a pool of two ports serves two flows, then no third, and both sides stay unique', () => {
+    const bench = new Bench();
+    bench.use([range('192.0.2.1', 1000, 1001)]);
+    const [a, b] = [passed(flow(bench.datapath, 1, 40000)), passed(flow(bench.datapath, 1, 40001))];
+    expect([a.pool.port, b.pool.port].sort()).to.deep.equal([1000, 1001]);
+    expect(flow(bench.datapath, 2, 40000)).to.equal('pool_exhausted');
+    checkInvariants(bench);
+  });
+
+  it('N6146-3.1-a: a port that TCP uses stays free for UDP', () => {
+    const bench = new Bench();
+    bench.use([range('192.0.2.1', 1000, 1000)]);
+    expect(passed(flow(bench.datapath, 1, 5, 'tcp')).pool).to.deep.equal(
+      passed(flow(bench.datapath, 1, 5, 'udp')).pool,
+    );
+  });
+
+  it('G6888-s4-a: one log line for a block leased and one for it returned: holder, address, ports, time', () => {
+    const bench = new Bench();
+    bench.use([range('192.0.2.1', 1000, 1003)]);
+    const sessions = [1, 2, 3].map((port) => passed(flow(bench.datapath, 1, port)));
+    const at = '2026-01-01T00:00:00.000Z';
+    const block = { address: '192.0.2.1', ports: '1000-1003', holder: '2001:db8:1::1' };
+    expect(bench.log.with('port block leased')).to.deep.equal([{ ...block, at }]);
+    for (const session of sessions) bench.datapath.closeFlow(session);
+    bench.clock.advance(IDLE_MS);
+    bench.sweep();
+    expect(bench.log.with('port block returned')).to.deep.equal([
+      { ...block, since: at, at: '2026-01-01T00:01:00.000Z' },
+    ]);
+  });
+
+  it('G6888-8-a: a returned block is not given out after 119 s and is after 120 s', () => {
+    const bench = new Bench();
+    bench.use([range('192.0.2.1', 1000, 1003)]);
+    bench.datapath.closeFlow(passed(flow(bench.datapath, 1, 1)));
+    bench.clock.advance(IDLE_MS);
+    bench.sweep();
+    bench.clock.advance(HOLD_DOWN_MS - 1000);
+    bench.sweep();
+    expect(flow(bench.datapath, 2, 1)).to.equal('pool_exhausted');
+    expect(bench.ledger.nextReadyAt()).to.equal(bench.clock.now() + 1000);
+    bench.clock.advance(1000);
+    bench.sweep();
+    passed(flow(bench.datapath, 2, 1));
+  });
+
+  it('G6888-8-b: a restart gives nobody a port that was in use, and lets returned blocks rest anew', () => {
+    const bench = new Bench();
+    bench.use([range('192.0.2.1', 1000, 1011)]);
+    const kept = passed(flow(bench.datapath, 1, 1));
+    bench.datapath.closeFlow(passed(flow(bench.datapath, 2, 1)));
+    bench.clock.advance(IDLE_MS);
+    bench.sweep();
+    const before = bench.datapath.blocks();
+    bench.clock.advance(100_000);
+    bench.restart();
+    bench.use([range('192.0.2.1', 1000, 1011)]);
+    expect(bench.datapath.blocks(), 'no block changes its name or state').to.deep.equal(before);
+    expect(bench.log.with('port block adopted')).to.have.length(1);
+    bench.clock.advance(HOLD_DOWN_MS - 1);
+    bench.sweep();
+    expect(bench.live().filter((row) => row.state === 'held')).to.have.length(1);
+    bench.clock.advance(1);
+    bench.ledger.tick();
+    expect(bench.live().filter((row) => row.state === 'held')).to.have.length(0);
+    expect(bench.datapath.bindings().map((row) => row.pool)).to.deep.equal([kept.pool]);
+    checkInvariants(bench);
+  });
+
+  it('takes offered blocks out of the pool at once, leased ones when they are empty and have rested', () => {
+    const bench = new Bench();
+    bench.use([range('192.0.2.1', 1000, 1007)]);
+    const session = passed(flow(bench.datapath, 1, 1000));
+    bench.use([range('192.0.2.1', 3000, 3003)]);
+    const leased = bench.live().find((row) => row.state === 'leased');
+    expect(bench.states()).to.deep.equal([`${leased?.firstPort} leased`, '3000 offered'].sort());
+    expect(passed(flow(bench.datapath, 1, 1000)).pool, 'the flow goes on').to.deep.equal(session.pool);
+    bench.datapath.closeFlow(session);
+    bench.clock.advance(IDLE_MS);
+    bench.sweep();
+    bench.clock.advance(HOLD_DOWN_MS);
+    bench.sweep();
+    expect(bench.live().map((row) => row.firstPort)).to.deep.equal([3000]);
+  });
+
+  it('blocks of another size wait until the old block on their ports is empty and has rested', () => {
+    const bench = new Bench(() => 0.999);
+    bench.use([range('192.0.2.1', 1000, 1007)], 4);
+    const session = passed(flow(bench.datapath, 1, 1000));
+    bench.use([range('192.0.2.1', 1000, 1007)], 2);
+    checkInvariants(bench);
+    expect(bench.live()).to.have.length(3);
+    bench.datapath.closeFlow(session);
+    bench.clock.advance(IDLE_MS);
+    bench.sweep();
+    expect(bench.live()).to.have.length(3);
+    bench.clock.advance(HOLD_DOWN_MS);
+    bench.sweep();
+    expect(bench.live().map((row) => [row.size, row.state])).to.deep.equal(
+      Array.from({ length: 4 }, () => [2, 'offered']),
+    );
+    checkInvariants(bench);
+  });
+
+  it('an address that leaves the pool stays known while a pod holds its blocks, and its slot is filled again', () => {
+    const bench = new Bench();
+    bench.use([range('192.0.2.1', 1000, 1003)]);
+    const session = passed(flow(bench.datapath, 1, 1));
+    bench.use([range('192.0.2.2', 1000, 1003)]);
+    expect(bench.ledger.addresses().map(({ slot, wanted }) => [slot, wanted])).to.have.deep.members([
+      [0, false],
+      [0, true],
+    ]);
+    expect(bench.ledger.slots()).to.equal(1);
+    bench.datapath.closeFlow(session);
+    bench.clock.advance(IDLE_MS);
+    bench.sweep();
+    bench.clock.advance(HOLD_DOWN_MS);
+    bench.sweep();
+    expect(bench.ledger.addresses()).to.have.length(1);
+  });
+
+  it('offers a block again that its queue has lost, once two looks in a row have found it so', () => {
+    const bench = new Bench();
+    bench.use([range('192.0.2.1', 1000, 1003)]);
+    const [row] = bench.live();
+    bench.datapath.loseFromQueue(row?.index ?? -1);
+    bench.ledger.verify();
+    expect(flow(bench.datapath, 1, 1)).to.equal('pool_exhausted');
+    bench.ledger.verify();
+    passed(flow(bench.datapath, 1, 1));
+    expect(bench.log.with('port block was in no queue; offered again')).to.have.length(1);
+  });
+
+  it('catches up on a lease whose event was lost', () => {
+    const bench = new Bench();
+    bench.use([range('192.0.2.1', 1000, 1003)]);
+    bench.datapath.losingEvents(() => void passed(flow(bench.datapath, 1, 1)));
+    expect(bench.log.with('port block leased')).to.have.length(0);
+    bench.ledger.verify();
+    expect(bench.log.with('port block leased')).to.have.length(1);
+    expect(bench.ledger.serving()).to.deep.equal({ offered: 0, leased: 1, held: 0 });
+  });
+
+  it('G6888-13-a: the order in which blocks are offered is random', () => {
+    const orders = Array.from({ length: 20 }, () => {
+      const bench = new Bench();
+      bench.use([range('192.0.2.1', 1000, 1039)]);
+      return [...bench.datapath.queuedBlocks(0)].join();
+    });
+    expect(new Set(orders).size).to.be.greaterThan(15);
+  });
+
+  it('G6888-2-a: a pod keeps one address, also for its second block and other protocols', () => {
+    const bench = new Bench();
+    bench.use([range('192.0.2.0/30', 1000, 1007)], 2);
+    const sessions = [1, 2, 3, 4, 5].map((port) =>
+      passed(flow(bench.datapath, 1, port, port % 2 === 0 ? 'tcp' : 'udp')),
+    );
+    expect(new Set(sessions.map((session) => session.pool.v4)).size).to.equal(1);
+  });
+
+  it('keeps its promises through any order of flows, sweeps, reloads and restarts', () => {
+    const pools: readonly (readonly PoolRange[])[] = [
+      [range('192.0.2.0/31', 1000, 1019)],
+      [range('192.0.2.0/30', 1000, 1009)],
+      [range('192.0.2.1', 1005, 1030), range('192.0.2.9', 1, 7)],
+    ];
+    const step = fc.oneof(
+      fc.record({
+        kind: fc.constant('open' as const),
+        pod: fc.integer({ min: 1, max: 6 }),
+        port: fc.integer({ min: 1, max: 8 }),
+      }),
+      fc.record({ kind: fc.constant('close' as const), nth: fc.nat(30) }),
+      fc.record({ kind: fc.constant('pass' as const), seconds: fc.integer({ min: 1, max: 200 }) }),
+      fc.record({ kind: fc.constant('reload' as const), pool: fc.nat(2), size: fc.integer({ min: 2, max: 6 }) }),
+      fc.record({ kind: fc.constant('restart' as const) }),
+    );
+    fc.assert(
+      fc.property(fc.array(step, { minLength: 5, maxLength: 60, size: 'max' }), (steps) => {
+        const bench = new Bench();
+        let used = { ranges: pools[0] ?? [], size: 4 };
+        bench.use(used.ranges, used.size);
+        const leftAt = new Map<string, number>();
+        for (const action of steps) {
+          if (action.kind === 'open') flow(bench.datapath, action.pod, action.port);
+          if (action.kind === 'close') {
+            const session = bench.datapath.sessions()[action.nth];
+            if (session !== undefined) bench.datapath.closeFlow(session);
+          }
+          if (action.kind === 'pass') {
+            bench.clock.advance(action.seconds * 1000);
+            const { returned } = bench.datapath.sweep(IDLE_MS);
+            for (const port of returned.flatMap(portsOf)) leftAt.set(port, bench.clock.now());
+            bench.ledger.noteReturned(returned);
+            bench.ledger.tick();
+            bench.ledger.verify();
+          }
+          if (action.kind === 'reload') {
+            used = { ranges: pools[action.pool] ?? [], size: action.size };
+            bench.use(used.ranges, used.size);
+          }
+          if (action.kind === 'restart') {
+            bench.restart();
+            bench.use(used.ranges, used.size);
+          }
+          checkInvariants(bench);
+          for (const port of bench
+            .live()
+            .filter((row) => row.state === 'offered')
+            .flatMap(portsOf)) {
+            const left = leftAt.get(port);
+            if (left !== undefined) expect(bench.clock.now() - left, `rest of ${port}`).to.be.at.least(HOLD_DOWN_MS);
+          }
+        }
+        // In the end, with every flow gone and rested, exactly the pool is offered.
+        for (const session of bench.datapath.sessions()) bench.datapath.closeFlow(session);
+        for (let i = 0; i < 4; i++) {
+          bench.clock.advance(HOLD_DOWN_MS + IDLE_MS);
+          bench.sweep();
+        }
+        const wanted = poolBlocks(used.ranges, used.size).map(blockKey).sort();
+        expect(
+          bench
+            .live()
+            .filter((row) => row.state === 'offered')
+            .map(blockKey)
+            .sort(),
+        ).to.deep.equal(wanted);
+        expect(bench.live()).to.have.length(wanted.length);
+      }),
+      { numRuns: 150 },
+    );
+  }).timeout(30_000);
+
+  it('names the holder as the pod’s address', () => {
+    const bench = new Bench();
+    bench.use([range('192.0.2.1', 1000, 1003)]);
+    passed(flow(bench.datapath, 3, 1));
+    expect(bench.live()[0]?.holder).to.deep.equal(pod(3));
+  });
+});

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: Apache-2.0
+import { expect } from 'chai';
+import { parseIp4, parseIp4Net, parseIp6, parseIp6Net } from '../../../src/addr/ip.ts';
+import type { FakeDatapath } from '../../../src/datapath/fake.ts';
+import type { StaticBinding } from '../../../src/datapath/datapath.ts';
+import {
+  createNat64,
+  datapathConfig,
+  type HostFacts,
+  type Nat64,
+  type Nat64Settings,
+} from '../../../src/nat64/nat64.ts';
+import { HOLD_DOWN_SECONDS, RFC6146_TIMEOUTS } from '../../../src/nat64/timeouts.ts';
+import { filterSessions, poolUsage } from '../../../src/nat64/views.ts';
+import { fakeDatapath, flow, passed, pod, PREFIX, range, TestClock, TestLog } from './support.ts';
+
+const settings = (nat64: Partial<Nat64Settings['nat64']> = {}): Nat64Settings => ({
+  prefixes: [PREFIX],
+  nat64: {
+    egress: 'masquerade',
+    blockSize: 4,
+    maxBlocksPerPod: 2,
+    filtering: 'addressDependent',
+    allowNonGlobalIpv4: [],
+    deny: [],
+    allowSources: [],
+    static: [],
+    timeouts: { udp: 300, tcpEstablished: 7200, tcpTransitory: 240, tcpIncomingSyn: 6, icmp: 60, fragment: 2 },
+    ...nat64,
+  },
+});
+
+const facts = (overrides: Partial<HostFacts> = {}): HostFacts => ({
+  device: { ifindex: 7, mac: new Uint8Array(6), mtu: 9000 },
+  uplinks: [{ ifindex: 2, name: 'up0', mtu: 1500 }],
+  nodeAddresses: [parseIp4('203.0.113.2')],
+  node6: parseIp6('2001:db8::2'),
+  pool: [range('192.0.2.1', 1000, 1007)],
+  ...overrides,
+});
+
+const binding = (port: number, podPort = 80, protocol: StaticBinding['protocol'] = 'tcp'): StaticBinding => ({
+  protocol,
+  source: { v6: pod(5), port: podPort },
+  pool: { v4: parseIp4('192.0.2.1'), port },
+});
+
+describe('nat64', () => {
+  let clock: TestClock;
+  let log: TestLog;
+  let datapath: FakeDatapath;
+  let nat64: Nat64;
+
+  const create = (config = settings(), hostFacts = facts()): Nat64 =>
+    createNat64({ datapath, config, hostFacts, log, clock });
+
+  beforeEach(() => {
+    clock = new TestClock();
+    log = new TestLog();
+    datapath = fakeDatapath(clock);
+    nat64 = create();
+  });
+
+  it('N6146-3-a: is not ready before it starts, without a prefix or without a pool, and is with all', () => {
+    expect(nat64.ready()).to.deep.equal({ ready: false, reason: 'NAT64 has not started' });
+    nat64.start();
+    expect(nat64.ready()).to.deep.equal({ ready: true });
+    nat64.reload({ ...settings(), prefixes: [] }, facts());
+    expect(nat64.ready().reason).to.match(/prefix/);
+    nat64.reload(settings(), facts({ pool: [] }));
+    expect(nat64.ready().reason).to.match(/pool/);
+    nat64.reload(settings(), facts());
+    expect(nat64.ready().ready).to.equal(true);
+  });
+
+  it('brings policy, sources, pool and settings into the data plane', () => {
+    nat64 = create(settings({ allowSources: [parseIp6Net('2001:db8:1::/48')], deny: [parseIp4Net('8.8.8.0/24')] }));
+    nat64.start();
+    expect(datapath.sources).to.have.length(1);
+    expect(datapath.config.restrictSources).to.equal(true);
+    expect(datapath.destinations.map(({ verdict }) => verdict)).to.include.members([
+      'never',
+      'nonGlobal',
+      'node',
+      'configured',
+    ]);
+    expect(datapath.poolAddresses).to.deep.equal([{ v4: parseIp4('192.0.2.1'), slot: 0, shared: false }]);
+    expect(datapath.config.slots).to.equal(1);
+    expect(datapath.config.maxBlocksPerPod).to.equal(2);
+  });
+
+  it('loads the programs anew only when what they are made with changes', () => {
+    nat64 = createNat64({
+      datapath,
+      config: settings(),
+      hostFacts: facts(),
+      log,
+      clock,
+      loadedWith: datapathConfig(settings(), facts(), 1),
+    });
+    nat64.start();
+    nat64.reload(settings({ deny: [parseIp4Net('8.8.8.0/24')] }), facts());
+    expect(datapath.configureCalls).to.equal(0);
+    nat64.reload(settings({ filtering: 'endpointIndependent' }), facts());
+    expect(datapath.configureCalls).to.equal(1);
+    nat64.reload(
+      settings({ filtering: 'endpointIndependent' }),
+      facts({ device: { ifindex: 9, mac: new Uint8Array(6), mtu: 9000 } }),
+    );
+    expect(datapath.configureCalls, 'a device made anew').to.equal(2);
+  });
+
+  it('ends sessions when their time is over, tells of them, and takes blocks back', () => {
+    const ended: number[] = [];
+    nat64.onEnded((rows) => ended.push(...rows.map((row) => row.source.port)));
+    nat64.start();
+    passed(flow(datapath, 1, 11, 'icmp'));
+    passed(flow(datapath, 1, 12, 'udp'));
+    clock.advance(61_000);
+    expect(ended).to.deep.equal([11]);
+    clock.advance(240_000);
+    expect(ended).to.deep.equal([11, 12]);
+    clock.advance(60_000);
+    expect(nat64.poolView().addresses[0]?.blocks).to.deep.equal({ offered: 1, leased: 0, held: 1, retired: 0 });
+    clock.advance(HOLD_DOWN_SECONDS * 1000 + 2000);
+    expect(nat64.poolView().addresses[0]?.blocks.offered).to.equal(2);
+  });
+
+  it('G6888-11-c: shows what is used, and why a flow got no port', () => {
+    nat64.start();
+    for (let port = 1; port <= 8; port++) passed(flow(datapath, 1, port));
+    expect(flow(datapath, 1, 9)).to.equal('pod_quota');
+    expect(flow(datapath, 2, 1)).to.equal('pool_exhausted');
+    expect(nat64.poolView()).to.deep.equal({
+      addresses: [
+        {
+          v4: parseIp4('192.0.2.1'),
+          slot: 0,
+          ports: { total: 8, used: { tcp: 0, udp: 8, icmp: 0 } },
+          blocks: { offered: 0, leased: 2, held: 0, retired: 0 },
+        },
+      ],
+      allocationFailures: { pool_exhausted: 1, pod_quota: 1 },
+    });
+    expect(nat64.ready().ready, 'a full pool still serves').to.equal(true);
+    clock.advance(61_000);
+    expect(log.with('the pool ran out of port blocks')).to.have.length(1);
+  });
+
+  it('stop leaves the data plane as it is, and a new process takes over', () => {
+    nat64.start();
+    const session = passed(flow(datapath, 1, 1));
+    nat64.stop();
+    expect(clock.pending()).to.equal(0);
+    const blocks = datapath.blocks();
+    passed(flow(datapath, 1, 2));
+    nat64 = create();
+    nat64.start();
+    expect(datapath.blocks().map(({ index, state }) => [index, state])).to.deep.equal(
+      blocks.map(({ index, state }) => [index, state]),
+    );
+    expect(datapath.sessions().map(({ pool }) => pool)).to.deep.include(session.pool);
+  });
+
+  it('says why it is not ready when every block rests after a restart', () => {
+    nat64 = create(settings(), facts({ pool: [range('192.0.2.1', 1000, 1003)] }));
+    nat64.start();
+    datapath.closeFlow(passed(flow(datapath, 1, 1)));
+    clock.advance(62_000);
+    expect(nat64.ready().reason).to.match(/rests.*next in 11\d s/);
+  });
+
+  it('spends a tenth of the time on sweeps at most', () => {
+    nat64.start();
+    datapath.sweepDurationMs = 500;
+    clock.advance(1000);
+    let sweeps = 0;
+    const original = datapath.sweep.bind(datapath);
+    datapath.sweep = (idle) => {
+      sweeps++;
+      return original(idle);
+    };
+    clock.advance(45_000);
+    expect(sweeps).to.equal(10);
+  });
+
+  it('goes on after a sweep that failed', () => {
+    nat64.start();
+    const original = datapath.sweep.bind(datapath);
+    datapath.sweep = () => {
+      throw new Error('the iterator broke');
+    };
+    clock.advance(1500);
+    datapath.sweep = original;
+    passed(flow(datapath, 1, 1, 'icmp'));
+    clock.advance(80_000);
+    expect(log.lines.filter(({ level }) => level === 'error')).to.have.length(1);
+    expect(datapath.sessions()).to.have.length(0);
+  });
+
+  it('keeps an address that left the pool known until its last block has rested', () => {
+    nat64.start();
+    const session = passed(flow(datapath, 1, 1));
+    nat64.reload(settings(), facts({ pool: [range('192.0.2.9', 1000, 1007)] }));
+    expect(datapath.poolAddresses.map(({ v4 }) => v4)).to.have.members([parseIp4('192.0.2.1'), parseIp4('192.0.2.9')]);
+    datapath.closeFlow(session);
+    clock.advance(200_000);
+    expect(datapath.poolAddresses.map(({ v4 }) => v4)).to.deep.equal([parseIp4('192.0.2.9')]);
+  });
+
+  describe('static bindings', () => {
+    it('N6146-3.1-d: are made for TCP, UDP and ICMP, and go when they leave the configuration', () => {
+      const wanted = [binding(1000, 80, 'tcp'), binding(1000, 80, 'udp'), binding(7, 7, 'icmp')];
+      nat64 = create(settings({ static: wanted }));
+      nat64.start();
+      expect(
+        datapath
+          .bindings()
+          .filter((row) => row.isStatic)
+          .map(({ protocol, pool }) => [protocol, pool.port]),
+      ).to.have.deep.members([
+        ['tcp', 1000],
+        ['udp', 1000],
+        ['icmp', 7],
+      ]);
+      expect(nat64.refusedBindings()).to.deep.equal([]);
+      nat64.reload(settings({ static: wanted.slice(1) }), facts());
+      expect(datapath.bindings()).to.have.length(2);
+      expect(log.with('static binding removed')[0]?.['binding']).to.equal('tcp 192.0.2.1:1000 → [2001:db8:1::5]:80');
+    });
+
+    it('N6146-3.1-e: survive a restart and the end of their sessions, and no pod gets their port', () => {
+      nat64 = create(settings({ static: [binding(1001, 80, 'udp')] }));
+      nat64.start();
+      nat64.stop();
+      create(settings({ static: [binding(1001, 80, 'udp')] })).start();
+      const ports = [1, 2, 3, 4, 5, 6].map((port) => passed(flow(datapath, 1, port)).pool.port);
+      expect(ports).not.to.include(1001);
+      datapath.closeFlow(passed(flow(datapath, 5, 80)));
+      expect(datapath.bindings().filter((row) => row.isStatic)).to.have.length(1);
+    });
+
+    it('in a block that a pod holds: made when the port is free, else refused with the reason and made later', () => {
+      nat64.start();
+      const session = passed(flow(datapath, 1, 1));
+      const free = session.pool.port + 1;
+      nat64.reload(settings({ static: [binding(free, 80, 'udp'), binding(session.pool.port, 81, 'udp')] }), facts());
+      expect(nat64.refusedBindings().map(({ reason }) => reason)).to.deep.equal([
+        'the port is in use by [2001:db8:1::1]:1 until its sessions end',
+      ]);
+      expect(
+        datapath
+          .bindings()
+          .filter((row) => row.isStatic)
+          .map(({ pool }) => pool.port),
+      ).to.deep.equal([free]);
+      datapath.closeFlow(session);
+      clock.advance(61_000);
+      expect(nat64.refusedBindings()).to.deep.equal([]);
+      expect(datapath.bindings()).to.have.length(2);
+    });
+
+    it('are refused outside the pool’s addresses', () => {
+      nat64 = create(settings({ static: [{ ...binding(80), pool: { v4: parseIp4('198.51.100.1'), port: 80 } }] }));
+      nat64.start();
+      expect(nat64.refusedBindings()[0]?.reason).to.match(/198\.51\.100\.1 is no address of nat64\.pool/);
+      expect(log.with('static binding refused')).to.have.length(1);
+    });
+  });
+
+  describe('views', () => {
+    it('filters sessions by pod, destination, protocol, state and more, newest first', () => {
+      nat64.start();
+      passed(flow(datapath, 1, 1, 'udp', '198.51.100.1'));
+      clock.advance(10);
+      passed(flow(datapath, 1, 2, 'tcp', '203.0.113.1'));
+      clock.advance(10);
+      passed(flow(datapath, 2, 3, 'udp', '203.0.113.1'));
+      const ports = (filter: Parameters<typeof filterSessions>[1]) =>
+        filterSessions(datapath.sessions(), filter).map((row) => row.source.port);
+      expect(ports({})).to.deep.equal([3, 2, 1]);
+      expect(ports({ limit: 2 })).to.deep.equal([3, 2]);
+      expect(ports({ sources: [parseIp6Net('2001:db8:1::1')] })).to.deep.equal([2, 1]);
+      expect(ports({ destinations: [parseIp4Net('203.0.113.0/24')], protocol: 'udp' })).to.deep.equal([3]);
+      expect(ports({ state: 'v6Init' })).to.deep.equal([2]);
+      expect(ports({ where: (row) => row.destination.v4 === parseIp4('198.51.100.1') })).to.deep.equal([1]);
+    });
+
+    it('sums up ports and blocks per address', () => {
+      nat64 = create(settings(), facts({ pool: [range('192.0.2.8/31', 1000, 1003)] }));
+      nat64.start();
+      expect(
+        poolUsage(datapath.blocks()).map(({ v4, ports, blocks }) => [v4, ports.total, blocks.offered]),
+      ).to.deep.equal([
+        [parseIp4('192.0.2.8'), 4, 1],
+        [parseIp4('192.0.2.9'), 4, 1],
+      ]);
+    });
+  });
+
+  it('N6146-4-b: the lifetimes of RFC 6146 §4 are those of the RFC', () => {
+    expect(RFC6146_TIMEOUTS).to.deep.equal({
+      udpMin: 120,
+      udpDefault: 300,
+      tcpTransitory: 240,
+      tcpEstablished: 7200,
+      tcpIncomingSyn: 6,
+      fragmentMin: 2,
+      icmpDefault: 60,
+    });
+  });
+});

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+import { expect } from 'chai';
+import { parseIp4, parseIp4Net } from '../../../src/addr/ip.ts';
+import { destinationRule, destinationRules, type PolicyInput } from '../../../src/nat64/policy.ts';
+import { range } from './support.ts';
+
+function verdict(
+  address: string,
+  input: Partial<Record<'allow' | 'deny' | 'node', string[]>> & { pool?: PolicyInput['pool'] } = {},
+): string {
+  const rules = destinationRules({
+    allowNonGlobalIpv4: (input.allow ?? []).map(parseIp4Net),
+    deny: (input.deny ?? []).map(parseIp4Net),
+    nodeAddresses: (input.node ?? []).map(parseIp4),
+    pool: input.pool ?? [],
+  });
+  return destinationRule(rules, parseIp4(address))?.verdict ?? 'allow';
+}
+
+describe('nat64/policy', () => {
+  it('X7915-8-a: loopback, this network, link-local with cloud metadata, multicast and reserved are never reached', () => {
+    for (const address of [
+      '0.0.0.1',
+      '127.0.0.1',
+      '169.254.169.254',
+      '224.0.0.1',
+      '239.255.255.250',
+      '240.0.0.1',
+      '255.255.255.255',
+    ]) {
+      expect(verdict(address), address).to.equal('never');
+    }
+    expect(verdict('9.9.9.9')).to.equal('allow');
+  });
+
+  it('A6052-3.1-b: what is not global is marked, for the well-known prefix to refuse', () => {
+    for (const address of [
+      '10.0.0.1',
+      '172.16.0.1',
+      '172.31.255.255',
+      '192.168.1.1',
+      '100.64.0.1',
+      '198.18.0.1',
+      '192.0.2.1',
+      '198.51.100.1',
+      '203.0.113.1',
+      '192.0.0.9',
+    ]) {
+      expect(verdict(address), address).to.equal('nonGlobal');
+    }
+    expect(verdict('172.32.0.1')).to.equal('allow');
+    expect(verdict('100.128.0.1')).to.equal('allow');
+  });
+
+  it('the node and the pool are not reached, whatever is allowed', () => {
+    const input = {
+      node: ['203.0.113.2'],
+      allow: ['203.0.113.0/24', '203.0.113.2/32', '192.0.0.0/29'],
+      pool: [range('192.0.0.0/29', 1024, 65535)],
+    };
+    expect(verdict('203.0.113.2', input)).to.equal('node');
+    expect(verdict('203.0.113.3', input)).to.equal('allow');
+    expect(verdict('192.0.0.5', input)).to.equal('node');
+  });
+
+  it('A6052-5.3-a: nat64.deny refuses embedded addresses; the longest network decides, deny wins a tie', () => {
+    expect(verdict('8.8.8.8', { deny: ['8.8.8.0/24'] })).to.equal('configured');
+    expect(verdict('8.8.9.8', { deny: ['8.8.8.0/24'] })).to.equal('allow');
+    expect(verdict('10.1.2.3', { allow: ['10.0.0.0/8'] })).to.equal('allow');
+    expect(verdict('10.1.2.3', { allow: ['10.0.0.0/8'], deny: ['10.1.0.0/16'] })).to.equal('configured');
+    expect(verdict('10.1.2.3', { allow: ['10.1.2.0/24'], deny: ['10.1.0.0/16'] })).to.equal('allow');
+    expect(verdict('10.1.2.3', { allow: ['10.1.0.0/16'], deny: ['10.1.0.0/16'] })).to.equal('configured');
+  });
+
+  it('A6052-5.3-a: a wide deny or allow is not hidden by a built-in network inside it', () => {
+    // 'nonGlobal' would let 10.1.2.3 pass under a prefix of the network's own, against the operator's word.
+    expect(verdict('10.1.2.3', { deny: ['0.0.0.0/0'] })).to.equal('configured');
+    expect(verdict('8.8.8.8', { deny: ['0.0.0.0/0'] })).to.equal('configured');
+    expect(verdict('10.1.2.3', { deny: ['0.0.0.0/0'], allow: ['10.0.0.0/8'] })).to.equal('allow');
+    expect(verdict('192.168.1.1', { allow: ['0.0.0.0/0'] })).to.equal('allow');
+    expect(verdict('10.1.2.3', { deny: ['10.0.0.0/7'], allow: ['8.0.0.0/6'] })).to.equal('configured');
+  });
+
+  it('a wide allow does not open what is never reached; only its own network or a part of it does', () => {
+    expect(verdict('169.254.169.254', { allow: ['0.0.0.0/0'] })).to.equal('never');
+    expect(verdict('169.254.20.10', { allow: ['169.254.20.10/32'] })).to.equal('allow');
+    expect(verdict('169.254.169.254', { allow: ['169.254.20.10/32'] })).to.equal('never');
+  });
+
+  it('has one rule per network', () => {
+    const nets = destinationRules({
+      allowNonGlobalIpv4: [parseIp4Net('10.0.0.0/8')],
+      deny: [parseIp4Net('10.0.0.0/8')],
+      nodeAddresses: [],
+      pool: [],
+    }).map(({ net }) => `${net.v4}/${net.length}`);
+    expect(new Set(nets).size).to.equal(nets.length);
+  });
+});
