@@ -59,6 +59,8 @@ LPM_MAP(n64_src6, struct n64_lpm6_key, __u32, 4096);
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_blocks, struct n64_block, 16384);
 ARRAY_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, n64_packets, struct n64_counter, N64_DIRECTIONS *N64_PROTOCOLS);
 ARRAY_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, n64_live, __s64, N64_LIVE_KINDS *N64_PROTOCOLS);
+/* How many static bindings there are, a protocol; user space makes them and counts them. */
+ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_statics, __u32, N64_PROTOCOLS);
 /* What the loaded programs have as cfg, for who reads while the service is down. */
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_current, struct n64_config, 1);
 ARRAY_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, n64_drops, __u64, N64_DROP_MAX *N64_DIRECTIONS);

@@ -7,11 +7,14 @@ import { emit } from './emit.ts';
 const source = readFileSync(new URL('../drop.h', import.meta.url), 'utf8');
 const list = source.slice(source.indexOf('#define N64_DROP_REASONS'), source.indexOf('enum n64_drop'));
 const rows: { label: string; text: string }[] = [];
-for (const [, label, strings] of list.matchAll(/X\([A-Z0-9_]+,\s*([a-z0-9_]+),([\s\\]*(?:"(?:[^"\\]|\\.)*"[\s\\]*)+)\)/g)) {
+for (const [, label, strings] of list.matchAll(
+  /X\([A-Z0-9_]+,\s*([a-z0-9_]+),([\s\\]*(?:"(?:[^"\\]|\\.)*"[\s\\]*)+)\)/g,
+)) {
   const text = [...(strings as string).matchAll(/"((?:[^"\\]|\\.)*)"/g)].map(([, part]) => part).join('');
   rows.push({ label: label as string, text });
 }
-if (rows.length !== [...list.matchAll(/\bX\([A-Z]/g)].length) throw new Error('drop.h: an entry has an unexpected form');
+if (rows.length !== [...list.matchAll(/\bX\([A-Z]/g)].length)
+  throw new Error('drop.h: an entry has an unexpected form');
 
 const quote = (text: string) => `'${text.replaceAll("'", "\\'")}'`;
 emit(

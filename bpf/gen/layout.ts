@@ -187,7 +187,7 @@ emit(
   '../../src/datapath/layout.gen.ts',
   'the BTF of .output/nat64.bpf.o',
   [
-    '// Offsets and sizes are the compiler\'s. Padding is written as zero, since map keys are compared whole.',
+    "// Offsets and sizes are the compiler's. Padding is written as zero, since map keys are compared whole.",
     '// Fields that the programs hold in network order are plain numbers here.',
     '',
     ...constants(),

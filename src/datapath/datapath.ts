@@ -15,14 +15,7 @@ export type Direction = '6to4' | '4to6';
 
 /** RFC 6146 §3.5.2.2 for TCP; UDP and ICMP have the one state 'open'. */
 export type SessionState =
-  | 'open'
-  | 'v4Init'
-  | 'v6Init'
-  | 'established'
-  | 'v4FinReceived'
-  | 'v6FinReceived'
-  | 'bothFinReceived'
-  | 'transitory';
+  'open' | 'v4Init' | 'v6Init' | 'established' | 'v4FinReceived' | 'v6FinReceived' | 'bothFinReceived' | 'transitory';
 
 export interface TransportAddress4 {
   readonly v4: number;
@@ -120,6 +113,12 @@ export interface PacketCounterRow {
   readonly bytes: number;
 }
 
+/** What is there now, static bindings included. */
+export interface LiveCounts {
+  readonly sessions: Readonly<Record<Protocol, number>>;
+  readonly bindings: Readonly<Record<Protocol, number>>;
+}
+
 export interface MapFillRow {
   readonly map: string;
   readonly entries: number;
@@ -188,6 +187,8 @@ export interface DatapathConfig {
 /** Fixed when the maps are made; another value on a later start replaces the maps (and ends the sessions). */
 export interface DatapathSizes {
   readonly maxSessions: number;
+  /** Records for port blocks; at least the blocks of the pool. Default 16384. */
+  readonly maxBlocks?: number;
 }
 
 export interface SweepResult {
@@ -199,14 +200,19 @@ export interface SweepResult {
   readonly durationMs: number;
 }
 
-export type DatapathEvent =
-  | { readonly type: 'blockLeased'; readonly at: number; readonly block: number; readonly holder: Uint8Array }
-  | { readonly type: 'drop'; readonly at: number; readonly reason: DropReason; readonly direction: Direction; readonly sample: DropSample };
+export interface DatapathEvent {
+  readonly type: 'blockLeased';
+  readonly at: number;
+  readonly block: number;
+  readonly holder: Uint8Array;
+}
 
 export interface DatapathInfo {
   readonly attach: 'tcx' | 'clsact';
   /** True when pinned state of an earlier process was taken over. */
   readonly adopted: boolean;
+  /** Why the state that was there could not be taken over, when that was so: its sessions are gone. */
+  readonly replaced: string | undefined;
   /** Entry points with the verifier's count of instructions, as loaded. */
   readonly programs: readonly { readonly name: string; readonly instructions: number }[];
 }
@@ -220,11 +226,14 @@ export interface DatapathReader extends Disposable {
   /** Every reason that ever counted, sorted by count, highest first. */
   drops(): DropRow[];
   packetCounters(): PacketCounterRow[];
+  counts(): LiveCounts;
   mapFill(): MapFillRow[];
 }
 
 export interface Datapath extends DatapathReader {
   info(): DatapathInfo;
+  /** False when somebody deleted the device, cleared its filters or detached the programs; `configure` mends it. */
+  attached(): boolean;
   /** Loads the programs anew with `config` and swaps them in place; sessions stay. */
   configure(config: DatapathConfig): void;
 
@@ -248,6 +257,4 @@ export interface Datapath extends DatapathReader {
   sweep(idleBlockMs: number): SweepResult;
   /** Events come in order, from the event loop. Returns what ends the subscription. */
   onEvent(listener: (event: DatapathEvent) => void): () => void;
-  /** Events that were lost because nobody read in time. */
-  lostEvents(): number;
 }

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a program hangs: a pinned TCX link where the kernel has them, a clsact filter otherwise. Either outlives the
+// process and takes a new program without a gap.
+
+import { existsSync, unlinkSync } from 'node:fs';
+import { attachClsact, attachTcx, ClsactFilter, isTcxSupported, queryClsact, TcxLink } from '../libbpf/mod.ts';
+import type { BpfProgram } from '../libbpf/mod.ts';
+
+export type AttachKind = 'tcx' | 'clsact';
+type Side = 'ingress' | 'egress';
+
+/** Before everybody else's usual filters; the handle is "n6". */
+const PLACE = { priority: 1, handle: 0x6e36 };
+
+export function attachKind(): AttachKind {
+  return isTcxSupported() ? 'tcx' : 'clsact';
+}
+
+function liveLink(pin: string): TcxLink | undefined {
+  if (!existsSync(pin)) return undefined;
+  return TcxLink.openPinned(pin);
+}
+
+/** Puts `program` at the side of the device, in place of whatever was attached under this pin before. */
+export function attach(program: BpfProgram, ifindex: number, side: Side, pin: string): void {
+  if (attachKind() === 'clsact') {
+    attachClsact(program, ifindex, side, PLACE);
+    return;
+  }
+  using link = liveLink(pin);
+  const info = link?.info();
+  if (link && info && info.ifindex === ifindex && info.direction === side) {
+    link.update(program);
+    return;
+  }
+  // The device went, or another one is meant: a link cannot move.
+  if (link) {
+    if (info?.ifindex) link.detach();
+    unlinkSync(pin);
+  }
+  using fresh = attachTcx(program, ifindex, side, { before: true });
+  fresh.pin(pin);
+}
+
+/** Whether the program still hangs there: somebody may have deleted the device or cleared its filters. */
+export function isAttached(ifindex: number, side: Side, pin: string): boolean {
+  if (attachKind() === 'clsact') return queryClsact(ifindex, side, PLACE) !== undefined;
+  using link = liveLink(pin);
+  return link !== undefined && link.info().ifindex === ifindex;
+}
+
+/** Detaches and unpins; nothing there is fine. `ifindex` is what a clsact filter is found by. */
+export function detach(ifindex: number, side: Side, pin: string): void {
+  if (ifindex > 0 && attachKind() === 'clsact') {
+    if (queryClsact(ifindex, side, PLACE) !== undefined) new ClsactFilter(ifindex, side, PLACE).detach();
+  }
+  using link = liveLink(pin);
+  if (!link) return;
+  if (link.info().ifindex !== 0) link.detach();
+  unlinkSync(pin);
+}

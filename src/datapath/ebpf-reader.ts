@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads the data plane from its pinned maps, whether the service runs or not.
+
+import { Gate64Error } from '../errors.ts';
+import { BpfMap, typed, type Codec, type TypedMap } from '../libbpf/mod.ts';
+import { epochClock } from './clock.ts';
+import {
+  PROTOCOLS,
+  type BindingRow,
+  type BlockRow,
+  type DatapathReader,
+  type Direction,
+  type DropRow,
+  type LiveCounts,
+  type MapFillRow,
+  type PacketCounterRow,
+  type Protocol,
+  type SessionRow,
+} from './datapath.ts';
+import { DROP_REASONS } from './drops.gen.ts';
+import {
+  bib6Codec,
+  bib6KeyCodec,
+  blockCodec,
+  configCodec,
+  counterCodec,
+  DIRECTION,
+  dropSampleCodec,
+  flow4Codec,
+  flow4KeyCodec,
+  flow6Codec,
+  flow6KeyCodec,
+  LIVE,
+  PROTOCOL,
+  type Config,
+} from './layout.gen.ts';
+import { PINNED_MAPS, type PinnedMap, type Pins } from './pins.ts';
+import { bindingRow, blockRow, dropSample, flow4KeyOf, sessionRow } from './rows.ts';
+
+export type MapSet = Readonly<Record<PinnedMap, BpfMap>>;
+
+const DIRECTIONS: readonly Direction[] = ['6to4', '4to6'];
+
+export const u32Codec: Codec<number> = {
+  size: 4,
+  read: (view, offset) => view.getUint32(offset, true),
+  write: (view, offset, value) => view.setUint32(offset, value, true),
+};
+
+const u64Codec: Codec<bigint> = {
+  size: 8,
+  read: (view, offset) => view.getBigUint64(offset, true),
+  write: (view, offset, value) => view.setBigUint64(offset, value, true),
+};
+
+const s64Codec: Codec<bigint> = { ...u64Codec, read: (view, offset) => view.getBigInt64(offset, true) };
+
+/** Opens every pinned map. Throws G64_DATAPATH_MISSING when there is none. */
+export function openMaps(pins: Pins): MapSet {
+  if (!pins.haveMaps) {
+    const foreign = pins.foreignMapFolders();
+    if (foreign.length > 0) {
+      throw new Gate64Error('G64_DATAPATH_LAYOUT', `the data plane at ${foreign.join(', ')} is of another version`, {
+        hint: 'use the gate64 that made it, or restart the service with this one',
+      });
+    }
+    throw new Gate64Error('G64_DATAPATH_MISSING', `no gate64 data plane is on this node: ${pins.root} is empty`, {
+      hint: 'start the service: gate64 run; as another user than root you may not see it',
+    });
+  }
+  const opened: [PinnedMap, BpfMap][] = [];
+  try {
+    for (const name of PINNED_MAPS) opened.push([name, BpfMap.openPinned(pins.map(name))]);
+  } catch (cause) {
+    for (const [, map] of opened) map.close();
+    throw new Gate64Error('G64_DATAPATH_LAYOUT', `the data plane at ${pins.mapFolder} is incomplete`, {
+      cause,
+      hint: 'restart the service, or run gate64 uninstall',
+    });
+  }
+  return Object.fromEntries(opened) as Record<PinnedMap, BpfMap>;
+}
+
+/** All entries of a map, by batches. An entry that changes meanwhile may be missed or come twice. */
+function* entries<K, V>(map: BpfMap, key: Codec<K>, value: Codec<V>): IterableIterator<[K, V]> {
+  for (const batch of map.lookupBatch()) {
+    const keys = new DataView(batch.keys.buffer, batch.keys.byteOffset, batch.keys.byteLength);
+    const values = new DataView(batch.values.buffer, batch.values.byteOffset, batch.values.byteLength);
+    for (let i = 0; i < batch.count; i++) yield [key.read(keys, i * key.size), value.read(values, i * value.size)];
+  }
+}
+
+export class EbpfReader implements DatapathReader {
+  protected readonly maps: MapSet;
+  readonly #flow4: TypedMap<Parameters<typeof flow4KeyCodec.write>[2], ReturnType<typeof flow4Codec.read>>;
+
+  constructor(maps: MapSet) {
+    this.maps = maps;
+    this.#flow4 = typed(maps.n64_flow4, flow4KeyCodec, flow4Codec);
+  }
+
+  /** The configuration that the loaded programs have. */
+  protected programs(): Config {
+    const config = typed(this.maps.n64_current, u32Codec, configCodec).lookup(0);
+    if (!config) throw new Gate64Error('G64_DATAPATH_LAYOUT', 'the data plane has no configuration');
+    return config;
+  }
+
+  sessions(): SessionRow[] {
+    const toEpoch = epochClock();
+    const config = this.programs();
+    const rows: SessionRow[] = [];
+    for (const [key, six] of entries(this.maps.n64_flow6, flow6KeyCodec, flow6Codec)) {
+      rows.push(sessionRow(key, six, this.#flow4.lookup(flow4KeyOf(key, six)), config, toEpoch));
+    }
+    return rows;
+  }
+
+  bindings(): BindingRow[] {
+    const toEpoch = epochClock();
+    return [...entries(this.maps.n64_bib6, bib6KeyCodec, bib6Codec)].map(([key, bib]) => bindingRow(key, bib, toEpoch));
+  }
+
+  blocks(): BlockRow[] {
+    const toEpoch = epochClock();
+    const rows: BlockRow[] = [];
+    for (const [index, block] of entries(this.maps.n64_blocks, u32Codec, blockCodec)) {
+      const row = blockRow(index, block, toEpoch);
+      if (row) rows.push(row);
+    }
+    return rows;
+  }
+
+  drops(): DropRow[] {
+    const toEpoch = epochClock();
+    const counts = typed(this.maps.n64_drops, u32Codec, u64Codec);
+    const samples = typed(this.maps.n64_drop_last, u32Codec, dropSampleCodec);
+    const rows: DropRow[] = [];
+    DROP_REASONS.forEach((reason, place) => {
+      DIRECTIONS.forEach((direction, side) => {
+        const index = (place + 1) * DIRECTION.DIRECTIONS + side;
+        const count = Number((counts.lookupPerCpu(index) ?? []).reduce((sum, one) => sum + one, 0n));
+        if (count === 0) return;
+        const sample = samples.lookup(index);
+        rows.push({ reason, direction, count, last: sample && dropSample(sample, toEpoch) });
+      });
+    });
+    return rows.sort((a, b) => b.count - a.count);
+  }
+
+  packetCounters(): PacketCounterRow[] {
+    const counters = typed(this.maps.n64_packets, u32Codec, counterCodec);
+    return DIRECTIONS.flatMap((direction, side) =>
+      PROTOCOLS.map((protocol, place) => {
+        const cpus = counters.lookupPerCpu(side * PROTOCOL.PROTOCOLS + place) ?? [];
+        return {
+          direction,
+          protocol,
+          packets: Number(cpus.reduce((sum, cpu) => sum + cpu.packets, 0n)),
+          bytes: Number(cpus.reduce((sum, cpu) => sum + cpu.bytes, 0n)),
+        };
+      }),
+    );
+  }
+
+  counts(): LiveCounts {
+    const live = typed(this.maps.n64_live, u32Codec, s64Codec);
+    const statics = typed(this.maps.n64_statics, u32Codec, u32Codec);
+    const of = (kind: number, place: number) =>
+      Math.max(
+        0,
+        Number((live.lookupPerCpu(kind * PROTOCOL.PROTOCOLS + place) ?? []).reduce((sum, one) => sum + one, 0n)),
+      );
+    const each = (count: (place: number) => number) =>
+      Object.fromEntries(PROTOCOLS.map((protocol, place) => [protocol, count(place)])) as Record<Protocol, number>;
+    return {
+      sessions: each((place) => of(LIVE.LIVE_SESSIONS, place)),
+      bindings: each((place) => of(LIVE.LIVE_BINDINGS, place) + (statics.lookup(place) ?? 0)),
+    };
+  }
+
+  mapFill(): MapFillRow[] {
+    const { sessions, bindings } = this.counts();
+    const sum = (counts: Readonly<Record<Protocol, number>>) =>
+      PROTOCOLS.reduce((n, protocol) => n + counts[protocol], 0);
+    let pods = 0;
+    for (const batch of this.maps.n64_pods.lookupBatch()) pods += batch.count;
+    const row = (map: PinnedMap, filled: number): MapFillRow => ({
+      map: map.replace(/^n64_/, ''),
+      entries: filled,
+      maxEntries: this.maps[map].maxEntries,
+    });
+    return [
+      row('n64_flow6', sum(sessions)),
+      row('n64_flow4', sum(sessions)),
+      row('n64_bib6', sum(bindings)),
+      row('n64_bib4', sum(bindings)),
+      row('n64_pods', pods),
+    ];
+  }
+
+  [Symbol.dispose](): void {
+    for (const map of Object.values(this.maps)) map.close();
+  }
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// Structs of the programs → rows that the rest of gate64 reads.
+
+import { formatIp4, formatIp6 } from '../addr/ip.ts';
+import { embedIp4 } from '../addr/rfc6052.ts';
+import type { BindingRow, BlockRow, BlockState, DropSample, Protocol, SessionRow, SessionState } from './datapath.ts';
+import { PROTOCOLS } from './datapath.ts';
+import {
+  BIB_DEAD,
+  BLOCK_STATE,
+  PROTOCOL,
+  STATE,
+  type Bib6,
+  type Bib6Key,
+  type Block as BlockStruct,
+  type Config,
+  type DropSample as DropSampleStruct,
+  type Flow4,
+  type Flow4Key,
+  type Flow6,
+  type Flow6Key,
+} from './layout.gen.ts';
+
+type ToEpoch = (ns: bigint) => number;
+
+const STATES: Readonly<Record<number, SessionState>> = {
+  [STATE.OPEN_UDP]: 'open',
+  [STATE.OPEN_ICMP]: 'open',
+  [STATE.V4_INIT]: 'v4Init',
+  [STATE.V6_INIT]: 'v6Init',
+  [STATE.ESTABLISHED]: 'established',
+  [STATE.V4_FIN_RCV]: 'v4FinReceived',
+  [STATE.V6_FIN_RCV]: 'v6FinReceived',
+  [STATE.BOTH_FIN_RCV]: 'bothFinReceived',
+  [STATE.TRANS]: 'transitory',
+};
+
+const BLOCK_STATES: Readonly<Record<number, BlockState>> = {
+  [BLOCK_STATE.BLOCK_HELD]: 'held',
+  [BLOCK_STATE.BLOCK_OFFERED]: 'offered',
+  [BLOCK_STATE.BLOCK_LEASED]: 'leased',
+  [BLOCK_STATE.BLOCK_RETIRED]: 'retired',
+};
+
+export const protocolName = (index: number): Protocol => PROTOCOLS[index] ?? 'tcp';
+
+export const protocolIndex = (protocol: Protocol): number => PROTOCOLS.indexOf(protocol);
+
+/** The other entry's key, as flow4_key_of of session.h. */
+export function flow4KeyOf(key: Flow6Key, flow: Flow6): Flow4Key {
+  return { src: key.dst4, dst: flow.pool, sport: key.dport, dport: flow.port, protocol: key.protocol };
+}
+
+/** `four` is missing when the entry went between two readings. */
+export function sessionRow(
+  key: Flow6Key,
+  six: Flow6,
+  four: Flow4 | undefined,
+  config: Config,
+  toEpoch: ToEpoch,
+): SessionRow {
+  const protocol = protocolName(key.protocol);
+  const prefix = config.prefixes[key.prefix];
+  const lastNs = four && four.lastNs > six.lastNs ? four.lastNs : six.lastNs;
+  const identifier = key.protocol === PROTOCOL.ICMP;
+  return {
+    protocol,
+    state: STATES[six.state] ?? 'open',
+    source: { v6: key.src, port: key.sport },
+    destination6: prefix?.length
+      ? embedIp4({ v6: prefix.address, length: prefix.length }, key.dst4)
+      : new Uint8Array(16),
+    pool: { v4: six.pool, port: six.port },
+    destination: { v4: key.dst4, port: identifier ? six.port : key.dport },
+    createdAt: toEpoch(six.createdNs),
+    lastSeenAt: toEpoch(lastNs),
+    expiresAt: toEpoch(lastNs + (config.timeoutNs[six.state] ?? 0n)),
+    packetsOut: Number(six.packets),
+    bytesOut: Number(six.bytes),
+    packetsIn: Number(four?.packets ?? 0n),
+    bytesIn: Number(four?.bytes ?? 0n),
+  };
+}
+
+export function bindingRow(key: Bib6Key, bib: Bib6, toEpoch: ToEpoch): BindingRow {
+  return {
+    protocol: protocolName(key.protocol),
+    source: { v6: key.src, port: key.port },
+    pool: { v4: bib.pool, port: bib.port },
+    sessions: bib.refs >= BIB_DEAD ? 0 : bib.refs,
+    isStatic: bib.isStatic !== 0,
+    createdAt: toEpoch(bib.createdNs),
+  };
+}
+
+function bitsSet(words: readonly bigint[]): number {
+  let count = 0;
+  for (const word of words) {
+    for (let rest = word; rest !== 0n; rest &= rest - 1n) count += 1;
+  }
+  return count;
+}
+
+/** Undefined for a record that was never written. */
+export function blockRow(index: number, block: BlockStruct, toEpoch: ToEpoch): BlockRow | undefined {
+  const state = BLOCK_STATES[block.state];
+  if (!state) return undefined;
+  const leased = state === 'leased';
+  const used = Object.fromEntries(PROTOCOLS.map((name, i) => [name, bitsSet(block.bits[i] ?? [])]));
+  return {
+    index,
+    slot: block.slot,
+    v4: block.pool,
+    firstPort: block.firstPort,
+    size: block.size,
+    state,
+    holder: leased ? block.holder : undefined,
+    since: leased ? toEpoch(block.leasedNs) : undefined,
+    used: used as Record<Protocol, number>,
+  };
+}
+
+/** IPv4 addresses stand in the last four bytes. */
+function addressText(address: Uint8Array, family: number): string {
+  if (family === 6) return formatIp6(address);
+  return formatIp4(new DataView(address.buffer, address.byteOffset).getUint32(12));
+}
+
+/** Undefined for a reason that has not happened. */
+export function dropSample(sample: DropSampleStruct, toEpoch: ToEpoch): DropSample | undefined {
+  if (sample.atNs === 0n) return undefined;
+  return {
+    at: toEpoch(sample.atNs),
+    source: addressText(sample.src, sample.family),
+    destination: addressText(sample.dst, sample.family),
+    protocol: sample.protocol,
+    sourcePort: sample.sport,
+    destinationPort: sample.dport,
+    length: sample.length,
+  };
+}
