@@ -25,7 +25,13 @@ export function parseConfig(text: string, fileName: string): Config {
 
 export function parseWithWarnings(text: string, fileName: string): ParseResult {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, strict: true, uniqueKeys: true });
+  const document = parseDocument(text, {
+    lineCounter: lines,
+    prettyErrors: false,
+    logLevel: 'error',
+    strict: true,
+    uniqueKeys: true,
+  });
   // One slip makes several errors further on; the first is the one to mend.
   const syntax = [...document.errors].sort((a, b) => a.pos[0] - b.pos[0])[0];
   if (syntax !== undefined) {

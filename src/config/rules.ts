@@ -93,7 +93,7 @@ function poolRows(raw: unknown): PoolRow[] {
           ? elements<PortRange>(raw, [...path, 'ports'], poolPorts)
           : [{ path: addressPath, value: defaultPorts(value) }];
         return ranges.map((range) => ({
-          path: range.path.length > addressPath.length ? range.path : addressPath,
+          path: range.path,
           net: value,
           ports: range.value,
         }));

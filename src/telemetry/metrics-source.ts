@@ -15,9 +15,10 @@ export interface DropCount {
   readonly count: number;
 }
 
-export interface ProtocolCount {
-  readonly protocol: string;
-  readonly count: number;
+/** What is there now, by protocol. */
+export interface LiveCounts {
+  readonly sessions: Readonly<Record<string, number>>;
+  readonly bindings: Readonly<Record<string, number>>;
 }
 
 /** One block of ports; `used` per protocol. */
@@ -41,21 +42,10 @@ export interface MetricsSource {
   info(): { readonly egress: string; readonly attach: string; readonly kernel: string };
   packetCounters(): readonly PacketCount[];
   drops(): readonly DropCount[];
-  sessionCounts(): readonly ProtocolCount[];
-  bindingCounts(): readonly ProtocolCount[];
+  counts(): LiveCounts;
   blockFills(): readonly BlockFill[];
   mapFill(): readonly MapFill[];
 }
 
 /** Drop reasons that mean a new flow found no room; gate64_nat64_allocation_failures_total counts them. */
 export const ALLOCATION_FAILURES: readonly string[] = ['pool_exhausted', 'pod_quota', 'sessions_full'];
-
-/** Counts rows by their protocol, for `sessionCounts` and `bindingCounts`; protocols without a row count 0. */
-export function countByProtocol(
-  rows: Iterable<{ readonly protocol: string }>,
-  protocols: readonly string[] = ['tcp', 'udp', 'icmp'],
-): ProtocolCount[] {
-  const counts = new Map<string, number>(protocols.map((protocol) => [protocol, 0]));
-  for (const { protocol } of rows) counts.set(protocol, (counts.get(protocol) ?? 0) + 1);
-  return [...counts].map(([protocol, count]) => ({ protocol, count }));
-}

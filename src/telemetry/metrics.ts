@@ -27,6 +27,7 @@ export class Metrics {
   readonly #instances = new Map<string, Instance>();
   readonly #onSourceError: (error: unknown) => void;
   #source: MetricsSource | undefined;
+  #cacheEntries: (() => number) | undefined;
 
   constructor(options: MetricsOptions) {
     this.#onSourceError = options.onSourceError ?? (() => undefined);
@@ -53,6 +54,11 @@ export class Metrics {
     this.#source = source;
   }
 
+  /** Where the number of cached DNS answers is read from; undefined while that half is off. */
+  setCacheEntries(read: (() => number) | undefined): void {
+    this.#cacheEntries = read;
+  }
+
   /** Notes the outcome of reading the configuration. */
   configReloaded(successful: boolean, atMs: number = Date.now()): void {
     this.gauge('gate64_config_last_reload_successful').set(successful ? 1 : 0);
@@ -77,7 +83,7 @@ export class Metrics {
   #make(definition: MetricDefinition): Instance {
     const { name, help } = definition;
     const common = { name, help, labelNames: [...definition.labels], registers: [this.registry] };
-    const read = READERS.get(name);
+    const read = name === 'gate64_dns_cache_entries' ? this.#readCacheEntries : READERS.get(name);
     const readSource = (metric: { reset(): void }, set: Set) => {
       metric.reset();
       this.#read(name, () => read?.(this.#source, set));
@@ -103,6 +109,10 @@ export class Metrics {
     }
     return new Histogram({ ...common, buckets: [...(definition.buckets ?? [])] });
   }
+
+  readonly #readCacheEntries: Reader = (_, set) => {
+    if (this.#cacheEntries !== undefined) set({}, this.#cacheEntries());
+  };
 
   /** A map that cannot be read must not cost the rest of the scrape. */
   #read(name: string, read: () => void): void {
@@ -136,10 +146,10 @@ const READER_LIST: Partial<Record<MetricName, Reader>> = {
     }
   },
   gate64_nat64_sessions: (source, set) => {
-    for (const { protocol, count } of source?.sessionCounts() ?? []) set({ protocol }, count);
+    for (const [protocol, count] of Object.entries(source?.counts().sessions ?? {})) set({ protocol }, count);
   },
   gate64_nat64_bindings: (source, set) => {
-    for (const { protocol, count } of source?.bindingCounts() ?? []) set({ protocol }, count);
+    for (const [protocol, count] of Object.entries(source?.counts().bindings ?? {})) set({ protocol }, count);
   },
   gate64_nat64_pool_ports: (source, set) => {
     for (const row of portSums(source?.blockFills() ?? [])) {

@@ -7,8 +7,10 @@ import type {
   BlockRow,
   DatapathReader,
   DropRow,
+  LiveCounts,
   MapFillRow,
   PacketCounterRow,
+  Protocol,
   SessionRow,
 } from '../../src/datapath/datapath.ts';
 
@@ -49,6 +51,10 @@ export class MemoryReader implements DatapathReader {
     return [...(this.rows.packetCounters ?? [])];
   }
 
+  counts(): LiveCounts {
+    return { sessions: countByProtocol(this.sessions()), bindings: countByProtocol(this.bindings()) };
+  }
+
   mapFill(): MapFillRow[] {
     return [...(this.rows.mapFill ?? [])];
   }
@@ -56,6 +62,24 @@ export class MemoryReader implements DatapathReader {
   [Symbol.dispose](): void {
     this.disposed = true;
   }
+}
+
+function countByProtocol(rows: readonly { readonly protocol: Protocol }[]): Record<Protocol, number> {
+  const counts = { tcp: 0, udp: 0, icmp: 0 };
+  for (const { protocol } of rows) counts[protocol]++;
+  return counts;
+}
+
+export function bindingRow(nowMs: number, changes: Partial<BindingRow> = {}): BindingRow {
+  return {
+    protocol: 'tcp',
+    source: { v6: parseIp6('2001:db8::5'), port: 40_000 },
+    pool: { v4: parseIp4('192.0.2.1'), port: 61_001 },
+    sessions: 1,
+    isStatic: false,
+    createdAt: nowMs - 60_000,
+    ...changes,
+  };
 }
 
 /** A session of documentation addresses, with what the test cares about put over it. */

@@ -7,7 +7,6 @@ import { formatEndpoint } from '../../addr/ip.ts';
 import { loadConfig } from '../../config/load.ts';
 import type { DatapathReader, DropRow } from '../../datapath/datapath.ts';
 import { Gate64Error } from '../../errors.ts';
-import { countByProtocol } from '../../telemetry/metrics-source.ts';
 import { halfText, isReady, type HalfStatus, type ServiceStatus } from '../../telemetry/status.ts';
 import type { CliContext, Output } from '../context.ts';
 import { EXIT_PROBLEM, ExitCode } from '../exit.ts';
@@ -24,7 +23,7 @@ interface DatapathSummary {
   /** Why it could not be read; null when it was. */
   readonly problem: string | null;
   readonly sessions: Readonly<Record<string, number>>;
-  readonly bindings: number;
+  readonly bindings: Readonly<Record<string, number>>;
   readonly blocks: { readonly total: number; readonly free: number; readonly leased: number };
   readonly topDrops: readonly DropRow[];
 }
@@ -62,7 +61,7 @@ async function summarise(context: CliContext): Promise<DatapathSummary> {
     return { present: true, problem: null, ...counts(reader) };
   } catch (error) {
     if (!(error instanceof Gate64Error)) throw error;
-    const nothing = { sessions: {}, bindings: 0, blocks: { total: 0, free: 0, leased: 0 }, topDrops: [] };
+    const nothing = { sessions: {}, bindings: {}, blocks: { total: 0, free: 0, leased: 0 }, topDrops: [] };
     return { present: error.code !== 'G64_DATAPATH_MISSING', problem: error.message, ...nothing };
   }
 }
@@ -71,8 +70,7 @@ function counts(reader: DatapathReader): Omit<DatapathSummary, 'present' | 'prob
   const blocks = reader.blocks();
   const inState = (state: string) => blocks.filter((block) => block.state === state).length;
   return {
-    sessions: Object.fromEntries(countByProtocol(reader.sessions()).map(({ protocol, count }) => [protocol, count])),
-    bindings: reader.bindings().length,
+    ...reader.counts(),
     blocks: { total: blocks.length, free: inState('offered'), leased: inState('leased') },
     topDrops: reader.drops().slice(0, TOP_DROPS),
   };
@@ -120,12 +118,17 @@ function attachText({ attach, adopted }: ServiceStatus['nat64']): string {
 
 function datapathPairs(summary: DatapathSummary): Pair[] {
   if (summary.problem !== null) return [['data plane', summary.problem]];
-  const sessions = Object.entries(summary.sessions).map(([protocol, count]) => `${count} ${protocol}`);
-  const { blocks, topDrops } = summary;
+  const { sessions, bindings, blocks, topDrops } = summary;
   return [
-    ['sessions', sessions.join(', ')],
-    ['bindings', String(summary.bindings)],
+    ['sessions', countsText(sessions)],
+    ['bindings', countsText(bindings)],
     ['blocks', `${blocks.total} in all, ${blocks.free} free, ${blocks.leased} leased`],
     ['drops', topDrops.length === 0 ? 'none' : topDrops.map((row) => `${row.count} ${row.reason}`).join(', ')],
   ];
+}
+
+function countsText(counts: Readonly<Record<string, number>>): string {
+  return Object.entries(counts)
+    .map(([protocol, count]) => `${count} ${protocol}`)
+    .join(', ');
 }

@@ -5,7 +5,7 @@ import { expect } from 'chai';
 import { parseIp4 } from '../../../src/addr/ip.ts';
 import type { Config } from '../../../src/config/config.ts';
 import { Gate64Error } from '../../../src/errors.ts';
-import { MemoryReader, blockRow, sessionRow } from '../../helpers/reader.ts';
+import { MemoryReader, bindingRow, blockRow, sessionRow } from '../../helpers/reader.ts';
 import { NOW, cli, serviceStatus, withFile } from './helper.ts';
 
 describe('gate64 check', () => {
@@ -107,6 +107,7 @@ describe('gate64 status', () => {
     Promise.resolve(
       new MemoryReader({
         sessions: [sessionRow(NOW), sessionRow(NOW, { protocol: 'udp', state: 'open' })],
+        bindings: [bindingRow(NOW)],
         blocks: [blockRow(), blockRow({ index: 1, state: 'leased', v4: parseIp4('192.0.2.2') })],
         drops: (['hop_limit', 'filtered', 'no_binding', 'protocol'] as const).map((reason, i) => ({
           reason,
@@ -133,7 +134,7 @@ describe('gate64 status', () => {
         'configuration  /etc/gate64/gate64.yaml',
         '  last read    2026-01-02T03:04:05.000Z accepted',
         'sessions       1 tcp, 1 udp, 0 icmp',
-        'bindings       0',
+        'bindings       1 tcp, 0 udp, 0 icmp',
         'blocks         2 in all, 1 free, 1 leased',
         'drops          10 hop_limit, 9 filtered, 8 no_binding',
         '',

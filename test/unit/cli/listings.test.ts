@@ -367,13 +367,8 @@ describe('reading commands', () => {
     let reads = 0;
     reader.packetCounters = () => {
       reads++;
-      return [
-        ...(before.packetCounters ?? []).map((row) => ({
-          ...row,
-          packets: row.packets * reads,
-          bytes: row.bytes * reads,
-        })),
-      ];
+      const rows = before.packetCounters ?? [];
+      return rows.map((row) => ({ ...row, packets: row.packets * reads, bytes: row.bytes * reads }));
     };
     reader.drops = () => (reads === 0 ? [] : [...(before.drops ?? [])]);
     const context = { openReader: () => Promise.resolve(reader) };
