@@ -8,6 +8,8 @@ import type { Endpoint } from '../addr/ip.ts';
 import { FLAG, HEADER_LENGTH, sameQuestion } from './wire.ts';
 
 const MAX_SOCKETS = 8;
+/** Answers to a burst of questions come as a burst. */
+const RECEIVE_BUFFER_OCTETS = 1024 * 1024;
 const USES_PER_SOCKET = 256;
 /** Longer than any exchange lasts, so that a retired socket has nothing left to wait for. */
 const RETIRED_SOCKET_MS = 5000;
@@ -27,7 +29,10 @@ class UdpSocket {
   #waiting: Buffer[] | undefined = [];
 
   constructor(endpoint: Endpoint) {
-    this.#socket = createSocket(endpoint.family === 6 ? 'udp6' : 'udp4');
+    this.#socket = createSocket({
+      type: endpoint.family === 6 ? 'udp6' : 'udp4',
+      recvBufferSize: RECEIVE_BUFFER_OCTETS,
+    });
     this.#socket.unref();
     this.#socket.on('message', (bytes) => this.#onMessage(bytes));
     // ECONNREFUSED arrives here: a port nobody listens on is noticed at once, without a timeout.

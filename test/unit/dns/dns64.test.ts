@@ -13,6 +13,23 @@ const V6 = '2001:db8:64::c000:221';
 const SOA = rr.soa('example', 120);
 const CHASED = { authorities: [SOA] };
 
+/** RDATA of an RRSIG over `covered`, signed by "example". */
+function signature(covered: number): Buffer {
+  const rdata = Buffer.alloc(18 + 9 + 8);
+  rdata.writeUInt16BE(covered, 0);
+  Buffer.from('\x07example\x00', 'latin1').copy(rdata, 18);
+  return rdata;
+}
+
+async function withHarness(options: Parameters<typeof Harness.start>[0], run: (h: Harness) => Promise<void>) {
+  const h = await Harness.start(options);
+  try {
+    await run(h);
+  } finally {
+    await h.stop();
+  }
+}
+
 describe('DNS64', () => {
   let h: Harness;
   let n = 0;
@@ -133,11 +150,7 @@ describe('DNS64', () => {
     const name = fresh();
     h.upstream
       .on(name, T.AAAA, {
-        answers: [
-          rr.cname(`${name}`, `t.${name}`),
-          rr.aaaa(`t.${name}`, '::ffff:1:2'),
-          rr.aaaa(`t.${name}`, '2001:db8::7'),
-        ],
+        answers: [rr.cname(name, `t.${name}`), rr.aaaa(`t.${name}`, '::ffff:1:2'), rr.aaaa(`t.${name}`, '2001:db8::7')],
         authorities: [rr.ns('example', `ns.t.${name}`)],
       })
       .on(name, T.A, { answers: [rr.a(name, V4)] });
@@ -178,12 +191,6 @@ describe('DNS64', () => {
 
   it('D6147-5.1.6-a: no A and no signature of an A is left', async () => {
     const name = fresh();
-    const signature = (covered: number) => {
-      const rdata = Buffer.alloc(18 + 9 + 8);
-      rdata.writeUInt16BE(covered, 0);
-      Buffer.from('\x07example\x00', 'latin1').copy(rdata, 18);
-      return rdata;
-    };
     h.upstream.on(name, T.AAAA, CHASED).on(name, T.A, {
       answers: [
         rr.cname(name, 'c.example'),
@@ -313,17 +320,8 @@ describe('DNS64', () => {
 });
 
 describe('DNS64 with other settings', () => {
-  async function with_(options: Parameters<typeof Harness.start>[0], run: (h: Harness) => Promise<void>) {
-    const h = await Harness.start(options);
-    try {
-      await run(h);
-    } finally {
-      await h.stop();
-    }
-  }
-
   it('A6052-3.1-a: D6147-5.1.7-d: non-global IPv4 does not appear under 64:ff9b::/96, unless allowed (C-01)', () =>
-    with_({ prefixes: [WELL_KNOWN_PREFIX], allowNonGlobalIpv4: [parseIp4Net('10.1.0.0/16')] }, async (h) => {
+    withHarness({ prefixes: [WELL_KNOWN_PREFIX], allowNonGlobalIpv4: [parseIp4Net('10.1.0.0/16')] }, async (h) => {
       const only = (name: string, ...addresses: string[]) =>
         h.upstream.on(name, T.AAAA, CHASED).on(name, T.A, { answers: addresses.map((one) => rr.a(name, one)) });
       only('private.example', '10.0.0.1');
@@ -342,7 +340,7 @@ describe('DNS64 with other settings', () => {
   it('D6147-5.2-d: all six prefix lengths, and one AAAA per prefix', () => {
     const texts = ['2001:db8::', '2001:db8:100::', '2001:db8:122::', '2001:db8:122:300::', '2001:db8:122:344::'];
     const prefixes = [...texts, '2001:db8:122:344::'].map((text, i) => parsePrefix64(`${text}/${PREFIX_LENGTHS[i]}`));
-    return with_({ prefixes }, async (h) => {
+    return withHarness({ prefixes }, async (h) => {
       h.upstream.on('six.example', T.AAAA, CHASED).on('six.example', T.A, { answers: [rr.a('six.example', V4)] });
       const seen = await h.ask({ name: 'six.example', opt: 1232 });
       expect(seen.answers).to.deep.equal(
@@ -352,7 +350,7 @@ describe('DNS64 with other settings', () => {
   });
 
   it('D6147-5.1.1-b: translateAll shows the IPv4 side, and the real AAAA where there is none', () =>
-    with_({ translateAll: true }, async (h) => {
+    withHarness({ translateAll: true }, async (h) => {
       h.upstream
         .on('both.example', T.AAAA, { answers: [rr.aaaa('both.example', '2001:db8::7')] })
         .on('both.example', T.A, { answers: [rr.a('both.example', V4)] })
@@ -363,7 +361,7 @@ describe('DNS64 with other settings', () => {
     }));
 
   it('D6147-5.1.4-a: the exclusion list is configurable', () =>
-    with_({ excludeAaaa: [parseIp6Net('2001:db8:bad::/48')] }, async (h) => {
+    withHarness({ excludeAaaa: [parseIp6Net('2001:db8:bad::/48')] }, async (h) => {
       h.upstream
         .on('x.example', T.AAAA, { answers: [rr.aaaa('x.example', '2001:db8:bad::1')] })
         .on('x.example', T.A, { answers: [rr.a('x.example', V4)] });
@@ -372,7 +370,7 @@ describe('DNS64 with other settings', () => {
 
   it('tells which name led to which address, once per synthesis', async () => {
     const told: string[] = [];
-    await with_(
+    await withHarness(
       {
         onSynthesized: (name, v4, ttl) => told.push(`${name} ${v4.toString(16)} ${ttl}`),
         prefixes: [P6, WELL_KNOWN_PREFIX],

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// The cache as a client sees it (TTLs, negative answers, errors, stale data, equal questions) and its bounds.
+
+import { expect } from 'chai';
+import { AnswerCache } from '../../../src/dns/cache.ts';
+import type { Answer } from '../../../src/dns/answer.ts';
+import { SILENT_OBSERVER } from '../../../src/dns/observer.ts';
+import { Harness } from './harness.ts';
+import { rr, T } from './scripted-server.ts';
+
+const SOA = rr.soa('example', 120);
+
+describe('DNS cache', () => {
+  let h: Harness;
+  const seen = { hits: 0, misses: 0, synthesized: 0, passthrough: [] as string[] };
+  before(async () => {
+    h = await Harness.start({
+      observer: {
+        ...SILENT_OBSERVER,
+        cacheHit: () => void seen.hits++,
+        cacheMiss: () => void seen.misses++,
+        synthesized: () => void seen.synthesized++,
+        passthrough: (reason) => void seen.passthrough.push(reason),
+      },
+    });
+  });
+  after(() => h.stop());
+
+  it('counts every TTL down as time passes, and asks again at zero', async () => {
+    const name = 'count.example';
+    h.upstream
+      .on(name, T.AAAA, { authorities: [SOA] })
+      .on(name, T.A, { answers: [rr.cname(name, 't.example', 200), rr.a('t.example', '192.0.2.1', 100)] });
+    const ttls = async () => (await h.ask({ name })).answers.map((line) => Number(line.split(' ')[2]));
+    expect(await ttls()).to.deep.equal([200, 100]);
+    h.clock.offsetMs += 30_000;
+    expect(await ttls()).to.deep.equal([170, 70]);
+    expect(h.upstream.count(name, T.A)).to.equal(1);
+    h.clock.offsetMs += 71_000;
+    expect(await ttls()).to.deep.equal([200, 100]);
+    expect(h.upstream.count(name, T.A)).to.equal(2);
+    expect([seen.hits, seen.misses, seen.synthesized]).to.deep.equal([1, 2, 3]);
+  });
+
+  it('holds NODATA and NXDOMAIN for min(SOA TTL, MINIMUM) (RFC 2308 §5)', async () => {
+    for (const [name, rcode] of [
+      ['nodata.example', 0],
+      ['nx.example', 3],
+    ] as const) {
+      h.upstream.on(name, T.MX, { rcode, authorities: [rr.soa('example', 120, 60)] });
+      await h.ask({ name, type: T.MX });
+      h.clock.offsetMs += 59_000;
+      const later = await h.ask({ name, type: T.MX });
+      expect([later.rcode, later.authorities[0]?.split(' ')[2]]).to.deep.equal([rcode, '61']);
+      expect(h.upstream.count(name, T.MX)).to.equal(1);
+      h.clock.offsetMs += 2000;
+      await h.ask({ name, type: T.MX });
+      expect(h.upstream.count(name, T.MX)).to.equal(2);
+    }
+  });
+
+  it('holds what CoreDNS does not: REFUSED, and NXDOMAIN behind a CNAME without SOA, for seconds', async () => {
+    h.upstream.on('refused.example', T.A, { rcode: 5 });
+    h.upstream.on('chain.example', T.A, { rcode: 3, answers: [rr.cname('chain.example', 'gone.example')] });
+    for (const name of ['refused.example', 'chain.example']) {
+      for (let i = 0; i < 3; i++) await h.ask({ name, type: T.A });
+      expect(h.upstream.count(name, T.A), name).to.equal(1);
+      h.clock.offsetMs += 6000;
+      await h.ask({ name, type: T.A });
+      expect(h.upstream.count(name, T.A), name).to.equal(2);
+    }
+  });
+
+  it('does not hold TTL 0', async () => {
+    h.upstream.on('zero.example', T.A, { answers: [rr.a('zero.example', '192.0.2.1', 0)] });
+    for (let i = 0; i < 2; i++) await h.ask({ name: 'zero.example', type: T.A });
+    expect(h.upstream.count('zero.example', T.A)).to.equal(2);
+  });
+
+  it('keeps answers for DO, CD, AD and RD apart', async () => {
+    h.upstream.on('bits.example', T.A, { answers: [rr.a('bits.example', '192.0.2.1')] });
+    await h.ask({ name: 'bits.example', type: T.A });
+    await h.ask({ name: 'bits.example', type: T.A, opt: 1232 });
+    expect(h.upstream.count('bits.example', T.A)).to.equal(1);
+    await h.ask({ name: 'bits.example', type: T.A, opt: 1232, optTtl: 0x8000 });
+    for (const flags of [0x0110, 0x0120, 0]) await h.ask({ name: 'bits.example', type: T.A, flags });
+    expect(h.upstream.count('bits.example', T.A)).to.equal(5);
+  });
+
+  it('equal questions in flight are asked once', async () => {
+    const name = 'herd.example';
+    h.upstream
+      .on(name, T.AAAA, { authorities: [SOA], delayMs: 100 })
+      .on(name, T.A, { answers: [rr.a(name, '192.0.2.1')], delayMs: 100 });
+    const all = await Promise.all(Array.from({ length: 50 }, () => h.ask({ name })));
+    expect(all.every((one) => one.answers.length === 1)).to.equal(true);
+    expect([h.upstream.count(name, T.AAAA), h.upstream.count(name, T.A)]).to.deep.equal([1, 1]);
+  });
+
+  it('serves stale data with TTL 30 when upstream fails, at once the second time (RFC 8767)', async () => {
+    const name = 'stale.example';
+    h.upstream.on(name, T.AAAA, { authorities: [SOA] }).on(name, T.A, { answers: [rr.a(name, '192.0.2.1', 100)] });
+    await h.ask({ name });
+    h.clock.offsetMs += 101_000;
+    h.upstream.on(name, '*', { mute: true }).on(name, T.AAAA, { rcode: 2 }).on(name, T.A, { rcode: 2 });
+    const stale = await h.ask({ name });
+    expect(stale.answers).to.deep.equal([`${name} AAAA 30 2001:db8:64::c000:201`]);
+    const asked = h.upstream.asked.length;
+    expect((await h.ask({ name })).answers).to.have.length(1);
+    expect(h.upstream.asked.length).to.equal(asked);
+    h.clock.offsetMs += 4000_000;
+    expect((await h.ask({ name })).rcode, 'an hour later').to.equal(2);
+  });
+
+  it('says why an AAAA question was not synthesized', async () => {
+    seen.passthrough.length = 0;
+    h.upstream.on('real.example', T.AAAA, { answers: [rr.aaaa('real.example', '2001:db8::1')] });
+    h.upstream.on('none.example', '*', { authorities: [SOA] });
+    await h.ask({ name: 'real.example' });
+    await h.ask({ name: 'none.example' });
+    await h.ask({ name: 'none.example', flags: 0x0110 });
+    await h.ask({ name: 'missing.example' });
+    expect(seen.passthrough).to.deep.equal(['aaaaExists', 'noA', 'checkingDisabled', 'nxdomain']);
+  });
+});
+
+describe('AnswerCache', () => {
+  const answer = (lifetimeSeconds: number, octets = 20): Answer => ({
+    body: Buffer.alloc(octets),
+    questionEnd: 17,
+    ttlAt: [],
+    options: Buffer.alloc(0),
+    rcodeHigh: 0,
+    optInside: false,
+    lifetimeSeconds,
+    verdict: undefined,
+  });
+
+  it('never holds more than maxEntries; what was used last stays', () => {
+    let now = 0;
+    const cache = new AnswerCache(100, () => now);
+    for (let i = 0; i < 1000; i++) {
+      cache.put(`k${i}`, answer(600));
+      now += 2;
+      if (i % 50 === 0) now += 1001;
+      expect(cache.get('k0'), `after ${i}`).to.not.equal(undefined);
+      expect(cache.size).to.be.at.most(100);
+    }
+    expect(cache.get('k1')).to.equal(undefined);
+    expect(cache.get('k999')).to.not.equal(undefined);
+  });
+
+  it('refuses messages too large for a bounded memory, and everything when it has no room', () => {
+    const cache = new AnswerCache(10, () => 0);
+    cache.put('large', answer(600, 9000));
+    expect(cache.size).to.equal(0);
+    const none = new AnswerCache(0, () => 0);
+    none.put('k', answer(600));
+    expect(none.size).to.equal(0);
+  });
+});
