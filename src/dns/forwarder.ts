@@ -67,7 +67,7 @@ export class Forwarder {
     }
     const own = query.isRaw ? this.#local(query) : undefined;
     // A query that we have sent ourselves: an upstream is this very listener, or one that forwards to it.
-    const isLoop = transport === 'udp' && this.#options.upstreams.noteLoop(port, bytes);
+    const isLoop = transport === 'udp' && this.#waiting > 0 && this.#options.upstreams.noteLoop(port, bytes);
     if (own || isLoop || this.#waiting >= MAX_WAITING) {
       const served = own ?? fresh(errorAnswer(query, RCODE.SERVFAIL));
       this.#finish(served, query, transport, startedAt, reply);
@@ -183,11 +183,8 @@ export class Forwarder {
     const messageA = servedA && servedMessage(servedA);
     const decision = early ?? judge(aaaa, messageA && isAnswered(servedA.answer) ? messageA : undefined, policy);
     switch (decision.kind) {
-      case 'synthesize': {
-        const answer = this.#synthesis(query, messageA as Message, decision.maxTtlSeconds, servedA as Served);
-        // A stale A or a failing AAAA upstream: soon asked again.
-        return aaaa === undefined ? { ...answer, lifetimeSeconds: Math.min(answer.lifetimeSeconds, 5) } : answer;
-      }
+      case 'synthesize':
+        return this.#synthesis(query, messageA as Message, decision.maxTtlSeconds, servedA as Served);
       case 'aaaa':
         return toAnswer(withoutExcluded(aaaa as Message, policy), query.isRaw, decision.reason);
       case 'a': {

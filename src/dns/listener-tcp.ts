@@ -38,7 +38,11 @@ class TcpShell extends TCPServer {
       if (hasEnded && inFlight === 0) socket.end();
     };
     socket.setNoDelay(true);
-    socket.setTimeout(IDLE_MS, () => socket.end());
+    socket.setTimeout(IDLE_MS, () => {
+      // FIN first; a client that does not answer it is gone.
+      if (socket.writableEnded) socket.destroy();
+      else socket.end();
+    });
     socket.on('error', () => socket.destroy());
     socket.on('close', () => this.sockets.delete(socket));
     // RFC 7766 §6.2.3: a client may close its half and still wait for answers.

@@ -114,14 +114,20 @@ export class UdpChannel {
     };
   }
 
-  /** True for a datagram that this channel has sent itself: its upstream leads back to our own listener. */
-  isOwn(port: number, query: Buffer): boolean {
+  /**
+   * True for a query that this channel has sent itself, to be known by port, ID and question: its upstream leads back
+   * to our own listener. Its exchange fails at once instead of waiting for itself.
+   */
+  failOwn(port: number, query: Buffer): boolean {
     const id = query.readUInt16BE(0);
-    const sent = (socket: UdpSocket) => {
+    for (const socket of [...this.#sockets, ...this.#retired]) {
       const pending = socket.port === port ? socket.pending.get(id) : undefined;
-      return pending !== undefined && sameQuestion(pending.query, query);
-    };
-    return this.#sockets.some(sent) || [...this.#retired].some(sent);
+      if (pending === undefined || !sameQuestion(pending.query, query)) continue;
+      socket.pending.delete(id);
+      pending.onError(new Error('the query came back to gate64 itself'));
+      return true;
+    }
+    return false;
   }
 
   close(): void {

@@ -15,6 +15,8 @@ import { FLAG, HEADER_LENGTH, RCODE, TYPE, rcodeOf, readMessage, type Message } 
 const ATTEMPT_AT_MS = [0, 350, 800, 1250];
 const FAILURES_UNTIL_DOWN = 2;
 const MAX_DOWN_MS = 30_000;
+/** How long an upstream that led back here is left alone: routes and addresses change. */
+const OURSELVES_MS = 60_000;
 
 function isServerError(rcode: number): boolean {
   return rcode !== RCODE.NOERROR && rcode !== RCODE.NXDOMAIN;
@@ -25,7 +27,7 @@ class Server {
   readonly endpoint: Endpoint;
   failures = 0;
   downUntilMs = 0;
-  isOurselves = false;
+  ourselvesUntilMs = 0;
   readonly udp: UdpChannel | undefined;
   readonly #stream: StreamChannel;
   readonly #observer: DnsObserver;
@@ -201,12 +203,17 @@ export class UpstreamPool {
     });
   }
 
-  /** Marks the upstream whose query has come back to our own listener; it is not asked again. */
+  /** Marks the upstream whose query has come back to our own listener; it is not asked again for a while. */
   noteLoop(port: number, query: Buffer): boolean {
-    const server = this.#servers.find((server) => server.udp?.isOwn(port, query));
-    if (server === undefined) return false;
-    server.isOurselves = true;
-    return true;
+    for (const server of this.#servers) {
+      if (server.udp === undefined) continue;
+      // Before its exchange fails, so that the next attempt does not choose it again.
+      const before = server.ourselvesUntilMs;
+      server.ourselvesUntilMs = performance.now() + OURSELVES_MS;
+      if (server.udp.failOwn(port, query)) return true;
+      server.ourselvesUntilMs = before;
+    }
+    return false;
   }
 
   close(): void {
@@ -216,7 +223,7 @@ export class UpstreamPool {
   /** In the configured order, those that lately failed last. */
   #order(): Server[] {
     const now = performance.now();
-    const usable = this.#servers.filter((server) => !server.isOurselves);
+    const usable = this.#servers.filter((server) => server.ourselvesUntilMs <= now);
     return [
       ...usable.filter((server) => server.downUntilMs <= now),
       ...usable.filter((server) => server.downUntilMs > now).sort((a, b) => a.downUntilMs - b.downUntilMs),
@@ -224,7 +231,9 @@ export class UpstreamPool {
   }
 
   #failure(cause: unknown, budgetMs: number): Gate64Error {
-    const names = this.#servers.map((server) => server.label + (server.isOurselves ? ' (which is gate64 itself)' : ''));
+    const names = this.#servers.map(
+      (server) => server.label + (server.ourselvesUntilMs > performance.now() ? ' (which is gate64 itself)' : ''),
+    );
     const hint = 'check dns.upstreams, and that these resolvers can be reached from this host';
     if (names.length === 0) {
       return new Gate64Error('G64_DNS_UPSTREAM', 'there is no upstream resolver to ask', { hint });
