@@ -74,6 +74,8 @@ export class FakeDatapath implements Datapath {
   sources: readonly Ip6Net[] = [];
   poolAddresses: readonly PoolAddress[] = [];
   configureCalls = 0;
+  /** Set to false when the programs are to be found detached. */
+  isAttached = true;
   sweepDurationMs = 0;
 
   readonly #now: () => number;
@@ -85,7 +87,6 @@ export class FakeDatapath implements Datapath {
   readonly #sessions = new Map<string, Mutable<SessionRow>>();
   readonly #drops = new Map<DropReason, number>();
   readonly #listeners = new Set<(event: DatapathEvent) => void>();
-  #lost = 0;
 
   constructor(options: { config: DatapathConfig; sizes: DatapathSizes; now: () => number }) {
     this.config = options.config;
@@ -100,6 +101,15 @@ export class FakeDatapath implements Datapath {
   configure(config: DatapathConfig): void {
     this.config = config;
     this.configureCalls++;
+    this.isAttached = true;
+  }
+
+  reattach(): void {
+    this.isAttached = true;
+  }
+
+  attached(): boolean {
+    return this.isAttached;
   }
 
   setDestinations(rules: readonly DestinationRule[]): void {
@@ -151,9 +161,6 @@ export class FakeDatapath implements Datapath {
       this.#by4.get(side4(binding.protocol, binding.pool)) ?? this.#by6.get(side6(binding.protocol, binding.source));
     if (taken !== undefined) throw new Error(`${side4(binding.protocol, binding.pool)} is in use`);
     this.#bind(binding.protocol, binding.source, binding.pool, true);
-    const block = this.#blockOf(binding.pool);
-    block?.used[binding.protocol].add(binding.pool.port);
-    block?.statics[binding.protocol].add(binding.pool.port);
   }
 
   deleteStaticBinding(binding: StaticBinding): void {
@@ -163,7 +170,6 @@ export class FakeDatapath implements Datapath {
       if (side4(row.protocol, row.pool) === side4(binding.protocol, binding.pool)) this.#sessions.delete(key);
     }
     this.#unbind(found);
-    this.#blockOf(binding.pool)?.statics[binding.protocol].delete(binding.pool.port);
   }
 
   sweep(idleBlockMs: number): SweepResult {
@@ -185,10 +191,6 @@ export class FakeDatapath implements Datapath {
   onEvent(listener: (event: DatapathEvent) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
-  }
-
-  lostEvents(): number {
-    return this.#lost;
   }
 
   sessions(): SessionRow[] {
@@ -291,7 +293,6 @@ export class FakeDatapath implements Datapath {
     const listeners = [...this.#listeners];
     this.#listeners.clear();
     action();
-    this.#lost++;
     for (const listener of listeners) this.#listeners.add(listener);
   }
 
@@ -338,7 +339,8 @@ export class FakeDatapath implements Datapath {
   #unbind(binding: FakeBinding): void {
     this.#by6.delete(side6(binding.protocol, binding.source));
     this.#by4.delete(side4(binding.protocol, binding.pool));
-    const block = this.#blockOf(binding.pool);
+    // A static binding's bit is the block record's, written with it.
+    const block = binding.isStatic ? undefined : this.#blockOf(binding.pool);
     if (block === undefined) return;
     block.used[binding.protocol].delete(binding.pool.port);
     if (this.#isEmpty(block)) block.emptySince = this.#now();
@@ -393,7 +395,9 @@ export class FakeDatapath implements Datapath {
     return undefined;
   }
 
-  #take(block: FakeBlock, protocol: Protocol, source: TransportAddress6, port: number): FakeBinding {
+  #take(block: FakeBlock, protocol: Protocol, source: TransportAddress6, port: number): FakeBinding | DropReason {
+    // A static binding made while the block was leased: its bit is free, its port is not.
+    if (this.#by4.has(side4(protocol, { v4: block.v4, port }))) return 'session_conflict';
     block.used[protocol].add(port);
     return this.#bind(protocol, source, { v4: block.v4, port }, false);
   }

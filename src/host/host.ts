@@ -2,7 +2,6 @@
 // The node's side of gate64: looks whether the node can carry it, prepares device, routes, sysctls and nftables, puts back
 // what got lost, and takes everything away again. Checks everything before it changes anything.
 
-import { formatIp4 } from '../addr/ip.ts';
 import { poolRanges, type PoolRange } from '../addr/pool-ranges.ts';
 import type { Prefix64 } from '../addr/rfc6052.ts';
 import type { Nat64Config } from '../config/config.ts';
@@ -10,14 +9,13 @@ import { Gate64Error } from '../errors.ts';
 import { directCollisions, listSockets, masqueradeCollisions } from './collisions.ts';
 import { execCommand, run, type Exec } from './exec.ts';
 import { deviceChanges, deviceConflict, listInterfaces, type Change, type Interface } from './links.ts';
-import { nftChanges, removeTable } from './nft.ts';
+import { nftChanges } from './nft.ts';
 import { preflight } from './preflight.ts';
 import { problemOf, throwErrors, type HostProblem } from './problem.ts';
 import {
   listProxies,
   listRoutes,
   proxyChanges,
-  removeGuards,
   routeChanges,
   routeConflicts,
   routedPoolNets,
@@ -33,12 +31,12 @@ import {
   openSysctls,
   parsePortList,
   RESERVED_PORTS,
-  restoreSysctls,
   sysctlChanges,
   sysctlRoot,
   wantedSysctls,
   type Sysctls,
 } from './sysctls.ts';
+import { uninstallHost } from './uninstall.ts';
 import { findUplink, nodeAddress6, nodeAddresses4, outsideInterfaces, uplinkAddress } from './uplink.ts';
 
 export interface HostConfig {
@@ -106,13 +104,15 @@ class LinuxHost implements Host {
   readonly #config: HostConfig;
   readonly #exec: Exec;
   readonly #sysctls: Sysctls;
+  readonly #stateFile: string;
   readonly #state: StateFile;
 
   constructor(options: HostOptions) {
     this.#config = options.config;
     this.#exec = options.exec ?? execCommand;
     this.#sysctls = openSysctls(sysctlRoot());
-    this.#state = openStateFile(options.stateFile ?? STATE_FILE);
+    this.#stateFile = options.stateFile ?? STATE_FILE;
+    this.#state = openStateFile(this.#stateFile);
   }
 
   async check(): Promise<HostProblem[]> {
@@ -140,11 +140,15 @@ class LinuxHost implements Host {
     const deviceRecreated = !look.interfaces.some(({ name }) => name === this.#config.nat64.device);
     const changes = await this.#changes(look);
     await this.#makeAll(changes);
-    return { repaired: changes.map((change) => change.what), deviceRecreated, snapshot: await this.snapshot() };
+    const snapshot = changes.length === 0 ? this.#snapshotOf(look) : await this.snapshot();
+    return { repaired: changes.map((change) => change.what), deviceRecreated, snapshot };
   }
 
   async snapshot(): Promise<HostSnapshot> {
-    const { interfaces, routes4, routes6, uplink, pool } = await this.#look();
+    return this.#snapshotOf(await this.#look());
+  }
+
+  #snapshotOf({ interfaces, routes4, routes6, uplink, pool }: Look): HostSnapshot {
     const name = this.#config.nat64.device;
     const device = interfaces.find((entry) => entry.name === name);
     if (device === undefined) {
@@ -177,7 +181,8 @@ class LinuxHost implements Host {
   }
 
   async uninstall(): Promise<string[]> {
-    return uninstallWith(this.#exec, this.#sysctls, this.#state, this.#config.nat64.device);
+    const { device } = this.#config.nat64;
+    return uninstallHost({ device, stateFile: this.#stateFile, exec: this.#exec });
   }
 
   async #look(): Promise<Look> {
@@ -322,35 +327,4 @@ class LinuxHost implements Host {
   #reservedPorts(): Set<number> {
     return parsePortList(this.#sysctls.read(RESERVED_PORTS) ?? '');
   }
-}
-
-/**
- * Takes everything off the node, without a configuration: the device (with its routes and programs), guard routes, the
- * nftables table, proxy neighbours, sysctls, the state file. Returns what was removed, in words; empty when nothing was.
- */
-export async function uninstallHost(options: { device: string; stateFile?: string; exec?: Exec }): Promise<string[]> {
-  const state = openStateFile(options.stateFile ?? STATE_FILE);
-  return uninstallWith(options.exec ?? execCommand, openSysctls(sysctlRoot()), state, options.device);
-}
-
-async function uninstallWith(exec: Exec, sysctls: Sysctls, stateFile: StateFile, device: string): Promise<string[]> {
-  const state = stateFile.read();
-  const removed: string[] = [];
-  for (const proxy of await listProxies(exec)) {
-    if (!state.proxies.some((entry) => sameProxy(entry, proxy))) continue;
-    await run(exec, 'ip', ['neighbour', 'del', 'proxy', formatIp4(proxy.v4), 'dev', proxy.device]);
-    removed.push(`proxy neighbour ${formatIp4(proxy.v4)} on ${proxy.device}`);
-  }
-  const interfaces = await listInterfaces(exec);
-  for (const name of new Set([device, state.device ?? device])) {
-    // Something else by that name is left alone.
-    if (!interfaces.some((entry) => entry.name === name) || deviceConflict(interfaces, name) !== undefined) continue;
-    await run(exec, 'ip', ['link', 'del', name]);
-    removed.push(`device ${name}`);
-  }
-  removed.push(...(await removeGuards(exec)));
-  if (await removeTable(exec)) removed.push('nftables table ip gate64');
-  removed.push(...restoreSysctls(sysctls, state));
-  if (stateFile.remove()) removed.push('state file');
-  return removed;
 }

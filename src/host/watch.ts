@@ -3,7 +3,7 @@
 
 import { spawn, type ChildProcess } from 'node:child_process';
 
-const DEBOUNCE_MS = 500;
+const DEBOUNCE_MS = 1000;
 const RESTART_MS = 5000;
 
 /** Calls `onChange` after changes. Without `ip monitor` nothing is told and the caller's own clock has to do. */

@@ -18,6 +18,8 @@ export interface LedgerOptions {
   readonly random?: () => number;
 }
 
+const NO_STATICS = JSON.stringify({ tcp: [], udp: [], icmp: [] });
+
 interface Entry extends Block {
   /** False: no longer of the pool, kept until it is empty and has rested. */
   wanted: boolean;
@@ -25,6 +27,8 @@ interface Entry extends Block {
   holder: Uint8Array | undefined;
   /** Held: when the rest is over. */
   readyAt: number;
+  /** The static ports its record was written with, as text; undefined: not known. */
+  statics: string | undefined;
 }
 
 export interface LedgerAddress {
@@ -42,7 +46,6 @@ export class PortBlockLedger {
   #waiting: PoolBlock[] = [];
   #statics: readonly StaticBinding[] = [];
   #suspects = new Set<number>();
-  #lostEvents = 0;
   #adopted = false;
 
   constructor(options: LedgerOptions) {
@@ -52,11 +55,12 @@ export class PortBlockLedger {
 
   /**
    * Makes the data plane's blocks those of `pool`. The first call takes over what an earlier process left. `statics` are
-   * the static bindings that are in force; their ports are kept out of new blocks.
+   * the static bindings that are in force; their ports are kept out of new blocks. New blocks are offered by the next
+   * tick(), so that the data plane can be told of their addresses first.
    */
   reconcile(pool: readonly PoolBlock[], statics: readonly StaticBinding[]): void {
     this.#statics = statics;
-    if (this.#adopted) this.#refresh();
+    if (this.#adopted) this.#catchUp(this.#options.datapath.blocks());
     else this.#adopt();
     const byKey = new Map([...this.#entries.values()].map((entry) => [blockKey(entry), entry]));
     const wantedKeys = new Set(pool.map(blockKey));
@@ -66,7 +70,7 @@ export class PortBlockLedger {
     }
     this.#waiting = pool.filter((block) => !byKey.has(blockKey(block)));
     this.#admitWaiting();
-    this.tick();
+    this.#syncStatics();
   }
 
   /** Takes note of a lease; one log line per block, none per session (RFC 6888 REQ-14, §4). */
@@ -120,7 +124,7 @@ export class PortBlockLedger {
     const queued = new Set([...slots].flatMap((slot) => [...datapath.queuedBlocks(slot)]));
     // Rows are read after the queues, so a block that a pod takes in between still stands in `queued`.
     const rows = new Map(datapath.blocks().map((row) => [row.index, row]));
-    if (this.#lostEvents !== datapath.lostEvents()) this.#refresh();
+    this.#catchUp([...rows.values()]);
     const suspects = new Set<number>();
     for (const entry of this.#entries.values()) {
       if (entry.state !== 'offered' || queued.has(entry.index) || rows.get(entry.index)?.state !== 'offered') continue;
@@ -128,7 +132,7 @@ export class PortBlockLedger {
         suspects.add(entry.index);
         continue;
       }
-      datapath.writeBlock(entry, staticPortsOf(entry, this.#statics));
+      this.#write(entry);
       this.#offer(entry);
       log.warn(fields(entry), 'port block was in no queue; offered again');
     }
@@ -138,6 +142,7 @@ export class PortBlockLedger {
   /** Static bindings that came into force or went since `reconcile`. */
   setStatics(statics: readonly StaticBinding[]): void {
     this.#statics = statics;
+    this.#syncStatics();
   }
 
   /** Every address that has a block, in order of slots. */
@@ -174,23 +179,23 @@ export class PortBlockLedger {
 
   #adopt(): void {
     const { datapath, clock, holdDownMs } = this.#options;
-    this.#lostEvents = datapath.lostEvents();
     for (const row of datapath.blocks()) {
       if (row.state === 'retired') continue;
       // When a held block was given back is not known any more, so its rest begins anew (RFC 6888 REQ-8).
       const readyAt = row.state === 'held' ? clock.now() + holdDownMs : 0;
+      const used = row.used.tcp + row.used.udp + row.used.icmp;
+      // In a block that nobody holds, used ports are those of static bindings; which ones the row does not say.
+      const statics = used === 0 ? NO_STATICS : undefined;
       const { index, slot, v4, firstPort, size, state, holder } = row;
-      this.#entries.set(index, { index, slot, v4, firstPort, size, state, holder, wanted: false, readyAt });
+      this.#entries.set(index, { index, slot, v4, firstPort, size, state, holder, wanted: false, readyAt, statics });
       if (state === 'leased') this.#log('port block adopted', row, holder, { since: iso(row.since) });
     }
     this.#adopted = true;
   }
 
-  /** Catches up on leases that no event told of. */
-  #refresh(): void {
-    const { datapath } = this.#options;
-    this.#lostEvents = datapath.lostEvents();
-    for (const row of datapath.blocks()) {
+  /** A full ring loses events: the records tell of leases all the same. */
+  #catchUp(rows: readonly BlockRow[]): void {
+    for (const row of rows) {
       const entry = this.#entries.get(row.index);
       if (entry?.state === 'offered' && row.state === 'leased' && row.holder !== undefined) {
         this.#noteLease(entry, row.holder, row.since);
@@ -234,16 +239,44 @@ export class PortBlockLedger {
         state: 'held',
         holder: undefined,
         readyAt: 0,
+        statics: undefined,
       });
     }
     this.#waiting = rest;
     for (const entry of fresh) {
-      this.#options.datapath.writeBlock(entry, staticPortsOf(entry, this.#statics));
+      this.#write(entry);
       this.#entries.set(entry.index, entry);
     }
   }
 
+  #write(entry: Entry): void {
+    const ports = staticPortsOf(entry, this.#statics);
+    this.#options.datapath.writeBlock(entry, ports);
+    entry.statics = JSON.stringify(ports);
+  }
+
+  #staticsChanged(entry: Entry): boolean {
+    return entry.statics !== JSON.stringify(staticPortsOf(entry, this.#statics));
+  }
+
+  /**
+   * Brings static ports into the records of offered blocks. A leased block gets them when it comes back: until then two
+   * bindings for one port are kept apart by the table of bindings alone (RFC 6146 §3.1).
+   */
+  #syncStatics(): void {
+    for (const entry of this.#entries.values()) {
+      if (!entry.wanted || entry.state !== 'offered' || !this.#staticsChanged(entry)) continue;
+      if (!this.#options.datapath.retireBlock(entry.index)) {
+        entry.state = 'leased';
+        continue;
+      }
+      this.#write(entry);
+      this.#offer(entry);
+    }
+  }
+
   #offer(entry: Entry): void {
+    if (this.#staticsChanged(entry)) this.#write(entry);
     this.#options.datapath.offerBlock(entry.index);
     entry.state = 'offered';
     entry.holder = undefined;
@@ -296,11 +329,9 @@ function iso(at: number | undefined): string | undefined {
   return at === undefined ? undefined : new Date(at).toISOString();
 }
 
-/** Fisher–Yates. */
-function shuffle<T>(items: T[], random: () => number): T[] {
-  for (let i = items.length - 1; i > 0; i--) {
-    const j = Math.floor(random() * (i + 1));
-    [items[i], items[j]] = [items[j] as T, items[i] as T];
-  }
-  return items;
+function shuffle<T>(items: readonly T[], random: () => number): T[] {
+  return items
+    .map((item) => ({ item, at: random() }))
+    .sort((a, b) => a.at - b.at)
+    .map(({ item }) => item);
 }

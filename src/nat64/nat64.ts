@@ -6,7 +6,15 @@ import { formatIp4, type Ip6Net } from '../addr/ip.ts';
 import type { PoolRange } from '../addr/pool-ranges.ts';
 import type { Prefix64 } from '../addr/rfc6052.ts';
 import type { Nat64Config } from '../config/config.ts';
-import type { Datapath, DatapathConfig, PoolAddress, SessionRow, StaticBinding, Uplink } from '../datapath/datapath.ts';
+import type {
+  Datapath,
+  DatapathConfig,
+  PoolAddress,
+  SessionRow,
+  StaticBinding,
+  SweepResult,
+  Uplink,
+} from '../datapath/datapath.ts';
 import { PortBlockLedger } from './ledger.ts';
 import { SYSTEM_CLOCK, type Clock, type Log } from './log.ts';
 import { poolAddresses, poolBlocks } from './pool.ts';
@@ -17,6 +25,7 @@ import { HOLD_DOWN_SECONDS, IDLE_BLOCK_SECONDS } from './timeouts.ts';
 import { allocationFailures, poolUsage, type AddressUsage } from './views.ts';
 
 const VERIFY_INTERVAL_MS = 60_000;
+const ATTACH_INTERVAL_MS = 5000;
 
 /** What the node's side found out; src/host/ makes it. */
 export interface HostFacts {
@@ -53,6 +62,8 @@ export interface Nat64Options {
   readonly holdDownMs?: number;
   readonly idleBlockMs?: number;
   readonly random?: () => number;
+  /** Told of every sweep, after it. */
+  readonly onSweep?: (result: SweepResult) => void;
   /** What the data plane's programs were loaded with; start() loads them anew when that is not what is wanted. */
   readonly loadedWith?: DatapathConfig;
 }
@@ -137,11 +148,14 @@ class Nat64Half implements Nat64 {
       clock: this.#clock,
       log: options.log,
       idleBlockMs: options.idleBlockMs ?? IDLE_BLOCK_SECONDS * 1000,
-      onSweep: ({ returned }) => {
+      onSweep: (result) => {
+        const { returned } = result;
+        options.onSweep?.(result);
         this.#ledger.noteReturned(returned);
         this.#ledger.tick();
         this.#releaseAddresses(returned.length > 0);
         this.#verify();
+        this.#keepAttached();
       },
     });
   }
@@ -174,6 +188,7 @@ class Nat64Half implements Nat64 {
     // RFC 6146 §3: at least one prefix and one pool address.
     if (this.#config.prefixes.length === 0) return no('no translation prefix is configured');
     if (this.#facts.pool.length === 0) return no('the pool has no address');
+    if (!this.#attached) return no('the programs are not attached to the device');
     const { offered, leased } = this.#ledger.serving();
     if (offered + leased > 0) return { ready: true };
     const at = this.#ledger.nextReadyAt();
@@ -212,10 +227,12 @@ class Nat64Half implements Nat64 {
     this.#applyStatics();
     this.#ledger.reconcile(poolBlocks(pool, nat64.blockSize), this.#staticsInForce());
     this.#setPoolAddresses();
+    this.#ledger.tick();
     const config = datapathConfig(this.#config, this.#facts, this.#ledger.slots());
     if (fingerprint(config) !== this.#loaded) {
       this.#datapath.configure(config);
       this.#loaded = fingerprint(config);
+      this.#attached = true;
     }
   }
 
@@ -258,6 +275,28 @@ class Nat64Half implements Nat64 {
     this.#draining = draining;
   }
   #draining = 0;
+
+  /** Somebody may clear the filters of the device (a CNI at its start does): puts the programs back. */
+  #keepAttached(): void {
+    const now = this.#clock.now();
+    if (now - this.#attachCheckedAt < ATTACH_INTERVAL_MS) return;
+    this.#attachCheckedAt = now;
+    if (this.#datapath.attached()) {
+      this.#attached = true;
+      return;
+    }
+    try {
+      this.#datapath.reattach();
+      this.#log.warn({}, 'the programs were detached by somebody else; attached again');
+      this.#attached = true;
+    } catch (error) {
+      // The device itself may be gone; who looks after it makes it anew and calls reload().
+      if (this.#attached) this.#log.error({ err: error }, 'the programs are detached and cannot be attached again yet');
+      this.#attached = false;
+    }
+  }
+  #attached = true;
+  #attachCheckedAt = 0;
 
   #verify(): void {
     const now = this.#clock.now();

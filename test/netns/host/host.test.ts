@@ -11,7 +11,8 @@ import { formatIp4, formatIp6, parseIp4Net, parseIp6Net } from '../../../src/add
 import { parsePrefix64 } from '../../../src/addr/rfc6052.ts';
 import { Gate64Error } from '../../../src/errors.ts';
 import { execCommand, type Exec } from '../../../src/host/exec.ts';
-import { createHost, uninstallHost, type Host, type HostConfig } from '../../../src/host/host.ts';
+import { createHost, type Host, type HostConfig } from '../../../src/host/host.ts';
+import { uninstallHost } from '../../../src/host/uninstall.ts';
 import { watchHost } from '../../../src/host/watch.ts';
 
 type PoolConfig = HostConfig['nat64']['pool'];
@@ -408,6 +409,20 @@ describe('host: a node with an uplink', () => {
       expect(gateway.code).to.equal('G64_POOL_COLLISION');
       expect(gateway.message).to.match(/gateway 203\.0\.113\.1/);
     });
+  });
+
+  it('uninstall goes on when a step fails, says so, and can be tried again', async () => {
+    const before = nodeState();
+    await host().apply();
+    const withoutNft: Exec = (command, args) =>
+      command === 'nft'
+        ? Promise.resolve({ exit: 1, stdout: '', stderr: 'Error: Operation not permitted' })
+        : execCommand(command, args);
+    const error = await errorOf(uninstallHost({ device: 'gate64', stateFile, exec: withoutNft }));
+    expect(error.message).to.match(/Operation not permitted/);
+    expect(sysctl('ipv4/conf/up0/forwarding'), 'restored all the same').to.equal('0');
+    await uninstallHost({ device: 'gate64', stateFile });
+    expect(nodeState()).to.deep.equal(before);
   });
 
   it('refuses a state file that it did not write, and changes nothing', async () => {

@@ -112,18 +112,17 @@ describe('datapath/fake', () => {
     expect([result.walked, result.ended.map((row) => row.protocol)]).to.deep.equal([2, ['icmp']]);
   });
 
-  it('a static binding keeps its port from pods and is refused where one is in the way', () => {
+  it('a static binding keeps its port from pods: by the block’s record where that was written with it, else by refusal', () => {
     const source = { v6: parseIp6('2001:db8:1::9'), port: 80 };
-    datapath.putStaticBinding({ protocol: 'udp', source, pool: { v4: parseIp4('192.0.2.1'), port: 1000 } });
+    const at = (port: number) => ({ protocol: 'udp' as const, source, pool: { v4: parseIp4('192.0.2.1'), port } });
+    datapath.putStaticBinding(at(1000));
+    expect(open('2001:db8:1::1', 1000)).to.equal('session_conflict');
+    datapath.deleteStaticBinding(at(1000));
+    datapath.writeBlock(block(0, 1000), { tcp: [], udp: [1000], icmp: [] });
+    datapath.offerBlock(0);
+    datapath.putStaticBinding(at(1000));
     expect(opened('2001:db8:1::1', 1000).pool.port).to.equal(1001);
-    expect(() =>
-      datapath.putStaticBinding({
-        protocol: 'udp',
-        source: { ...source, port: 81 },
-        pool: { v4: parseIp4('192.0.2.1'), port: 1001 },
-      }),
-    ).to.throw(/in use/);
-    datapath.deleteStaticBinding({ protocol: 'udp', source, pool: { v4: parseIp4('192.0.2.1'), port: 1000 } });
-    expect(opened('2001:db8:1::1', 1).pool.port).to.equal(1000);
+    expect(datapath.blocks()[0]?.used.udp).to.equal(2);
+    expect(() => datapath.putStaticBinding(at(1001))).to.throw(/in use/);
   });
 });

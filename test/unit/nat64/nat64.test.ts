@@ -184,6 +184,27 @@ describe('nat64', () => {
     expect(sweeps).to.equal(10);
   });
 
+  it('puts the programs back when somebody detached them, and is not ready while that fails', () => {
+    nat64.start();
+    datapath.isAttached = false;
+    clock.advance(6000);
+    expect(datapath.isAttached).to.equal(true);
+    datapath.isAttached = false;
+    const reattach = datapath.reattach.bind(datapath);
+    datapath.reattach = () => {
+      throw new Error('no such device');
+    };
+    clock.advance(30_000);
+    expect(nat64.ready().reason).to.match(/not attached/);
+    expect(
+      log.lines.filter(({ level }) => level === 'error'),
+      'said once',
+    ).to.have.length(1);
+    datapath.reattach = reattach;
+    clock.advance(6000);
+    expect(nat64.ready()).to.deep.equal({ ready: true });
+  });
+
   it('goes on after a sweep that failed', () => {
     nat64.start();
     const original = datapath.sweep.bind(datapath);
@@ -258,6 +279,31 @@ describe('nat64', () => {
       clock.advance(61_000);
       expect(nat64.refusedBindings()).to.deep.equal([]);
       expect(datapath.bindings()).to.have.length(2);
+    });
+
+    it('keep their port from pods in blocks that were offered before, and in leased ones from their return on', () => {
+      nat64.start();
+      const session = passed(flow(datapath, 1, 1));
+      const leased = session.pool.port;
+      const other = leased === 1000 ? 1004 : 1000;
+      nat64.reload(settings({ static: [binding(other, 80, 'udp'), binding(leased + 1, 81, 'udp')] }), facts());
+      const used = () => datapath.blocks().map(({ state, firstPort, used: { udp } }) => [firstPort, state, udp]);
+      expect(used()).to.have.deep.members([
+        [leased, 'leased', 1],
+        [other, 'offered', 1],
+      ]);
+      datapath.closeFlow(session);
+      clock.advance((HOLD_DOWN_SECONDS + 70) * 1000);
+      expect(used()).to.have.deep.members([
+        [leased, 'offered', 1],
+        [other, 'offered', 1],
+      ]);
+      nat64.reload(settings(), facts());
+      expect(used()).to.have.deep.members([
+        [leased, 'offered', 0],
+        [other, 'offered', 0],
+      ]);
+      expect(datapath.queuedBlocks(0).size).to.equal(2);
     });
 
     it('are refused outside the pool’s addresses', () => {
