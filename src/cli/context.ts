@@ -31,7 +31,8 @@ export interface CliContext {
   fetchStatus(listen: Endpoint): Promise<ServiceStatus | undefined>;
   lookup(server: Endpoint, name: string, type: LookupType): Promise<LookupAnswer>;
   runService(config: Config, loaded: LoadedConfig): Promise<number>;
-  uninstall(config: Config): Promise<void>;
+  /** Says what was removed, in words. */
+  uninstall(config: Config): Promise<readonly string[]>;
 }
 
 export function defaultContext(): CliContext {

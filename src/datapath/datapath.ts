@@ -232,8 +232,10 @@ export interface DatapathReader extends Disposable {
 
 export interface Datapath extends DatapathReader {
   info(): DatapathInfo;
-  /** False when somebody deleted the device, cleared its filters or detached the programs; `configure` mends it. */
+  /** False when somebody deleted the device, cleared its filters or detached the programs. */
   attached(): boolean;
+  /** Puts the programs back where they were. */
+  reattach(): void;
   /** Loads the programs anew with `config` and swaps them in place; sessions stay. */
   configure(config: DatapathConfig): void;
 

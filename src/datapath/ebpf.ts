@@ -198,6 +198,10 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
     return egress !== 'direct' || isAttached(uplinks[0]?.ifindex ?? 0, 'ingress', pins.link('uplink'));
   }
 
+  reattach(): void {
+    this.#attach();
+  }
+
   #attach(): void {
     const { device, egress, uplinks } = this.#config;
     const { pins } = this.#options;

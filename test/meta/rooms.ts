@@ -5,6 +5,7 @@
 export const ROOMS = [
   'cli',
   'service.ts',
+  'service-node.ts',
   'dns',
   'nat64',
   'names',
@@ -23,6 +24,7 @@ export type Room = (typeof ROOMS)[number];
 export const FORBIDDEN: Readonly<Partial<Record<Room, { never: readonly Room[]; why: string }>>> = {
   cli: { never: ['libbpf'], why: 'only datapath knows libbpf' },
   'service.ts': { never: ['libbpf'], why: 'only datapath knows libbpf' },
+  'service-node.ts': { never: ['libbpf'], why: 'only datapath knows libbpf' },
   dns: { never: ['nat64', 'host', 'datapath', 'libbpf'], why: 'DNS64 works without a data plane' },
   nat64: { never: ['host', 'libbpf'], why: 'policy knows neither netlink nor BPF objects' },
   names: { never: ['host', 'datapath', 'libbpf'], why: 'names know neither half from the inside' },

@@ -93,7 +93,10 @@ describe('gate64 run', () => {
 describe('gate64 uninstall', () => {
   it('uninstalls with the configured device', async () => {
     const devices: string[] = [];
-    const uninstall = (config: Config) => Promise.resolve(void devices.push(config.nat64.device));
+    const uninstall = (config: Config) => {
+      devices.push(config.nat64.device);
+      return Promise.resolve(['device g64']);
+    };
     await withFile('nat64: { device: nat6 }\n', async (file) => {
       const result = await cli(['uninstall', '-c', file], { context: { uninstall } });
       expect(result).to.deep.equal({ code: 0, stdout: 'gate64 is off this node\n', stderr: '' });

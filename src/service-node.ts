@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+// The NAT64 half on a real node: host, data plane and policy started together, kept in step while the node changes.
+
+import type { Config } from './config/config.ts';
+import type { Datapath } from './datapath/datapath.ts';
+import { openDatapath } from './datapath/open.ts';
+import { Gate64Error } from './errors.ts';
+import { createHost, type Host, type HostSnapshot } from './host/host.ts';
+import { throwErrors } from './host/problem.ts';
+import { watchHost } from './host/watch.ts';
+import { nat64MetricsSource } from './nat64/metrics-source.ts';
+import { createNat64, datapathConfig, type Nat64, type Readiness } from './nat64/nat64.ts';
+import { poolAddresses, poolBlocks } from './nat64/pool.ts';
+import type { Logger } from './telemetry/logger.ts';
+import type { Metrics } from './telemetry/metrics.ts';
+
+const RECONCILE_MS = 30_000;
+const MIN_BLOCK_RECORDS = 16384;
+
+/** What is compared to see whether the node changed in a way that matters. */
+function factsText(snapshot: HostSnapshot): string {
+  return JSON.stringify(snapshot, (_, value: unknown) =>
+    value instanceof Uint8Array ? Buffer.from(value).toString('hex') : value,
+  );
+}
+
+export class NodeHalf {
+  readonly #log: Logger;
+  readonly #metrics: Metrics;
+  readonly #datapath: Datapath;
+  readonly #nat64: Nat64;
+  #config: Config;
+  #host: Host;
+  #snapshot: HostSnapshot;
+  #trouble: string | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #watch: { stop(): void } | undefined;
+  /** Looks at the node come one after another. */
+  #turn: Promise<void> = Promise.resolve();
+
+  private constructor(options: {
+    config: Config;
+    log: Logger;
+    metrics: Metrics;
+    host: Host;
+    snapshot: HostSnapshot;
+    datapath: Datapath;
+    nat64: Nat64;
+  }) {
+    this.#config = options.config;
+    this.#log = options.log;
+    this.#metrics = options.metrics;
+    this.#host = options.host;
+    this.#snapshot = options.snapshot;
+    this.#datapath = options.datapath;
+    this.#nat64 = options.nat64;
+  }
+
+  /** Checks the node, prepares it, opens the data plane. Throws before anything has been changed if it cannot work. */
+  static async start(config: Config, log: Logger, metrics: Metrics): Promise<NodeHalf> {
+    const host = createHost({ config });
+    const problems = await host.check();
+    throwErrors(problems);
+    for (const { code, message, hint } of problems) log.warn({ code, hint }, message);
+    const snapshot = await host.apply();
+    const wanted = poolBlocks(snapshot.pool, config.nat64.blockSize).length;
+    const loadedWith = datapathConfig(config, snapshot, poolAddresses(snapshot.pool).length);
+    const datapath = openDatapath({
+      config: loadedWith,
+      // Room for a pool that grows, so that its growth need not replace the maps.
+      sizes: {
+        maxSessions: config.nat64.maxSessions,
+        maxBlocks: Math.max(MIN_BLOCK_RECORDS, 2 ** Math.ceil(Math.log2(wanted * 2))),
+      },
+    });
+    const { attach, adopted, replaced, programs } = datapath.info();
+    if (replaced !== undefined)
+      log.warn({ reason: replaced }, 'the data plane that was there could not be taken over; its sessions end');
+    log.info(
+      { attach, adopted, programs, device: config.nat64.device, egress: config.nat64.egress },
+      'data plane in place',
+    );
+    const duration = metrics.histogram('gate64_nat64_sweep_duration_seconds');
+    const nat64 = createNat64({
+      datapath,
+      config,
+      hostFacts: snapshot,
+      log,
+      loadedWith,
+      onSweep: (result) => duration.observe(result.durationMs / 1000),
+    });
+    const half = new NodeHalf({ config, log, metrics, host, snapshot, datapath, nat64 });
+    half.#begin();
+    return half;
+  }
+
+  #begin(): void {
+    this.#nat64.start();
+    this.#metrics.setSource(
+      nat64MetricsSource({
+        datapath: this.#datapath,
+        ready: () => this.ready().ready,
+        egress: () => this.#config.nat64.egress,
+      }),
+    );
+    this.#watch = watchHost(() => this.#look());
+    this.#timer = setInterval(() => this.#look(), RECONCILE_MS);
+  }
+
+  info(): { uplink: string | null; attach: string; adopted: boolean } {
+    const { attach, adopted } = this.#datapath.info();
+    return { uplink: this.#snapshot.uplinks[0]?.name ?? null, attach, adopted };
+  }
+
+  ready(): Readiness {
+    return this.#trouble === undefined ? this.#nat64.ready() : { ready: false, reason: this.#trouble };
+  }
+
+  /** Throws when the new configuration cannot work on this node; the old one is then in force still. */
+  async check(config: Config): Promise<void> {
+    throwErrors(await createHost({ config }).check());
+  }
+
+  async reload(config: Config): Promise<void> {
+    await this.#exclusive(async () => {
+      const host = createHost({ config });
+      const snapshot = await host.apply();
+      this.#host = host;
+      this.#config = config;
+      this.#snapshot = snapshot;
+      this.#trouble = undefined;
+      this.#nat64.reload(config, snapshot);
+    });
+  }
+
+  /** Ends this process's part. Device, routes, programs and maps stay and go on translating. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#watch?.stop();
+    await this.#turn;
+    this.#metrics.setSource(undefined);
+    this.#nat64.stop();
+    this.#datapath[Symbol.dispose]();
+  }
+
+  #exclusive(action: () => Promise<void>): Promise<void> {
+    const turn = this.#turn.then(action);
+    this.#turn = turn.catch(() => undefined);
+    return turn;
+  }
+
+  #look(): void {
+    this.#exclusive(() => this.#reconcile()).catch((error: unknown) => {
+      const message = error instanceof Error ? error.message : String(error);
+      if (message !== this.#trouble) this.#log.error({ err: error }, 'the node is not as gate64 needs it');
+      this.#trouble = message;
+    });
+  }
+
+  async #reconcile(): Promise<void> {
+    const { repaired, snapshot } = await this.#host.reconcile();
+    if (repaired.length > 0) this.#log.warn({ repaired }, 'put back what was missing on the node');
+    const changed = factsText(snapshot) !== factsText(this.#snapshot);
+    this.#snapshot = snapshot;
+    if (changed) this.#nat64.reload(this.#config, snapshot);
+    if (!this.#datapath.attached()) {
+      this.#log.warn({ device: this.#config.nat64.device }, 'the programs were detached; attaching them again');
+      this.#datapath.reattach();
+    }
+    if (this.#trouble !== undefined) this.#log.info({}, 'the node is as gate64 needs it again');
+    this.#trouble = undefined;
+  }
+}
+
+/** Settings that name or size what is made at start. */
+export function refuseUnreloadable(before: Config, after: Config): void {
+  const fixed = {
+    'nat64.enabled': [before.nat64.enabled, after.nat64.enabled],
+    'nat64.device': [before.nat64.device, after.nat64.device],
+    'nat64.maxSessions': [before.nat64.maxSessions, after.nat64.maxSessions],
+    'dns.enabled': [before.dns.enabled, after.dns.enabled],
+  };
+  const changed = Object.entries(fixed)
+    .filter(([, [old, now]]) => old !== now)
+    .map(([key, [old, now]]) => `${key} (from ${String(old)} to ${String(now)})`);
+  if (changed.length === 0) return;
+  throw new Gate64Error('G64_CONFIG_INVALID', `cannot be changed while the service runs: ${changed.join(', ')}`, {
+    hint: 'restart the service; running sessions stay, but for a change of nat64.maxSessions',
+  });
+}

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+// The service: composes the DNS half and the NAT64 half, reloads, drains, stops. `gate64 run` and `gate64 uninstall`.
+
+import { readFileSync } from 'node:fs';
+import { formatEndpoint } from './addr/ip.ts';
+import type { Config } from './config/config.ts';
+import { loadConfig, type LoadedConfig } from './config/load.ts';
+import { removeDatapath } from './datapath/open.ts';
+import { createDns, type Dns, type DnsOptions } from './dns/dns.ts';
+import { createHost } from './host/host.ts';
+import { takeInstanceLock } from './host/instance-lock.ts';
+import { NameTable } from './names/name-table.ts';
+import { NodeHalf, refuseUnreloadable } from './service-node.ts';
+import { dnsCounters } from './telemetry/dns-counters.ts';
+import { startHttp, type HttpEndpoint } from './telemetry/http.ts';
+import { createLogger, type Logger } from './telemetry/logger.ts';
+import { Metrics } from './telemetry/metrics.ts';
+import type { ReloadStatus, ServiceStatus } from './telemetry/status.ts';
+import { gate64Version } from './telemetry/version.ts';
+
+/** How long DNS is answered after SIGTERM: as long as CoreDNS's usual `lameduck 5s`, and a second more. */
+const LAMEDUCK_MS = 6_000;
+const CONFIG_POLL_MS = 5_000;
+/** What is still open then is cut. */
+const FORCED_EXIT_MS = 10_000;
+
+class Service {
+  readonly #log: Logger;
+  readonly #metrics: Metrics;
+  readonly #names = new NameTable();
+  readonly #startedAt = new Date();
+  readonly #file: string | undefined;
+  #config: Config;
+  #lastReload: ReloadStatus;
+  #draining = false;
+  #dns: Dns | undefined;
+  #node: NodeHalf | undefined;
+  #http: HttpEndpoint | undefined;
+
+  constructor(loaded: LoadedConfig) {
+    this.#config = loaded.config;
+    this.#file = loaded.file;
+    this.#log = createLogger(loaded.config.log);
+    this.#metrics = new Metrics({
+      version: gate64Version(),
+      onSourceError: (error) => this.#log.warn({ err: error }, 'a metric could not be read'),
+    });
+    this.#lastReload = { at: this.#startedAt.toISOString(), successful: true };
+    this.#metrics.configReloaded(true);
+  }
+
+  get log(): Logger {
+    return this.#log;
+  }
+
+  /** NAT64 comes first: it is the half that can be refused, and until it is in place names must not lead to it. */
+  async start(): Promise<void> {
+    const { nat64, dns, http } = this.#config;
+    this.#log.info({ version: gate64Version(), config: this.#file ?? 'defaults' }, 'gate64 starts');
+    this.#http = await startHttp({ listen: http.listen, metrics: this.#metrics, status: () => this.status() });
+    if (nat64.enabled) this.#node = await NodeHalf.start(this.#config, this.#log, this.#metrics);
+    if (dns.enabled) {
+      this.#dns = await createDns(this.#dnsOptions(this.#config));
+      const half = this.#dns;
+      this.#metrics.setCacheEntries(() => half.stats.cacheEntries);
+    }
+    this.#log.info(
+      { dns: this.#dns ? dns.listen.map(formatEndpoint) : 'disabled', http: formatEndpoint(http.listen) },
+      'gate64 serves',
+    );
+  }
+
+  #dnsOptions(config: Config): DnsOptions {
+    const { dns, prefixes, nat64 } = config;
+    const first = dns.listen[0];
+    return {
+      prefixes,
+      listen: dns.listen,
+      upstreams: dns.upstreams.length > 0 ? dns.upstreams : 'resolv.conf',
+      translateAll: dns.translateAll,
+      excludeAaaa: dns.excludeAaaa,
+      allowNonGlobalIpv4: nat64.allowNonGlobalIpv4,
+      cache: dns.cache,
+      observer: dnsCounters(this.#metrics, first ? `dns://${formatEndpoint(first)}` : 'dns://'),
+      onSynthesized: (name, v4, ttlSeconds) => this.#names.remember(name, v4, ttlSeconds),
+    };
+  }
+
+  status(): ServiceStatus {
+    const { dns, nat64 } = this.#config;
+    const node = this.#node?.info();
+    const readiness = this.#node?.ready();
+    const dnsReady = this.#dns?.ready() ?? false;
+    return {
+      version: gate64Version(),
+      pid: process.pid,
+      startedAt: this.#startedAt.toISOString(),
+      draining: this.#draining,
+      config: { file: this.#file ?? null, lastReload: this.#lastReload },
+      dns: {
+        enabled: dns.enabled,
+        ready: dnsReady,
+        reasons: dnsReady || !this.#dns ? [] : ['no upstream resolver is known'],
+        listen: dns.listen.map(formatEndpoint),
+        upstreams: this.#dns?.stats.upstreams ?? [],
+      },
+      nat64: {
+        enabled: nat64.enabled,
+        ready: readiness?.ready ?? false,
+        reasons: readiness?.reason === undefined ? [] : [readiness.reason],
+        egress: nat64.egress,
+        uplink: node?.uplink ?? null,
+        attach: node?.attach ?? null,
+        adopted: node?.adopted ?? null,
+      },
+    };
+  }
+
+  /** Reads the file anew. A file that cannot work is refused whole: everything stays as it was. */
+  async reload(): Promise<void> {
+    const at = new Date().toISOString();
+    try {
+      const { config, warnings } = loadConfig(this.#file);
+      for (const warning of warnings) this.#log.warn({}, warning);
+      refuseUnreloadable(this.#config, config);
+      await this.#node?.check(config);
+      await this.#apply(config);
+      this.#lastReload = { at, successful: true };
+      this.#log.info({ config: this.#file ?? 'defaults' }, 'configuration reloaded');
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      this.#lastReload = { at, successful: false, error: message };
+      this.#log.error({ err: error }, 'configuration refused; the one before stays in force');
+    }
+    this.#metrics.configReloaded(this.#lastReload.successful);
+  }
+
+  async #apply(config: Config): Promise<void> {
+    const before = this.#config;
+    const undo: (() => Promise<void>)[] = [];
+    try {
+      await this.#moveHttp(before, config, undo);
+      if (this.#dns) {
+        const dns = this.#dns;
+        await dns.reload(this.#dnsOptions(config));
+        undo.push(() => dns.reload(this.#dnsOptions(before)));
+      }
+      await this.#node?.reload(config);
+    } catch (error) {
+      for (const step of undo.reverse()) {
+        await step().catch((cause: unknown) => this.#log.error({ err: cause }, 'could not go back'));
+      }
+      throw error;
+    }
+    this.#config = config;
+    this.#log.level = config.log.level;
+  }
+
+  async #moveHttp(before: Config, after: Config, undo: (() => Promise<void>)[]): Promise<void> {
+    if (formatEndpoint(before.http.listen) === formatEndpoint(after.http.listen)) return;
+    const old = this.#http;
+    const fresh = await startHttp({ listen: after.http.listen, metrics: this.#metrics, status: () => this.status() });
+    this.#http = fresh;
+    await old?.close();
+    undo.push(async () => {
+      await fresh.close();
+      this.#http = await startHttp({
+        listen: before.http.listen,
+        metrics: this.#metrics,
+        status: () => this.status(),
+      });
+    });
+  }
+
+  /** Not ready from now on, so that nobody is sent here any more; DNS still answers. */
+  async drain(isOver: Promise<void>): Promise<void> {
+    this.#draining = true;
+    if (!this.#dns) return;
+    this.#log.info({ seconds: LAMEDUCK_MS / 1000 }, 'draining: /readyz says 503, DNS is still answered');
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, LAMEDUCK_MS);
+    await Promise.race([promise, isOver]);
+    clearTimeout(timer);
+  }
+
+  async stop(): Promise<void> {
+    await this.#dns?.stop();
+    await this.#node?.stop();
+    await this.#http?.close();
+  }
+}
+
+/** Calls `onChange` when the file's content is another; a ConfigMap changes by links, so events tell little. */
+function watchConfig(file: string, onChange: () => void): () => void {
+  const read = () => {
+    try {
+      return readFileSync(file, 'utf8');
+    } catch {
+      return undefined;
+    }
+  };
+  let last = read();
+  const timer = setInterval(() => {
+    const now = read();
+    // Gone for a moment is no change; a file that stays away is no reason to stop serving.
+    if (now === undefined || now === last) return;
+    last = now;
+    onChange();
+  }, CONFIG_POLL_MS);
+  return () => clearInterval(timer);
+}
+
+/** Runs until a signal ends it; gives the exit code. Throws when it cannot start, with nothing left running. */
+export async function runService(_config: Config, loaded: LoadedConfig): Promise<number> {
+  using _lock = await takeInstanceLock('stop it first; `gate64 status` shows its pid');
+  const service = new Service(loaded);
+  const first = Promise.withResolvers<NodeJS.Signals>();
+  const second = Promise.withResolvers<void>();
+  let signals = 0;
+  const onEnd = (signal: NodeJS.Signals) => {
+    signals += 1;
+    if (signals === 1) first.resolve(signal);
+    else second.resolve();
+  };
+  let turn: Promise<void> = Promise.resolve();
+  const onReload = () => {
+    turn = turn.then(() => service.reload());
+  };
+  process.on('SIGTERM', onEnd).on('SIGINT', onEnd).on('SIGHUP', onReload).on('SIGUSR1', onReload);
+  try {
+    await service.start();
+    const unwatch = loaded.file === undefined ? () => {} : watchConfig(loaded.file, onReload);
+    const signal = await first.promise;
+    service.log.info({ signal }, 'gate64 ends; the data plane stays in place and goes on translating');
+    unwatch();
+    await turn;
+    await service.drain(second.promise);
+  } finally {
+    setTimeout(() => process.exit(1), FORCED_EXIT_MS).unref();
+    await service.stop();
+    process.off('SIGTERM', onEnd).off('SIGINT', onEnd).off('SIGHUP', onReload).off('SIGUSR1', onReload);
+  }
+  service.log.info({}, 'gate64 has ended');
+  return 0;
+}
+
+/** Takes everything off the node: programs, pins, device, routes, nft table, sysctls. Says what was removed. */
+export async function uninstall(config: Config): Promise<string[]> {
+  using _lock = await takeInstanceLock('stop the service first, or it would put everything back');
+  const programs = removeDatapath() ? ['programs and pinned maps'] : [];
+  return [...programs, ...(await createHost({ config }).uninstall())];
+}
