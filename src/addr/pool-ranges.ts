@@ -12,6 +12,9 @@ import { formatIp4Net, ip4InNet, ip4NetsOverlap, type Ip4Net } from './ip.ts';
  */
 export const SHARED_PORTS = { firstPort: 61001, lastPort: 65535 } as const;
 
+/** Each address has a queue of blocks of its own in the data plane, which has as many (N64_MAX_SLOTS in bpf/types.h). */
+export const MAX_POOL_ADDRESSES = 1024;
+
 /** Ports of every address of one network. */
 export interface PoolRange {
   readonly net: Ip4Net;
@@ -39,6 +42,15 @@ export function poolRanges(entries: readonly PoolEntry[], context: PoolContext):
       return { net, firstPort, lastPort, shared };
     }),
   );
+  const nets = new Map(ranges.map(({ net }) => [formatIp4Net(net), net]));
+  const addresses = [...nets.values()].reduce((sum, net) => sum + 2 ** (32 - net.length), 0);
+  if (addresses > MAX_POOL_ADDRESSES) {
+    throw new Gate64Error(
+      'G64_CONFIG_INVALID',
+      `nat64.pool has ${addresses} addresses; one node serves with ${MAX_POOL_ADDRESSES} at most`,
+      { hint: 'An address serves about 64000 ports per protocol; give each node a part of the pool.' },
+    );
+  }
   for (const [i, a] of ranges.entries()) {
     const b = ranges.slice(0, i).find((other) => overlap(a, other));
     if (b !== undefined) {

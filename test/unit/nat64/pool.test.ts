@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { ip4NetRange, parseIp4, parseIp4Net } from '../../../src/addr/ip.ts';
 import { poolRanges, type PoolContext } from '../../../src/addr/pool-ranges.ts';
 import { Gate64Error } from '../../../src/errors.ts';
-import { poolAddresses, poolBlocks, type PoolBlock } from '../../../src/nat64/pool.ts';
+import { blocksNeeded, poolAddresses, poolBlocks, type PoolBlock } from '../../../src/nat64/pool.ts';
 import { range } from './support.ts';
 
 const context: PoolContext = {
@@ -63,6 +63,7 @@ describe('nat64/pool', () => {
           for (let port = one.firstPort; port <= one.lastPort; port++) expected.push(`${v4}:${port}`);
         }
         expect(portsOf(blocks)).to.deep.equal(expected);
+        expect(blocksNeeded([one], blockSize)).to.equal(2 * blocks.length);
         expect(blocks.every(({ size }) => size >= 1 && size <= blockSize)).to.equal(true);
       }),
       { numRuns: 60 },
@@ -95,6 +96,14 @@ describe('nat64/pool', () => {
     refused(['198.51.100.8/30'], 'direct');
     refused(['203.0.113.2'], 'masquerade');
     refused(['203.0.113.0/24'], 'masquerade');
+  });
+
+  it('says how many addresses a node can have', () => {
+    expect(poolRanges([entry(['10.0.0.0/22'], 1, 100), entry(['10.0.0.0/22'], 200, 300)], context)).to.have.length(2);
+    expect(() => poolRanges([entry(['10.0.0.0/8'])], context)).to.throw(
+      Gate64Error,
+      /16777216 addresses.*1024 at most/,
+    );
   });
 
   it('refuses ranges that give a port twice, also when one of them is "uplink"', () => {
