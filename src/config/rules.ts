@@ -32,8 +32,11 @@ import {
 } from './schema.ts';
 import type { PortRange } from './values.ts';
 
-/** The kernel's table of blocks has so many rows. */
+/** More blocks would make every sweep of them slow; larger blocks serve as well. */
 export const MAX_BLOCKS = 65_536;
+/** What the programs have room for; a meta test compares with their own constants. */
+export const MAX_POOL_ADDRESSES = 1024;
+export const MAX_PREFIXES = 8;
 
 const DEFAULT_PORTS: PortRange = { firstPort: 1024, lastPort: 65_535 };
 /** Above the ephemeral ports of every common ip_local_port_range, which ends at 60999. */
@@ -67,12 +70,16 @@ function elements<T>(raw: unknown, path: Path, schema: z.ZodType<T>, fallback?: 
 }
 
 function checkPrefixes(raw: unknown): Finding[] {
-  return pairs(elements<Prefix64>(raw, ['prefix'], translationPrefix)).flatMap(([first, second]) => {
+  const prefixes = elements<Prefix64>(raw, ['prefix'], translationPrefix);
+  const overlaps = pairs(prefixes).flatMap(([first, second]) => {
     const [a, b] = [first.value, second.value];
     if (!(a.length <= b.length ? ip6InNet(b.v6, a) : ip6InNet(a.v6, b))) return [];
     const message = `${keyName(second.path)}: ${formatIp6Net(b)} overlaps ${keyName(first.path)} (${formatIp6Net(a)}); expected prefixes that do not hold each other`;
     return [{ path: second.path, message }];
   });
+  if (prefixes.length <= MAX_PREFIXES) return overlaps;
+  const message = `prefix: there are ${prefixes.length}; expected at most ${MAX_PREFIXES}`;
+  return [...overlaps, { path: ['prefix'], message }];
 }
 
 interface PoolRow {
@@ -123,9 +130,15 @@ function checkPool(raw: unknown): Finding[] {
 function checkPoolSize(raw: unknown, rows: readonly PoolRow[]): Finding[] {
   const given = blockSizeSchema.safeParse(valueAt(raw, ['nat64', 'blockSize']));
   const blockSize = given.success ? given.data : DEFAULTS.blockSize;
+  const nets = new Set(rows.map(({ net }) => (net === 'uplink' ? net : showNet(net))));
+  const addresses = [...nets].reduce((sum, net) => sum + 2 ** (32 - Number(net.split('/')[1] ?? 32)), 0);
+  if (addresses > MAX_POOL_ADDRESSES) {
+    const message = `nat64.pool: it has ${addresses} addresses; expected at most ${MAX_POOL_ADDRESSES}`;
+    return [{ path: ['nat64', 'pool'], message }];
+  }
   const blocks = rows.reduce((sum, { net, ports }) => {
-    const addresses = net === 'uplink' ? 1 : 2 ** (32 - net.length);
-    return sum + addresses * Math.ceil((ports.lastPort - ports.firstPort + 1) / blockSize);
+    const hosts = net === 'uplink' ? 1 : 2 ** (32 - net.length);
+    return sum + hosts * Math.ceil((ports.lastPort - ports.firstPort + 1) / blockSize);
   }, 0);
   if (blocks <= MAX_BLOCKS) return [];
   const message = `nat64.pool: it makes ${blocks} blocks of ${blockSize} ports; expected at most ${MAX_BLOCKS}: fewer addresses or a larger nat64.blockSize`;

@@ -87,7 +87,9 @@ const poolEntry = section({
   ),
   ports: oneOrMore(poolPorts, PORTS_EXPECTED + ', or a list of these')
     .optional()
-    .describe('The ports that gate64 may use of these addresses: 1024-65535, or 61001-65535 of "uplink".'),
+    .describe(
+      'The ports that gate64 may use of these addresses: one, a range or a list; default 1024-65535, or 61001-65535 of an address that the node itself uses.',
+    ),
 });
 
 const staticBinding = section({
@@ -135,11 +137,13 @@ export const configSchema = section({
     pool: list(poolEntry, 'pool entries with "addresses" and "ports"')
       .min(1, { error: 'a list with an entry in it; leave nat64.pool out for the default' })
       .optional()
-      .describe('The IPv4 addresses and ports that pods appear as.'),
+      .describe(
+        'The IPv4 addresses and ports that pods appear as; default 192.0.0.0/29, or "uplink" with egress "direct".',
+      ),
     blockSize: blockSize.default(DEFAULTS.blockSize).describe('Ports a pod leases at once.'),
     maxSessions: whole(64, 16_777_216)
       .default(1_048_576)
-      .describe('Sessions the table holds; its memory is taken at start.'),
+      .describe('Sessions the table holds at most; its memory is taken as they come.'),
     maxBlocksPerPod: whole(1, 16).default(8).describe('Blocks of ports that one pod may hold.'),
     filtering: oneOf(['addressDependent', 'endpointIndependent'])
       .default('addressDependent')

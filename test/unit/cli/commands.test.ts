@@ -99,7 +99,7 @@ describe('gate64 uninstall', () => {
     };
     await withFile('nat64: { device: nat6 }\n', async (file) => {
       const result = await cli(['uninstall', '-c', file], { context: { uninstall } });
-      expect(result).to.deep.equal({ code: 0, stdout: 'gate64 is off this node\n', stderr: '' });
+      expect(result).to.deep.equal({ code: 0, stdout: 'removed: device g64\ngate64 is off this node\n', stderr: '' });
     });
     expect(devices).to.deep.equal(['nat6']);
   });

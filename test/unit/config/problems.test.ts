@@ -164,8 +164,18 @@ const CASES: [title: string, text: string, line: string][] = [
   ],
   [
     'a pool that is too large',
-    'nat64: { blockSize: 16, pool: [{ addresses: 10.0.0.0/20 }] }\n',
-    '1:31: nat64.pool: it makes 16515072 blocks of 16 ports; expected at most 65536: fewer addresses or a larger nat64.blockSize',
+    'nat64: { blockSize: 16, pool: [{ addresses: 10.0.0.0/24 }] }\n',
+    '1:31: nat64.pool: it makes 1032192 blocks of 16 ports; expected at most 65536: fewer addresses or a larger nat64.blockSize',
+  ],
+  [
+    'more pool addresses than the programs take',
+    'nat64: { pool: [{ addresses: 10.0.0.0/21 }] }\n',
+    '1:16: nat64.pool: it has 2048 addresses; expected at most 1024',
+  ],
+  [
+    'more prefixes than the programs take',
+    `prefix: [${Array.from({ length: 9 }, (_, i) => `"2001:db8:${i + 1}::/96"`).join(', ')}]\n`,
+    '1:9: prefix: there are 9; expected at most 8',
   ],
   [
     'a block size that is no power of two',

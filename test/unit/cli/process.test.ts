@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line as a process: exit codes, streams, pipes that close.
+
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { createSocket } from 'node:dgram';
+import { Packet } from 'dns2';
+import { expect } from 'chai';
+import { lookup } from '../../../src/cli/lookup.ts';
+import { Gate64Error } from '../../../src/errors.ts';
+import { withFile } from './helper.ts';
+
+const MAIN = join(import.meta.dirname, '../../../src/cli/main.ts');
+
+function gate64(...args: string[]) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...args], {
+    encoding: 'utf8',
+    timeout: 20_000,
+  });
+  return { status, stdout, stderr };
+}
+
+describe('the gate64 process', () => {
+  it('prints JSON into a pipe and exits 0', () => {
+    const { status, stdout, stderr } = gate64('addr', '198.51.100.7', '--prefix', '2001:db8:64::/96');
+    expect([status, stderr]).to.deep.equal([0, '']);
+    expect(JSON.parse(stdout)).to.include({ ipv6: '2001:db8:64::c633:6407', refused: null });
+  });
+
+  it('exits 1 for a wrong configuration, with a line a problem and no stack', async () => {
+    await withFile('prefix: 2001:db8::/72\ndns: { listen: [127.0.0.1] }\n', (file) => {
+      for (const command of ['check', 'run']) {
+        const { status, stdout, stderr } = gate64(command, '-c', file);
+        expect([status, stdout]).to.deep.equal([1, '']);
+        expect(stderr.trimEnd().split('\n')).to.have.length(2);
+        expect(stderr).to.include(`${file}:1:9: `).and.include(`${file}:2:17: `);
+      }
+      return Promise.resolve();
+    });
+  });
+
+  it('exits 2 when called wrongly', () => {
+    expect(gate64('sessions', '--proto', 'x')).to.deep.include({ status: 2, stdout: '' });
+  });
+
+  it('takes a reader that goes away, as `| head` does, for no error', async () => {
+    const child = spawn(process.execPath, [MAIN, '--help'], { stdio: ['ignore', 'pipe', 'pipe'] });
+    child.stdout.destroy();
+    const errors: string[] = [];
+    child.stderr.on('data', (data) => errors.push(String(data)));
+    const [code] = await once(child, 'close');
+    expect([code, errors.join('')]).to.deep.equal([0, '']);
+  });
+});
+
+describe('lookup', () => {
+  it('asks one server over UDP and reads its answer', async () => {
+    const server = createSocket('udp4');
+    server.on('message', (message, peer) => {
+      const response = Packet.createResponseFromRequest(Packet.parse(message));
+      const [question] = response.questions;
+      if (question === undefined) return;
+      const { name } = question;
+      const answer = { name, type: Packet.TYPE.A, class: Packet.CLASS.IN, ttl: 60, address: '203.0.113.7' };
+      response.answers.push(answer);
+      server.send(response.toBuffer(), peer.port, peer.address);
+    });
+    server.bind(0, '127.0.0.1');
+    await once(server, 'listening');
+    try {
+      const answer = await lookup({ family: 4, host: '127.0.0.1', port: server.address().port }, 'v4only.example', 'A');
+      expect(answer).to.deep.equal({
+        rcode: 0,
+        records: [{ name: 'v4only.example', address: '203.0.113.7', ttlSeconds: 60 }],
+      });
+    } finally {
+      server.close();
+    }
+  });
+
+  it('says who does not answer', async () => {
+    const error = await lookup({ family: 6, host: '::1', port: 9 }, 'v4only.example', 'AAAA').then(
+      () => undefined,
+      (reason: unknown) => reason,
+    );
+    expect(error).to.be.instanceOf(Gate64Error);
+    expect(error).to.include({ code: 'G64_DNS_UPSTREAM' });
+    expect(String(error)).to.match(/\[::1\]:9 does not answer/);
+  });
+});
