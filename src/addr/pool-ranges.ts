@@ -2,7 +2,6 @@
 // nat64.pool as it stands on one node: "uplink" replaced by the node's own address, each network with its ports
 // (RFC 6888 REQ-3), and whether the node shares the address. Pure; what collides is refused here or by src/host/.
 
-import type { PoolEntry } from '../config/config.ts';
 import { Gate64Error } from '../errors.ts';
 import { formatIp4Net, ip4InNet, ip4NetsOverlap, type Ip4Net } from './ip.ts';
 
@@ -14,6 +13,15 @@ export const SHARED_PORTS = { firstPort: 61001, lastPort: 65535 } as const;
 
 /** Each address has a queue of blocks of its own in the data plane, which has as many (N64_MAX_SLOTS in bpf/types.h). */
 export const MAX_POOL_ADDRESSES = 1024;
+
+/** An entry of nat64.pool, as src/config/ has it. */
+export interface PoolRequest {
+  readonly addresses: 'uplink' | readonly Ip4Net[];
+  readonly firstPort: number;
+  readonly lastPort: number;
+  /** False when the range is the default. */
+  readonly portsGiven: boolean;
+}
 
 /** Ports of every address of one network. */
 export interface PoolRange {
@@ -32,7 +40,7 @@ export interface PoolContext {
 }
 
 /** Throws G64_NO_UPLINK or G64_POOL_COLLISION with the reason. */
-export function poolRanges(entries: readonly PoolEntry[], context: PoolContext): PoolRange[] {
+export function poolRanges(entries: readonly PoolRequest[], context: PoolContext): PoolRange[] {
   const ranges = entries.flatMap((entry) =>
     networksOf(entry, context).map((net): PoolRange => {
       const own = context.nodeAddresses.some((v4) => ip4InNet(v4, net));
@@ -69,7 +77,7 @@ export function formatPoolRange(range: PoolRange): string {
   return `${range.net.length === 32 ? net.slice(0, -3) : net} ports ${range.firstPort}-${range.lastPort}`;
 }
 
-function networksOf(entry: PoolEntry, context: PoolContext): readonly Ip4Net[] {
+function networksOf(entry: PoolRequest, context: PoolContext): readonly Ip4Net[] {
   if (entry.addresses !== 'uplink') return entry.addresses;
   if (context.uplinkAddress === undefined) {
     throw new Gate64Error('G64_NO_UPLINK', 'nat64.pool says "uplink", but the uplink has no IPv4 address', {
