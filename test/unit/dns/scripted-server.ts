@@ -124,7 +124,7 @@ export class ScriptedServer {
 
   static async start(): Promise<ScriptedServer> {
     for (let attempt = 0; ; attempt++) {
-      const udp = createSocket('udp4');
+      const udp = createSocket({ type: 'udp4', recvBufferSize: 4 * 1024 * 1024 });
       await new Promise<void>((done) => udp.bind(0, '127.0.0.1', done));
       const tcp = createServer();
       try {

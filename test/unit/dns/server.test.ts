@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // gate64 as a server: errors, EDNS, truncation, TCP, and octets passed on as they came. dns64-and-coredns.md §2.1, §2.2.
 
+import { connect } from 'node:net';
 import { expect } from 'chai';
+import { resolveVia } from '../../../src/dns/client.ts';
 import { exchangeTcp, exchangeUdp, Harness, query, see, type Ask } from './harness.ts';
 import { encode, rr, T } from './scripted-server.ts';
 
@@ -153,6 +155,28 @@ describe('DNS server', () => {
     expect(got.map((bytes) => see(bytes).answers[0]?.split(' ')[0])).to.deep.equal([quick, slow]);
   });
 
+  it('answers a client that sends octet by octet and closes its half (RFC 7766 §6.2.3)', async () => {
+    const name = fresh();
+    h.upstream.on(name, T.A, { answers: [rr.a(name, '192.0.2.1')], delayMs: 50 });
+    const bytes = query({ name, type: T.A });
+    const got = await new Promise<Buffer>((resolve, reject) => {
+      const socket = connect(h.port, '127.0.0.1', async () => {
+        socket.setNoDelay(true);
+        for (const octet of [0, bytes.length, ...bytes]) {
+          socket.write(Buffer.from([octet]));
+          await new Promise((done) => setImmediate(done));
+        }
+        socket.end();
+      });
+      const chunks: Buffer[] = [];
+      socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+      socket.on('error', reject);
+      socket.on('end', () => resolve(Buffer.concat(chunks)));
+    });
+    expect(got.readUInt16BE(0)).to.equal(got.length - 2);
+    expect(see(got.subarray(2)).answers).to.have.length(1);
+  });
+
   it('serves many clients at once', async () => {
     const names = Array.from({ length: 200 }, () => fresh());
     for (const name of names) h.upstream.on(name, T.AAAA, {}).on(name, T.A, { answers: [rr.a(name, '192.0.2.9')] });
@@ -175,6 +199,9 @@ describe('DNS server on IPv6', () => {
         if (protocol === 'tcp') continue;
         const [answer] = await exchangeUdp(port, query({ name: 'v.example' }), 2000, false, address);
         expect(see(answer as Buffer).answers, address).to.have.length(1);
+        const endpoint = { family: address.includes(':') ? (6 as const) : (4 as const), host: address, port };
+        const { answers } = await resolveVia(endpoint, 'v.example', 'AAAA');
+        expect(answers.map(({ data }) => data)).to.deep.equal(['2001:db8:64::c000:209']);
       }
     } finally {
       await h.stop();

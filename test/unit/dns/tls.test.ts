@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// An upstream over TLS (RFC 7858): its certificate must name what the configuration says, or nothing is believed.
+
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import tls, { createServer, type Server } from 'node:tls';
+import { expect } from 'chai';
+import { FrameReader, frame } from '../../../src/dns/frames.ts';
+import { Harness } from './harness.ts';
+import { encode, rr, T } from './scripted-server.ts';
+
+describe('DNS over TLS upstream', () => {
+  let server: Server;
+  let port = 0;
+  let authorities: string[] = [];
+
+  before(async function () {
+    // Node 24.5 and newer; without it a test cannot make itself trusted.
+    if (typeof tls.setDefaultCACertificates !== 'function') this.skip();
+    authorities = tls.getCACertificates('default');
+    const directory = mkdtempSync(join(tmpdir(), 'gate64-tls-'));
+    const [keyFile, certFile] = [join(directory, 'key.pem'), join(directory, 'cert.pem')];
+    const request = [
+      'req',
+      '-x509',
+      '-newkey',
+      'ec',
+      '-pkeyopt',
+      'ec_paramgen_curve:prime256v1',
+      '-nodes',
+      '-days',
+      '2',
+    ];
+    const names = ['-subj', '/CN=dns.example', '-addext', 'subjectAltName=DNS:dns.example,IP:127.0.0.1'];
+    execFileSync('openssl', [...request, ...names, '-keyout', keyFile, '-out', certFile], { stdio: 'pipe' });
+    const [key, cert] = [readFileSync(keyFile, 'utf8'), readFileSync(certFile, 'utf8')];
+    rmSync(directory, { recursive: true });
+    tls.setDefaultCACertificates([cert]);
+    server = createServer({ key, cert }, (socket) => {
+      const reader = new FrameReader();
+      socket.on('error', () => socket.destroy());
+      socket.on('data', (chunk: Buffer) =>
+        reader.push(chunk, (query) => {
+          socket.write(frame(encode(query, { answers: [rr.a('tls.example', '192.0.2.1')] })));
+        }),
+      );
+    });
+    server.on('tlsClientError', () => {});
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+    const address = server.address();
+    port = typeof address === 'object' && address !== null ? address.port : 0;
+  });
+  after(async () => {
+    if (authorities.length === 0) return;
+    tls.setDefaultCACertificates(authorities);
+    await new Promise((done) => server.close(done));
+  });
+
+  const rcodeWith = async (serverName?: string) => {
+    const endpoint = { family: 4 as const, host: '127.0.0.1', port };
+    const h = await Harness.start({
+      upstreams: [{ kind: 'tls', endpoint, ...(serverName === undefined ? {} : { serverName }) }],
+    });
+    try {
+      const seen = await h.ask({ name: 'tls.example', type: T.A });
+      return [seen.rcode, seen.answers.length];
+    } finally {
+      await h.stop();
+    }
+  };
+
+  it('is believed under its name, and under its address when none is given', async () => {
+    expect(await rcodeWith('dns.example')).to.deep.equal([0, 1]);
+    expect(await rcodeWith()).to.deep.equal([0, 1]);
+  });
+
+  it('is not believed under another name, nor when nobody vouches for it', async () => {
+    expect(await rcodeWith('other.example')).to.deep.equal([2, 0]);
+    tls.setDefaultCACertificates(authorities);
+    expect(await rcodeWith('dns.example')).to.deep.equal([2, 0]);
+  });
+});
