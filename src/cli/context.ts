@@ -47,7 +47,7 @@ export function defaultContext(): CliContext {
     },
     openReader: async () => (await import('../datapath/open.ts')).openReader(),
     fetchStatus,
-    lookup,
+    lookup: (server, name, type) => lookup(server, name, type),
     runService: async (config, loaded) => (await import('../service.ts')).runService(config, loaded),
     uninstall: async (config) => (await import('../service.ts')).uninstall(config),
   };

@@ -13,15 +13,21 @@ export interface LookupAnswer {
   readonly records: readonly { readonly name: string; readonly address: string; readonly ttlSeconds: number }[];
 }
 
+/** CoreDNS gives up after 2 s, gate64 answers before; a resolver further away may take longer. */
 const TIMEOUT_MS = 4000;
 
 /** Throws G64_DNS_UPSTREAM when the server does not answer. */
-export async function lookup(server: Endpoint, name: string, type: LookupType): Promise<LookupAnswer> {
+export async function lookup(
+  server: Endpoint,
+  name: string,
+  type: LookupType,
+  timeoutMs: number = TIMEOUT_MS,
+): Promise<LookupAnswer> {
   const ask = UDPClient({
     dns: server.host,
     port: server.port,
     socketType: server.family === 6 ? 'udp6' : 'udp4',
-    timeout: TIMEOUT_MS,
+    timeout: timeoutMs,
   });
   try {
     const response = await ask(name, type);

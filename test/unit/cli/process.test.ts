@@ -62,8 +62,8 @@ describe('lookup', () => {
       const [question] = response.questions;
       if (question === undefined) return;
       const { name } = question;
-      const answer = { name, type: Packet.TYPE.A, class: Packet.CLASS.IN, ttl: 60, address: '203.0.113.7' };
-      response.answers.push(answer);
+      const answer = new Packet.Resource(name, Packet.TYPE.A, Packet.CLASS.IN, 60);
+      response.answers.push(Object.assign(answer, { address: '203.0.113.7' }));
       server.send(response.toBuffer(), peer.port, peer.address);
     });
     server.bind(0, '127.0.0.1');
@@ -80,7 +80,7 @@ describe('lookup', () => {
   });
 
   it('says who does not answer', async () => {
-    const error = await lookup({ family: 6, host: '::1', port: 9 }, 'v4only.example', 'AAAA').then(
+    const error = await lookup({ family: 6, host: '::1', port: 9 }, 'v4only.example', 'AAAA', 200).then(
       () => undefined,
       (reason: unknown) => reason,
     );
