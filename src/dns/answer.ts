@@ -21,6 +21,8 @@ export interface Answer {
   /** How long it may be served again; 0: not at all. */
   readonly lifetimeSeconds: number;
   readonly verdict: Verdict | undefined;
+  /** Made because AAAA could not be asked: an older real AAAA is better than this. */
+  readonly isMakeshift?: boolean;
 }
 
 /** RFC 8767 §4: TTL of stale data. */

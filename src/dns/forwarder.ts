@@ -101,8 +101,9 @@ export class Forwarder {
 
   /** What needs neither cache nor upstream. */
   #local(query: Query): Served | undefined {
-    if (query.klass !== CLASS_IN) return undefined;
     const { prefixes } = this.#options.policy;
+    // RFC 8880 §7.1: without DNS64 there is nothing special about these names.
+    if (query.klass !== CLASS_IN || prefixes.length === 0) return undefined;
     const answer = answerIpv4Only(query, prefixes);
     if (answer) return fresh(answer);
     if (query.type !== TYPE.PTR) return undefined;
@@ -127,7 +128,8 @@ export class Forwarder {
       return this.#shared(query, TYPE.AAAA, () => this.#dns64(query));
     }
     if (query.type === TYPE.PTR) {
-      const target = reverseTarget(query, this.#options.policy.prefixes);
+      const { prefixes } = this.#options.policy;
+      const target = prefixes.length > 0 ? reverseTarget(query, prefixes) : undefined;
       if (target) return this.#shared(query, TYPE.PTR, () => this.#reverse(query, target));
     }
     return this.#plain(query, query.type);
@@ -142,10 +144,11 @@ export class Forwarder {
     const { cache } = this.#options;
     const asked = ask()
       .then((answer): Served => {
-        if (answerRcode(answer) === RCODE.SERVFAIL) {
-          // RFC 8767 §5
+        const isFailure = answerRcode(answer) === RCODE.SERVFAIL && answer.verdict !== 'bogus';
+        if (isFailure || answer.isMakeshift) {
+          // RFC 8767 §5. A name that had a real AAAA is not moved to NAT64 by an outage of its resolver.
           const stale = cache.getStale(key);
-          if (stale) return stale;
+          if (stale && (isFailure || stale.answer.verdict === 'aaaaExists')) return stale;
         }
         cache.put(key, answer);
         return fresh(answer);
@@ -184,7 +187,10 @@ export class Forwarder {
     const decision = early ?? judge(aaaa, messageA && isAnswered(servedA.answer) ? messageA : undefined, policy);
     switch (decision.kind) {
       case 'synthesize':
-        return this.#synthesis(query, messageA as Message, decision.maxTtlSeconds, servedA as Served);
+        return {
+          ...this.#synthesis(query, messageA as Message, decision.maxTtlSeconds, servedA as Served),
+          isMakeshift: aaaa === undefined || (aaaa.flags & 15) !== RCODE.NOERROR,
+        };
       case 'aaaa':
         return toAnswer(withoutExcluded(aaaa as Message, policy), query.isRaw, decision.reason);
       case 'a': {

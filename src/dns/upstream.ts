@@ -156,7 +156,7 @@ export class UpstreamPool {
         const server = servers[attempts % servers.length] as Server;
         attempts++;
         silent.add(server);
-        const cancel = server.ask(query, (result) => {
+        const onResult = (result: Message | Error) => {
           if (isSettled) return;
           silent.delete(server);
           if (result instanceof Error) {
@@ -169,8 +169,13 @@ export class UpstreamPool {
           }
           if (attempts < servers.length) next();
           else if (silent.size === 0) settle(false);
-        });
-        cancels.push(cancel);
+        };
+        try {
+          cancels.push(server.ask(query, onResult));
+        } catch (error) {
+          // No file descriptor left, for instance: as if the server had refused.
+          onResult(error as Error);
+        }
       };
       const next = () => {
         clearTimeout(timer);

@@ -2,7 +2,7 @@
 // RFC 6052 and RFC 8215: prefixes, embedding and extraction, with the vectors V-1 and V-2.
 
 import { expect } from 'chai';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { formatIp4, formatIp6, parseIp4, parseIp6 } from '../../../src/addr/ip.ts';
 import { neverIp4, nonGlobalIp4 } from '../../../src/addr/non-global.ts';
 import {

@@ -112,6 +112,32 @@ describe('DNS cache', () => {
     expect((await h.ask({ name })).rcode, 'an hour later').to.equal(2);
   });
 
+  it('keeps a name on its real AAAA while AAAA fails, whatever its A says', async () => {
+    const name = 'dual.example';
+    h.upstream.on(name, T.AAAA, { answers: [rr.aaaa(name, '2001:db8::7', 100)] });
+    h.upstream.on(name, T.A, { answers: [rr.a(name, '192.0.2.1', 100)] });
+    await h.ask({ name });
+    h.clock.offsetMs += 101_000;
+    h.upstream.on(name, T.AAAA, { rcode: 2 });
+    expect((await h.ask({ name })).answers).to.deep.equal([`${name} AAAA 30 2001:db8::7`]);
+  });
+
+  it('D6147-5.5-b: what is bogus now is not answered from what was good before', async () => {
+    const name = 'bogus.example';
+    h.upstream.on(name, T.AAAA, { answers: [rr.aaaa(name, '2001:db8::7', 100)] });
+    await h.ask({ name });
+    h.clock.offsetMs += 101_000;
+    const raw = (sent: Buffer) => {
+      const question = sent.subarray(0, 12 + name.length + 2 + 4);
+      const bytes = Buffer.concat([question, Buffer.from('0000290400000000000006000f00020006', 'hex')]);
+      bytes.writeUInt16BE(0x8182, 2);
+      bytes[11] = 1;
+      return [bytes];
+    };
+    h.upstream.on(name, T.AAAA, { raw });
+    expect((await h.ask({ name })).rcode).to.equal(2);
+  });
+
   it('says why an AAAA question was not synthesized', async () => {
     seen.passthrough.length = 0;
     h.upstream.on('real.example', T.AAAA, { answers: [rr.aaaa('real.example', '2001:db8::1')] });

@@ -3,8 +3,8 @@
 // is waited for, nothing falls over; and synthesis against dns2's reading of the same messages.
 
 import { expect } from 'chai';
-import fc from 'fast-check';
-import dns2 from 'dns2';
+import * as fc from 'fast-check';
+import { Packet } from 'dns2';
 import { embedIp4 } from '../../../src/addr/rfc6052.ts';
 import { formatIp6, parseIp4 } from '../../../src/addr/ip.ts';
 import { FrameReader, frame } from '../../../src/dns/frames.ts';
@@ -115,7 +115,7 @@ describe('synthesis, read by dns2', () => {
         expect(after.answers).to.deep.equal(expected);
         expect(after.authorities).to.deep.equal(before.authorities);
         expect(after.additionals).to.deep.equal(before.additionals);
-        expect(dns2.Packet.parse(message.bytes).questions[0]?.type).to.equal(T.AAAA);
+        expect(Packet.parse(message.bytes).questions[0]?.type).to.equal(T.AAAA);
       }),
       { numRuns: 500 },
     );

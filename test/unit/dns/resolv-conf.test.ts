@@ -12,8 +12,9 @@ import { Gate64Error } from '../../../src/errors.ts';
 import { Harness, P6 } from './harness.ts';
 import { rr, T } from './scripted-server.ts';
 
+const list = (text: string) => parseResolvConf(text).map(({ endpoint }) => formatEndpoint(endpoint));
+
 describe('resolv.conf', () => {
-  const list = (text: string) => parseResolvConf(text).map(({ endpoint }) => formatEndpoint(endpoint));
   it('gives its nameservers in order, once each', () => {
     const text = [
       '# nameserver 192.0.2.9',
@@ -30,11 +31,11 @@ describe('resolv.conf', () => {
     expect(list('')).to.deep.equal([]);
   });
 
-  it('is read again when it changes; half of a file changes nothing', async () => {
+  it('is read again when it changes', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'gate64-'));
     const path = join(directory, 'resolv.conf');
     writeFileSync(path, 'nameserver 192.0.2.1\n');
-    let stop = () => {};
+    let stop: (() => void) | undefined;
     try {
       const changed = new Promise<string[]>((resolve) => {
         stop = watchResolvConf(path, (upstreams) => resolve(upstreams.map((one) => formatEndpoint(one.endpoint))), 50);
@@ -43,7 +44,21 @@ describe('resolv.conf', () => {
       writeFileSync(path, 'nameserver 192.0.2.2\n');
       expect(await changed).to.deep.equal(['192.0.2.2:53']);
     } finally {
-      stop();
+      stop?.();
+      rmSync(directory, { recursive: true });
+    }
+  });
+
+  it('gives the service its upstreams', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'gate64-'));
+    const path = join(directory, 'resolv.conf');
+    writeFileSync(path, 'nameserver 192.0.2.1\nnameserver 2001:db8::53\n');
+    const h = await Harness.start({ upstreams: 'resolv.conf', resolvConfPath: path });
+    try {
+      expect(h.dns.stats.upstreams).to.deep.equal(['192.0.2.1:53', '[2001:db8::53]:53']);
+      expect(h.dns.ready()).to.equal(true);
+    } finally {
+      await h.stop();
       rmSync(directory, { recursive: true });
     }
   });

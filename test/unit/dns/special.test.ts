@@ -73,6 +73,20 @@ describe('ipv4only.arpa', () => {
   });
 });
 
+describe('without a prefix', () => {
+  it('I8880-7.1-j: ipv4only.arpa and reverse names are passed through', async () => {
+    const h = await Harness.start({ prefixes: [] });
+    try {
+      const wkp = `${[...'0064ff9b0000000000000000c00000aa'].toReversed().join('.')}.ip6.arpa`;
+      await h.ask({ name: 'ipv4only.arpa', type: T.A });
+      await h.ask({ name: wkp, type: T.PTR });
+      expect(h.upstream.questions()).to.deep.equal(['ipv4only.arpa A', `${wkp} PTR`]);
+    } finally {
+      await h.stop();
+    }
+  });
+});
+
 describe('reverse names of synthesized addresses', () => {
   let h: Harness;
   beforeEach(async () => {

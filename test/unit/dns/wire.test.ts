@@ -2,7 +2,7 @@
 // The walk over DNS octets: what it accepts, what it refuses, and that no octets make it do anything else.
 
 import { expect } from 'chai';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { Gate64Error } from '../../../src/errors.ts';
 import { readQuery } from '../../../src/dns/query.ts';
 import { rewrite } from '../../../src/dns/rewrite.ts';

@@ -2,7 +2,7 @@
 // Which name led to which IPv4 address: order, grace, bounds.
 
 import { expect } from 'chai';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { parseIp4 } from '../../../src/addr/ip.ts';
 import { NameTable } from '../../../src/names/name-table.ts';
 
