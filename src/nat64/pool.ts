@@ -41,19 +41,6 @@ export function poolBlocks(ranges: readonly PoolRange[], blockSize: number): Poo
   return blocks;
 }
 
-/**
- * Records of blocks to make room for (DatapathSizes.maxBlocks): twice the pool, since a changed pool's blocks stand beside
- * the old ones until these are empty.
- */
-export function blocksNeeded(ranges: readonly PoolRange[], blockSize: number): number {
-  const blocks = ranges.reduce(
-    (sum, { net, firstPort, lastPort }) =>
-      sum + 2 ** (32 - net.length) * Math.ceil((lastPort - firstPort + 1) / blockSize),
-    0,
-  );
-  return blocks * 2;
-}
-
 export function blockKey(block: PoolBlock): string {
   return `${block.v4}:${block.firstPort}+${block.size}`;
 }
