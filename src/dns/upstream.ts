@@ -183,6 +183,7 @@ export class UpstreamPool {
         schedule();
       };
       const schedule = () => {
+        clearTimeout(timer);
         if (isSettled) return;
         const elapsedMs = performance.now() - startedAt;
         const nextAtMs =

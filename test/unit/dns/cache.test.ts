@@ -150,18 +150,18 @@ describe('DNS cache', () => {
   });
 });
 
-describe('AnswerCache', () => {
-  const answer = (lifetimeSeconds: number, octets = 20): Answer => ({
-    body: Buffer.alloc(octets),
-    questionEnd: 17,
-    ttlAt: [],
-    options: Buffer.alloc(0),
-    rcodeHigh: 0,
-    optInside: false,
-    lifetimeSeconds,
-    verdict: undefined,
-  });
+const answer = (lifetimeSeconds: number, octets = 20): Answer => ({
+  body: Buffer.alloc(octets),
+  questionEnd: 17,
+  ttlAt: [],
+  options: Buffer.alloc(0),
+  rcodeHigh: 0,
+  optInside: false,
+  lifetimeSeconds,
+  verdict: undefined,
+});
 
+describe('AnswerCache', () => {
   it('never holds more than maxEntries; what was used last stays', () => {
     let now = 0;
     const cache = new AnswerCache(100, () => now);

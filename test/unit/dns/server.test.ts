@@ -9,6 +9,20 @@ import { encode, rr, T } from './scripted-server.ts';
 
 const SOA = rr.soa('example', 120);
 
+const changed = (ask: Ask, change: (bytes: Buffer) => void) => {
+  const bytes = query(ask);
+  change(bytes);
+  return bytes;
+};
+
+/** An upstream that answers with the query, its last two octets (of an EDNS option) changed. */
+const echo = (sent: Buffer) => {
+  const bytes = Buffer.from(sent);
+  bytes.writeUInt16BE(0x8180, 2);
+  bytes.writeUInt16BE(0x2b2b, bytes.length - 2);
+  return [bytes];
+};
+
 describe('DNS server', () => {
   let h: Harness;
   let n = 0;
@@ -24,12 +38,6 @@ describe('DNS server', () => {
     if (answer === undefined) throw new Error('no answer');
     return answer;
   };
-  const changed = (ask: Ask, change: (bytes: Buffer) => void) => {
-    const bytes = query(ask);
-    change(bytes);
-    return bytes;
-  };
-
   it('answers FORMERR, NOTIMP, REFUSED and BADVERS with the question copied', async () => {
     const name = 'x.example';
     const cases: [string, Buffer, number, number][] = [
@@ -88,13 +96,7 @@ describe('DNS server', () => {
   it('hands unknown EDNS options to upstream and back, never out of the cache', async () => {
     const name = fresh();
     const option = Buffer.from('fde900042a2a2a2a', 'hex');
-    const raw = (sent: Buffer) => {
-      const bytes = Buffer.from(sent);
-      bytes.writeUInt16BE(0x8180, 2);
-      bytes.writeUInt16BE(0x2b2b, bytes.length - 2);
-      return [bytes];
-    };
-    h.upstream.on(name, T.MX, { raw });
+    h.upstream.on(name, T.MX, { raw: echo });
     for (let i = 0; i < 2; i++) {
       const sent = query({ name, type: T.MX, opt: 1400, options: option });
       const expected = Buffer.from(sent);
