@@ -16,11 +16,18 @@ export async function fetchStatus(listen: Endpoint): Promise<ServiceStatus | und
     response = await fetch(`http://${at}/status`, { signal: AbortSignal.timeout(TIMEOUT_MS) });
   } catch (cause) {
     if (isRefused(cause)) return undefined;
-    throw notAnswering(at, cause instanceof Error ? cause.message : String(cause), cause);
+    throw notAnswering(at, whyNot(cause), cause);
   }
   const body: unknown = await response.json().catch(() => undefined);
   if (!response.ok || !isStatus(body)) throw notAnswering(at, `it answered ${response.status} without a status`);
   return body;
+}
+
+function whyNot(cause: unknown): string {
+  if (cause instanceof Error && cause.name === 'TimeoutError') {
+    return `no answer within ${TIMEOUT_MS / 1000} s; it may be starting`;
+  }
+  return cause instanceof Error ? cause.message : String(cause);
 }
 
 function isRefused(error: unknown): boolean {

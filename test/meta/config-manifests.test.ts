@@ -22,6 +22,11 @@ function render(): unknown[] {
   return parseAllDocuments(text).map((document): unknown => document.toJS());
 }
 
+function list(value: unknown): unknown[] {
+  expect(value).to.be.an('array');
+  return Array.isArray(value) ? value : [];
+}
+
 describe('manifests', function () {
   this.timeout(60_000);
   let objects: unknown[];
@@ -32,11 +37,6 @@ describe('manifests', function () {
   const object = (kind: string) => objects.find((candidate) => valueAt(candidate, ['kind']) === kind);
   const pod = (...path: (string | number)[]) => valueAt(object('DaemonSet'), ['spec', 'template', 'spec', ...path]);
   const container = (...path: (string | number)[]) => valueAt(object('DaemonSet'), [...CONTAINER, ...path]);
-
-  function list(value: unknown): unknown[] {
-    expect(value).to.be.an('array');
-    return Array.isArray(value) ? value : [];
-  }
 
   it('are a namespace and what belongs in it', () => {
     expect(objects.map((entry) => String(valueAt(entry, ['kind']))).toSorted()).to.deep.equal([

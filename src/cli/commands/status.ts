@@ -3,7 +3,7 @@
 // the service is down.
 
 import { Command } from 'commander';
-import { formatEndpoint } from '../../addr/ip.ts';
+import { formatEndpoint, type Endpoint } from '../../addr/ip.ts';
 import { loadConfig } from '../../config/load.ts';
 import type { DatapathReader, DropRow } from '../../datapath/datapath.ts';
 import { Gate64Error } from '../../errors.ts';
@@ -38,21 +38,35 @@ export function statusCommand(context: CliContext): Command {
     .addOption(outputOption())
     .action(async (options: StatusOptions) => {
       const { config } = loadConfig(options.config);
-      const service = await context.fetchStatus(config.http.listen);
+      const at = formatEndpoint(config.http.listen);
+      const { service, problem } = await ask(context, config.http.listen);
       const datapath = await summarise(context);
       const ready = service !== undefined && isReady(service);
       const json = {
         ready,
         service: service ?? null,
+        serviceProblem: service === undefined ? (problem ?? `nothing answers at ${at}`) : null,
         datapath: { ...datapath, topDrops: datapath.topDrops.map(dropJson) },
       };
       emit(context.stdout, options, json, () => {
-        const at = formatEndpoint(config.http.listen);
-        const head = service === undefined ? downPairs(at, context.stdout) : servicePairs(service, context);
+        const head = service === undefined ? downPairs(at, problem, context.stdout) : servicePairs(service, context);
         return renderPairs([...head, ...datapathPairs(datapath)]);
       });
       if (!ready) throw new ExitCode(EXIT_PROBLEM);
     });
+}
+
+/** A service that starts or hangs gives no status; the maps are worth showing all the same. */
+async function ask(
+  context: CliContext,
+  listen: Endpoint,
+): Promise<{ service: ServiceStatus | undefined; problem: string | undefined }> {
+  try {
+    return { service: await context.fetchStatus(listen), problem: undefined };
+  } catch (error) {
+    if (!(error instanceof Gate64Error)) throw error;
+    return { service: undefined, problem: error.message };
+  }
 }
 
 async function summarise(context: CliContext): Promise<DatapathSummary> {
@@ -78,7 +92,8 @@ function counts(reader: DatapathReader): Omit<DatapathSummary, 'present' | 'prob
 
 type Pair = readonly [name: string, value: string];
 
-function downPairs(at: string, output: Output): Pair[] {
+function downPairs(at: string, problem: string | undefined, output: Output): Pair[] {
+  if (problem !== undefined) return [['service', `${bad('not answering', output)}: ${problem}`]];
   return [['service', `${bad('down', output)}: nothing answers at ${at}`]];
 }
 

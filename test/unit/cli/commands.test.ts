@@ -179,6 +179,21 @@ describe('gate64 status', () => {
     expect(table.stdout).to.match(/^service +down: nothing answers at 127\.0\.0\.1:9164\n/);
   });
 
+  it('reads the maps while the service hangs, and exits 1', async () => {
+    const error = new Gate64Error('G64_SERVICE_DOWN', '127.0.0.1:9164 gives no status: no answer within 2 s');
+    const fetchStatus = () => Promise.reject(error);
+    const result = await cli(['status', '-o', 'table'], { context: { fetchStatus, openReader: reader } });
+    expect(result.code).to.equal(1);
+    expect(result.stdout).to.match(
+      /^service +not answering: 127\.0\.0\.1:9164 gives no status: no answer within 2 s\n/,
+    );
+    expect(result.stdout).to.include('1 tcp, 1 udp');
+    const { service, serviceProblem } = JSON.parse(
+      (await cli(['status'], { context: { fetchStatus, openReader: reader } })).stdout,
+    );
+    expect([service, serviceProblem]).to.deep.equal([null, error.message]);
+  });
+
   it('says so when there is no data plane either', async () => {
     const openReader = () =>
       Promise.reject(new Gate64Error('G64_DATAPATH_MISSING', 'no gate64 data plane is on this node'));
