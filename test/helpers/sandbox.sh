@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Runs a command where it can make namespaces, devices, pins and processes that nobody else meets and that are gone when
-# it ends, even killed: own mount, network and process namespaces, a fresh /run/netns and a fresh /sys/fs/bpf.
+# it ends, even killed: own mount, network and process namespaces, a fresh /run (gate64's state file, /run/netns) and a
+# fresh /sys/fs/bpf.
 # Usage: sandbox.sh COMMAND [ARGUMENT…]   (root)
 set -eu
 
@@ -10,8 +11,6 @@ if [ "${GATE64_SANDBOX_STEP:-}" != inside ]; then
     echo "sandbox.sh: namespaces need root: run it with sudo" >&2
     exit 1
   fi
-  # A mount point is needed before the private mount; `ip netns add` would make the same folder.
-  mkdir -p /run/netns
   # As process 1 of its own namespace the shell takes every child with it; --kill-child takes the shell with the caller.
   GATE64_SANDBOX_STEP=inside exec unshare --mount --net --pid --fork --kill-child --mount-proc -- "$0" "$@"
 fi
@@ -24,7 +23,8 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 mount -t sysfs sysfs /sys
 mount -t bpf bpf /sys/fs/bpf
 mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null || true
-mount -t tmpfs -o mode=755 tmpfs /run/netns
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir /run/netns
 ip link set lo up
 
 # Not exec: process 1 gets no signal that it does not handle, and a test's orphans are its to reap.
