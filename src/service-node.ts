@@ -3,7 +3,7 @@
 
 import type { Config } from './config/config.ts';
 import type { Datapath } from './datapath/datapath.ts';
-import { openDatapath } from './datapath/open.ts';
+import { hasDatapath, openDatapath, removeDatapath, type OpenDatapathOptions } from './datapath/open.ts';
 import { Gate64Error } from './errors.ts';
 import { createHost, type Host, type HostSnapshot } from './host/host.ts';
 import { throwErrors } from './host/problem.ts';
@@ -22,6 +22,20 @@ function factsText(snapshot: HostSnapshot): string {
   return JSON.stringify(snapshot, (_, value: unknown) =>
     value instanceof Uint8Array ? Buffer.from(value).toString('hex') : value,
   );
+}
+
+/** A data plane that cannot be opened leaves nothing on the node, unless one was there before and goes on. */
+async function openOrUndo(host: Host, options: OpenDatapathOptions): Promise<Datapath> {
+  const wasThere = hasDatapath();
+  try {
+    return openDatapath(options);
+  } catch (error) {
+    if (!wasThere) {
+      removeDatapath();
+      await host.uninstall();
+    }
+    throw error;
+  }
 }
 
 export class NodeHalf {
@@ -65,7 +79,7 @@ export class NodeHalf {
     const snapshot = await host.apply();
     const wanted = poolBlocks(snapshot.pool, config.nat64.blockSize).length;
     const loadedWith = datapathConfig(config, snapshot, poolAddresses(snapshot.pool).length);
-    const datapath = openDatapath({
+    const datapath = await openOrUndo(host, {
       config: loadedWith,
       // Room for a pool that grows, so that its growth need not replace the maps.
       sizes: {

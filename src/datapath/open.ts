@@ -35,6 +35,11 @@ export function openReader(options: { readonly pinRoot?: string } = {}): Datapat
   return new EbpfReader(openMaps(new Pins(options.pinRoot)));
 }
 
+/** Whether a data plane, of whatever version, is on this node. */
+export function hasDatapath(options: { readonly pinRoot?: string } = {}): boolean {
+  return existsSync(new Pins(options.pinRoot).root);
+}
+
 /** Detaches the programs and removes every pin; sessions end. Nothing there is fine; says whether something was. */
 export function removeDatapath(options: { readonly pinRoot?: string } = {}): boolean {
   const pins = new Pins(options.pinRoot);
