@@ -16,6 +16,7 @@ import {
   type Endpoint,
   type Ip4Net,
 } from '../addr/ip.ts';
+import { MAX_POOL_ADDRESSES, SHARED_PORTS } from '../addr/pool-ranges.ts';
 import type { Prefix64 } from '../addr/rfc6052.ts';
 import { keyName, type Finding } from './problems.ts';
 import { valueAt, type Path } from './tree.ts';
@@ -34,13 +35,10 @@ import type { PortRange } from './values.ts';
 
 /** More blocks would make every sweep of them slow; larger blocks serve as well. */
 export const MAX_BLOCKS = 65_536;
-/** What the programs have room for; a meta test compares with their own constants. */
-export const MAX_POOL_ADDRESSES = 1024;
+/** What the programs have room for; a meta test compares with their own constant. */
 export const MAX_PREFIXES = 8;
 
 const DEFAULT_PORTS: PortRange = { firstPort: 1024, lastPort: 65_535 };
-/** Above the ephemeral ports of every common ip_local_port_range, which ends at 60999. */
-const SHARED_PORTS: PortRange = { firstPort: 61_001, lastPort: 65_535 };
 
 interface Located<T> {
   readonly path: Path;

@@ -3,7 +3,8 @@
 
 import { expect } from 'chai';
 import { parseConfig } from '../../src/config/parse.ts';
-import { MAX_POOL_ADDRESSES, MAX_PREFIXES } from '../../src/config/rules.ts';
+import { MAX_POOL_ADDRESSES } from '../../src/addr/pool-ranges.ts';
+import { MAX_PREFIXES } from '../../src/config/rules.ts';
 import { MAX_BLOCKS_PER_POD, MAX_PREFIXES as PROGRAM_PREFIXES, MAX_SLOTS } from '../../src/datapath/layout.gen.ts';
 
 describe('configuration bounds', () => {
