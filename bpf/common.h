@@ -57,6 +57,12 @@
 #define READ_ONCE(x) (*(volatile typeof(x) *)&(x))
 #define WRITE_ONCE(x, value) (*(volatile typeof(x) *)&(x) = (value))
 
+/*
+ * A function that the verifier walks once, with any arguments, and not anew at each call and for each path to it. Its
+ * pointers may be NULL as far as the verifier knows.
+ */
+#define GLOBAL __attribute__((noinline))
+
 const volatile struct n64_config cfg = {};
 
 /* Good to a tick; timers are set with that much more. */

@@ -101,7 +101,7 @@ static long csum_walk_step(__u32 index __attribute__((unused)), struct csum_walk
  * Sums [from, to) of the packet; at most 64 KiB. For the slow paths alone: ICMP errors, UDP without a checksum.
  * Negative when bytes could not be read.
  */
-static __noinline long csum_packet(struct __sk_buff *skb, __u32 from, __u32 to)
+GLOBAL long csum_packet(struct __sk_buff *skb, __u32 from, __u32 to)
 {
 	struct csum_walk walk = { .skb = skb, .offset = from, .end = to };
 

@@ -48,7 +48,7 @@ static __always_inline void count_live(__u32 kind, __u32 protocol, __s64 change)
  * The one sink of refused packets: counts the reason, keeps the packet's addresses as its latest sample. The sample is
  * read from the packet itself, so it must be called before any rewriting.
  */
-static __noinline int drop(struct __sk_buff *skb, __u32 reason, __u32 direction)
+GLOBAL int drop(struct __sk_buff *skb, __u32 reason, __u32 direction)
 {
 	__u32 index = reason * N64_DIRECTIONS + (direction & 1);
 	struct n64_drop_sample *sample;

@@ -193,13 +193,13 @@ static __always_inline bool icmp4_verdict(__u32 reason, struct icmp_verdict *v)
 }
 
 /* Counts a refused packet and answers its sender where an RFC asks for it. `rest` is the MTU or the pointer. */
-static __noinline int refuse6(struct __sk_buff *skb, struct packet *p, __u32 reason, __u32 rest)
+GLOBAL int refuse6(struct __sk_buff *skb, struct packet *p, __u32 reason, __u32 rest)
 {
 	struct icmp_verdict verdict = { .rest = rest };
 	struct ipv6hdr ip6;
 
 	drop(skb, reason, N64_6TO4);
-	if (!icmp6_verdict(reason, &verdict))
+	if (!p || !icmp6_verdict(reason, &verdict))
 		return TC_ACT_SHOT;
 	/* RFC 4443 2.4(e): never about an ICMPv6 error or redirect, nor to a multicast or unspecified source. */
 	if (p->protocol == IPPROTO_ICMPV6 && (p->icmp_type < 128 || p->icmp_type == 137))
@@ -210,14 +210,14 @@ static __noinline int refuse6(struct __sk_buff *skb, struct packet *p, __u32 rea
 	return rate_allows(1) ? icmp6_send(skb, &verdict) : TC_ACT_SHOT;
 }
 
-static __noinline int refuse4(struct __sk_buff *skb, struct packet *p, __u32 reason, __u32 rest)
+GLOBAL int refuse4(struct __sk_buff *skb, struct packet *p, __u32 reason, __u32 rest)
 {
 	struct icmp_verdict verdict = { .rest = rest };
 	struct iphdr ip4;
 	__u32 first;
 
 	drop(skb, reason, N64_4TO6);
-	if (!icmp4_verdict(reason, &verdict))
+	if (!p || !icmp4_verdict(reason, &verdict))
 		return TC_ACT_SHOT;
 	/* RFC 1812 4.3.2.7: not about an ICMP error, a later fragment, an invalid source. */
 	if (p->protocol == IPPROTO_ICMP && p->icmp_type != ICMP_ECHO && p->icmp_type != ICMP_ECHOREPLY)

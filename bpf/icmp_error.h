@@ -33,6 +33,9 @@ struct quoted {
 struct error_scratch {
 	struct quoted quoted;
 	struct icmp_verdict verdict;
+	/* The quoted packet, while it is being read. */
+	struct packet inner;
+	struct ipv6hdr inner6;
 	union {
 		struct {
 			struct ipv6hdr ip6;
@@ -242,23 +245,24 @@ static __noinline int icmp_error_write6(struct __sk_buff *skb, struct packet *p,
 	return bpf_skb_store_bytes(skb, L3_OFF + IP6_LEN + 2, &scratch->six.check, 2, 0);
 }
 
-static __noinline bool icmp_error4_ours(struct __sk_buff *skb, struct packet *p)
+GLOBAL bool icmp_error4_ours(struct __sk_buff *skb, struct packet *p)
 {
 	struct error_scratch *scratch = error_scratch();
 	__u32 total;
 
-	return scratch && !quoted_read4(skb, p, &scratch->quoted, &total);
+	return scratch && p && !quoted_read4(skb, p, &scratch->quoted, &total);
 }
 
-static __noinline int icmp_error4(struct __sk_buff *skb, struct packet *p, __be32 router)
+GLOBAL int icmp_error4(struct __sk_buff *skb, struct packet *p, __be32 router)
 {
 	struct error_scratch *scratch = error_scratch();
-	__u32 rest = bpf_ntohl(p->icmp_rest), total = 0, length;
+	__u32 rest, total = 0, length;
 	int reason;
 	long sum;
 
-	if (!scratch)
+	if (!scratch || !p)
 		return TC_ACT_SHOT;
+	rest = bpf_ntohl(p->icmp_rest);
 	reason = quoted_read4(skb, p, &scratch->quoted, &total);
 	if (!reason)
 		reason = icmp_error_4to6(p->icmp_type, p->icmp_code, rest, total, &scratch->verdict);
@@ -284,47 +288,48 @@ static __noinline int icmp_error4(struct __sk_buff *skb, struct packet *p, __be3
 /* ---- IPv6 to IPv4 ---- */
 
 /* Reads the quoted IPv6 packet, which we made: (Y',y) → (X',x). */
-static __noinline int quoted_read6(struct __sk_buff *skb, struct packet *p, struct quoted *q)
+static __noinline int quoted_read6(struct __sk_buff *skb, struct packet *p, struct error_scratch *scratch)
 {
+	struct ipv6hdr *ip6 = &scratch->inner6;
+	struct packet *inner = &scratch->inner;
+	struct quoted *q = &scratch->quoted;
 	__u32 at = p->l4_off + ICMP_LEN;
 	struct n64_flow6_key key = {};
 	struct n64_bib6_key bib_key = {};
-	struct packet inner = {};
 	struct n64_flow6 *flow;
 	struct n64_bib6 *bib;
-	struct ipv6hdr ip6;
 	__be16 ports[2];
 	__u8 icmp_type = 0;
 	int index, prefix;
 
-	if (bpf_skb_load_bytes(skb, at, &ip6, sizeof(ip6)))
+	if (bpf_skb_load_bytes(skb, at, ip6, sizeof(*ip6)))
 		return N64_DROP_ICMP_ERROR_SHORT;
-	if (ip6.version != 6)
+	if (ip6->version != 6)
 		return N64_DROP_MALFORMED;
-	inner.protocol = ip6.nexthdr;
-	if (parse_extensions(skb, &inner, at) || inner.frag_off)
+	inner->protocol = ip6->nexthdr;
+	if (parse_extensions(skb, inner, at) || inner->frag_off)
 		return N64_DROP_ICMP_ERROR_SHORT;
-	index = protocol_index(inner.protocol);
-	if (index < 0 || inner.protocol == IPPROTO_ICMP)
+	index = protocol_index(inner->protocol);
+	if (index < 0 || inner->protocol == IPPROTO_ICMP)
 		return N64_DROP_PROTOCOL;
-	prefix = prefix_find(&ip6.saddr);
+	prefix = prefix_find(&ip6->saddr);
 	if (prefix < 0 || !rfc6052_extract(cfg.prefixes[prefix & (N64_MAX_PREFIXES - 1)].length,
-					   (const __u8 *)&ip6.saddr, &q->remote))
+					   (const __u8 *)&ip6->saddr, &q->remote))
 		return N64_DROP_ICMP_ERROR_UNKNOWN;
-	q->l4_off = inner.l4_off;
+	q->l4_off = inner->l4_off;
 	q->end = p->end;
 	q->protocol = index;
-	q->ttl = ip6.hop_limit;
-	q->traffic_class = ip6_traffic_class(&ip6);
+	q->ttl = ip6->hop_limit;
+	q->traffic_class = ip6_traffic_class(ip6);
 	q->prefix = prefix;
-	q->fragmented = inner.fragmented;
-	q->ip4_id = inner.fragmented ? bpf_htons(bpf_ntohl(inner.frag_id)) : 0;
-	copy16(q->pod, &ip6.daddr);
-	q->payload = bpf_ntohs(ip6.payload_len);
-	q->payload -= min_u32(q->payload, inner.l4_off - at - IP6_LEN);
+	q->fragmented = inner->fragmented;
+	q->ip4_id = inner->fragmented ? bpf_htons(bpf_ntohl(inner->frag_id)) : 0;
+	copy16(q->pod, &ip6->daddr);
+	q->payload = bpf_ntohs(ip6->payload_len);
+	q->payload -= min_u32(q->payload, inner->l4_off - at - IP6_LEN);
 	if (q->l4_off + 8 > p->end)
 		return N64_DROP_ICMP_ERROR_SHORT;
-	copy16(key.src, &ip6.daddr);
+	copy16(key.src, &ip6->daddr);
 	key.dst4_be = q->remote;
 	key.protocol = index;
 	key.prefix = prefix;
@@ -345,7 +350,7 @@ static __noinline int quoted_read6(struct __sk_buff *skb, struct packet *p, stru
 		q->port_new = flow->port_be;
 		return N64_PASS;
 	}
-	copy16(bib_key.src, &ip6.daddr);
+	copy16(bib_key.src, &ip6->daddr);
 	bib_key.port_be = ports[1];
 	bib_key.protocol = index;
 	bib = bpf_map_lookup_elem(&n64_bib6, &bib_key);
@@ -434,18 +439,19 @@ static __noinline int icmp_error_write4(struct __sk_buff *skb, struct packet *p,
 	return bpf_skb_store_bytes(skb, L3_OFF + IP4_LEN + 2, &scratch->four.check, 2, 0);
 }
 
-static __noinline int icmp_error6(struct __sk_buff *skb, struct packet *p)
+GLOBAL int icmp_error6(struct __sk_buff *skb, struct packet *p)
 {
 	struct error_scratch *scratch = error_scratch();
-	__u32 rest = bpf_ntohl(p->icmp_rest), length;
+	__u32 rest, length;
 	struct ipv6hdr ip6;
 	int reason;
 	long sum;
 
-	if (!scratch || bpf_skb_load_bytes(skb, L3_OFF, &ip6, sizeof(ip6)))
+	if (!scratch || !p || bpf_skb_load_bytes(skb, L3_OFF, &ip6, sizeof(ip6)))
 		return TC_ACT_SHOT;
+	rest = bpf_ntohl(p->icmp_rest);
 	/* RFC 6146 3.5: holds for errors as for all else. */
-	reason = prefix_find(&ip6.saddr) >= 0 ? N64_DROP_SOURCE_IN_PREFIX : quoted_read6(skb, p, &scratch->quoted);
+	reason = prefix_find(&ip6.saddr) >= 0 ? N64_DROP_SOURCE_IN_PREFIX : quoted_read6(skb, p, scratch);
 	if (!reason)
 		reason = icmp_error_6to4(p->icmp_type, p->icmp_code, rest, scratch->quoted.fragmented,
 					 &scratch->verdict);

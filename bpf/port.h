@@ -11,9 +11,11 @@
 /* How many pool addresses are asked for a block before a new pod is told that there is none. */
 #define SLOT_TRIES 8
 
+#define ANY_PORT 0x10000u
+
 struct port_request {
 	/* in */
-	const __u8 *src;
+	__u8 src[16];
 	__u32 protocol;
 	__u16 wanted;
 	/* out */
@@ -22,21 +24,14 @@ struct port_request {
 	__u32 block;
 };
 
+/* Without branches, which the verifier would have to follow. Of 0 it is 64. */
 static __always_inline __u32 lowest_bit(__u64 v)
 {
-	__u32 n = 0;
-
-	if (!(v & 0xffffffff))
-		n += 32, v >>= 32;
-	if (!(v & 0xffff))
-		n += 16, v >>= 16;
-	if (!(v & 0xff))
-		n += 8, v >>= 8;
-	if (!(v & 0xf))
-		n += 4, v >>= 4;
-	if (!(v & 0x3))
-		n += 2, v >>= 2;
-	return n + !(v & 1);
+	v = (v & -v) - 1;
+	v -= v >> 1 & 0x5555555555555555ull;
+	v = (v & 0x3333333333333333ull) + (v >> 2 & 0x3333333333333333ull);
+	v = (v + (v >> 4)) & 0x0f0f0f0f0f0f0f0full;
+	return v * 0x0101010101010101ull >> 56;
 }
 
 /* Takes one bit; false when somebody has it. */
@@ -45,6 +40,7 @@ static __always_inline bool bit_take(struct n64_block *block, __u32 protocol, __
 	__u64 mask = 1ull << (at & 63);
 	__u32 word = (at >> 6) & (N64_BLOCK_WORDS - 1);
 
+	barrier_var(protocol);
 	if (protocol >= N64_PROTOCOLS)
 		return false;
 	return !(__sync_fetch_and_or(&block->bits[protocol][word], mask) & mask);
@@ -77,7 +73,7 @@ struct port_search {
 static long port_search_word(__u32 index, struct port_search *search)
 {
 	struct n64_block *block = search->block;
-	__u32 words, word, first, turn, at;
+	__u32 words, word, first, turn, at, protocol = READ_ONCE(search->protocol);
 	__u64 valid = ~0ull, available, turned;
 
 	if (!block)
@@ -92,17 +88,19 @@ static long port_search_word(__u32 index, struct port_search *search)
 	first = word << 6;
 	if (block->size - first < 64)
 		valid = (1ull << (block->size - first)) - 1;
-	if (search->protocol >= N64_PROTOCOLS)
+	/* The register that is checked must be the one that is used. */
+	barrier_var(protocol);
+	if (protocol >= N64_PROTOCOLS)
 		return 1;
 	/* Two processors may aim at the same bit: a few tries, then the next word. */
 	for (int try = 0; try < 4; try++) {
-		available = valid & ~block->bits[search->protocol][word];
+		available = valid & ~block->bits[protocol][word];
 		if (!available)
 			return 0;
 		turn = bpf_get_prandom_u32() & 63;
-		turned = turn ? available >> turn | available << (64 - turn) : available;
+		turned = available >> turn | available << (-turn & 63);
 		at = first + ((lowest_bit(turned) + turn) & 63);
-		if (bit_take(block, search->protocol, at)) {
+		if (bit_take(block, protocol, at)) {
 			search->found = at;
 			return 1;
 		}
@@ -120,45 +118,52 @@ static __always_inline int block_search(struct n64_block *block, __u32 protocol)
 	return search.found;
 }
 
-/* The source port itself if it lies in the block and is free (C-18), else any. */
-static __noinline int block_take_port(struct n64_block *block, struct port_request *request, bool wanted_only)
+/*
+ * The port `wanted` if it lies in the block and is free, or any if `wanted` is ANY_PORT; negative when there is none.
+ */
+GLOBAL int block_take_port(__u32 index, __u32 protocol, __u32 wanted)
 {
-	__u32 at = (__u32)request->wanted - block->first_port;
+	struct n64_block *block = bpf_map_lookup_elem(&n64_blocks, &index);
+	__u32 at;
 	int found = -1;
 
-	if (wanted_only && (request->wanted < block->first_port || at >= block->size))
+	if (!block)
+		return -1;
+	at = wanted - block->first_port;
+	if (wanted != ANY_PORT && (wanted < block->first_port || at >= block->size))
 		return -1;
 	if (!block_enter(block))
 		return -1;
-	if (wanted_only) {
-		if (bit_take(block, request->protocol, at))
-			found = at;
-	} else {
-		found = block_search(block, request->protocol);
-	}
+	if (wanted == ANY_PORT)
+		found = block_search(block, protocol);
+	else if (bit_take(block, protocol, at))
+		found = at;
 	if (found < 0) {
 		block_leave(block);
 		return -1;
 	}
-	request->port = block->first_port + found;
-	request->pool_be = block->pool_be;
-	return found;
+	return block->first_port + found;
 }
 
-static __noinline int pod_take_port(struct n64_pod *pod, struct port_request *request, bool wanted_only)
+/* From any of the pod's blocks. */
+static __noinline int pod_take_port(struct n64_pod *pod, struct port_request *request, __u32 wanted)
 {
 	for (int i = 0; i < N64_MAX_BLOCKS_PER_POD; i++) {
 		__u32 index = READ_ONCE(pod->block[i]);
 		struct n64_block *block;
+		int port;
 
 		if (!index)
 			continue;
 		index--;
+		port = block_take_port(index, request->protocol, wanted);
+		if (port < 0)
+			continue;
 		block = bpf_map_lookup_elem(&n64_blocks, &index);
-		if (block && block_take_port(block, request, wanted_only) >= 0) {
-			request->block = index;
-			return 0;
-		}
+		request->port = port;
+		request->pool_be = block ? block->pool_be : 0;
+		request->block = index;
+		return 0;
 	}
 	return -1;
 }
@@ -194,14 +199,25 @@ static __always_inline void slot_return(__u32 slot, __u32 index)
 	bpf_map_push_elem(queue, &index, 0);
 }
 
+/*
+ * How many blocks the pod has. Without branches, since the verifier would follow each of 2^16 ways through them; an index
+ * is far below 2^31.
+ */
+static __always_inline __u32 pod_held(struct n64_pod *pod)
+{
+	__u32 held = 0;
+
+	for (int i = 0; i < N64_MAX_BLOCKS_PER_POD; i++)
+		held += (0u - READ_ONCE(pod->block[i])) >> 31;
+	return held;
+}
+
 /* One more block for a pod that has none free; N64_PASS, or why not. */
 static __noinline int pod_grow(struct n64_pod *pod, const __u8 *src)
 {
-	int index, held = 0;
+	int index;
 
-	for (int i = 0; i < N64_MAX_BLOCKS_PER_POD; i++)
-		held += READ_ONCE(pod->block[i]) != 0;
-	if ((__u32)held >= cfg.max_blocks_per_pod)
+	if (pod_held(pod) >= cfg.max_blocks_per_pod)
 		return N64_DROP_POD_QUOTA;
 	index = slot_lease(pod->slot, src);
 	if (index < 0)
@@ -253,10 +269,13 @@ static __noinline int pod_create(const __u8 *src)
 }
 
 /* Finds and takes a port for (X',x); N64_PASS, or why there is none. */
-static __noinline int port_take(struct port_request *request)
+GLOBAL int port_take(struct port_request *request)
 {
 	struct n64_pod *pod;
 	int reason;
+
+	if (!request)
+		return N64_DROP_POOL_EXHAUSTED;
 
 	for (int round = 0; round < 3; round++) {
 		pod = bpf_map_lookup_elem(&n64_pods, request->src);
@@ -266,7 +285,8 @@ static __noinline int port_take(struct port_request *request)
 				return reason;
 			continue;
 		}
-		if (!pod_take_port(pod, request, true) || !pod_take_port(pod, request, false))
+		/* C-18: the source port itself if it is free. */
+		if (!pod_take_port(pod, request, request->wanted) || !pod_take_port(pod, request, ANY_PORT))
 			return N64_PASS;
 		reason = pod_grow(pod, request->src);
 		if (reason)

@@ -80,18 +80,19 @@ static __noinline void bib_leave(const struct n64_bib6_key *key)
 }
 
 /* Makes the binding of (X',x), or joins the one another processor just made. */
-static __noinline int bib_create(const struct n64_bib6_key *key, struct n64_bib6 *out)
+GLOBAL int bib_create(const struct n64_bib6_key *key, struct n64_bib6 *out)
 {
-	struct port_request request = {
-		.src = key->src,
-		.protocol = key->protocol,
-		.wanted = bpf_ntohs(key->port_be),
-	};
+	struct port_request request = {};
 	struct n64_bib4_key key4 = {};
 	struct n64_bib4 bib4 = {};
 	struct n64_bib6 *bib;
 	int result, reason;
 
+	if (!key || !out)
+		return N64_DROP_SESSION_CONFLICT;
+	copy16(request.src, key->src);
+	request.protocol = key->protocol;
+	request.wanted = bpf_ntohs(key->port_be);
 	reason = port_take(&request);
 	if (reason)
 		return reason;
@@ -220,16 +221,18 @@ static __always_inline void flows_fill(const struct n64_flow6_key *key6, struct 
 }
 
 /* Puts both entries in place; the binding has been joined already and is left again if that fails. */
-static __noinline int session_insert(const struct n64_flow6_key *key6, __be32 pool, __be16 port, __u8 state)
+GLOBAL int session_insert(const struct n64_flow6_key *key6, __be32 pool, __be16 port, __u8 state)
 {
-	struct n64_bib6_key bib = { .port_be = key6->sport_be, .protocol = key6->protocol };
+	struct n64_bib6_key bib = {};
 	struct n64_making *new = making();
 	struct n64_flow4_key key4;
 	struct n64_flow4 *there;
 	int result;
 
-	if (!new)
+	if (!new || !key6)
 		return N64_DROP_SESSIONS_FULL;
+	bib.port_be = key6->sport_be;
+	bib.protocol = key6->protocol;
 	flows_fill(key6, &new->six, &new->four, pool, port, state);
 	flow4_key_of(&key4, key6, pool, port);
 	copy16(bib.src, key6->src);

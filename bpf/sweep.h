@@ -68,16 +68,12 @@ static __always_inline int sweep_session(struct bpf_iter__bpf_map_elem *ctx)
 static __noinline void pod_forget(const __u8 *holder, __u32 index)
 {
 	struct n64_pod *pod = bpf_map_lookup_elem(&n64_pods, holder);
-	int left = 0;
 
 	if (!pod)
 		return;
-	for (int i = 0; i < N64_MAX_BLOCKS_PER_POD; i++) {
-		if (READ_ONCE(pod->block[i]) == index + 1)
-			__sync_val_compare_and_swap(&pod->block[i], index + 1, 0);
-		left += READ_ONCE(pod->block[i]) != 0;
-	}
-	if (!left)
+	for (int i = 0; i < N64_MAX_BLOCKS_PER_POD; i++)
+		__sync_val_compare_and_swap(&pod->block[i], index + 1, 0);
+	if (!pod_held(pod))
 		bpf_map_delete_elem(&n64_pods, holder);
 }
 
