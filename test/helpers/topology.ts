@@ -105,10 +105,7 @@ export class Topology implements AsyncDisposable {
     for (const name of NAMESPACES) await run(['ip', 'netns', 'add', this.#name(name)]);
     for (const { ends, names } of LINKS) {
       const [left, right] = [this.#name(ends[0]), this.#name(ends[1])];
-      await run([
-        ...['ip', 'link', 'add', 'name', names[0], 'netns', left, 'type', 'veth'],
-        ...['peer', 'name', names[1], 'netns', right],
-      ]);
+      await run(`ip link add name ${names[0]} netns ${left} type veth peer name ${names[1]} netns ${right}`.split(' '));
     }
     for (const name of NAMESPACES) {
       const interfaces = LINKS.flatMap(({ ends, names }) => names.filter((_, end) => ends[end] === name));

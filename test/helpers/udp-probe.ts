@@ -35,11 +35,14 @@ let repeated = 0;
 const lost: number[] = [];
 for (let size = Number(first); size <= Number(last) && lost.length < 20; size++) {
   const data = randomBytes(size);
-  if (await echoes(data)) intact += 1;
-  else if (await echoes(data)) {
-    intact += 1;
-    repeated += 1;
-  } else lost.push(size);
+  let tries = 1;
+  while (tries <= 2 && !(await echoes(data))) tries += 1;
+  if (tries > 2) {
+    lost.push(size);
+    continue;
+  }
+  intact += 1;
+  repeated += tries - 1;
 }
 console.log(JSON.stringify({ address, intact, repeated, lost }));
 socket.close();
