@@ -65,12 +65,14 @@ static __always_inline int protocol_index(__u8 protocol)
  * RFC 7915 5.1: skips Hop-by-Hop, Destination Options and Routing headers; reads a Fragment Header. The first other value
  * is the protocol. Offsets count from the frame's start, `base` is where the IPv6 header stands.
  */
-static __noinline int parse_extensions(struct __sk_buff *skb, struct packet *p, __u32 base)
+GLOBAL int parse_extensions(struct __sk_buff *skb, struct packet *p, __u32 base)
 {
 	__u32 offset = base + IP6_LEN;
-	__u8 next = p->protocol;
-	__u8 head[8];
+	__u8 next, head[8];
 
+	if (!p)
+		return N64_DROP_MALFORMED;
+	next = p->protocol;
 	for (int i = 0; i <= MAX_EXTENSION_HEADERS; i++) {
 		if (next != IPPROTO_HOPOPTS && next != IPPROTO_DSTOPTS && next != IPPROTO_ROUTING &&
 		    next != IPPROTO_FRAGMENT) {
@@ -144,7 +146,7 @@ static __always_inline int trim_trailer(struct __sk_buff *skb, struct packet *p)
  * RFC 7915 4.1: an unexpired source route (pointer within the option) is refused. Options are 40 bytes at most; each turn
  * takes one.
  */
-static __noinline int parse_ip4_options(struct __sk_buff *skb, __u32 offset, __u32 end)
+GLOBAL int parse_ip4_options(struct __sk_buff *skb, __u32 offset, __u32 end)
 {
 	for (int i = 0; i < 40; i++) {
 		__u8 head[3] = {};

@@ -42,7 +42,7 @@ static __noinline int policy_source(const __u8 *src)
 	return bpf_map_lookup_elem(&n64_src6, &key) ? N64_PASS : N64_DROP_SOURCE_NOT_ALLOWED;
 }
 
-static __noinline int policy_destination(__be32 dst, __u32 prefix)
+GLOBAL int policy_destination(__be32 dst, __u32 prefix)
 {
 	struct n64_lpm4_key key = { .length = 32, .address_be = dst };
 	__u32 *verdict = bpf_map_lookup_elem(&n64_dst4, &key);

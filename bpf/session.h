@@ -271,12 +271,16 @@ static __always_inline __u8 initial_state(__u8 protocol, __u32 direction)
 }
 
 /* RFC 6146 3.5.1 to 3.5.3, from the IPv6 side: find or make the binding, make the session. N64_PASS, or why not. */
-static __noinline int session_create6(const struct n64_flow6_key *key6, __u8 tcp_flags)
+GLOBAL int session_create6(const struct n64_flow6_key *key6, __u8 tcp_flags)
 {
-	struct n64_bib6_key key = { .port_be = key6->sport_be, .protocol = key6->protocol };
+	struct n64_bib6_key key = {};
 	struct n64_bib6 *bib, made;
 	int reason;
 
+	if (!key6)
+		return N64_DROP_SESSION_CONFLICT;
+	key.port_be = key6->sport_be;
+	key.protocol = key6->protocol;
 	reason = policy_source(key6->src);
 	if (reason)
 		return reason;

@@ -76,7 +76,7 @@ interface Field {
 
 const at = (offset: string, more: string | number) => (more === 0 ? offset : `${offset} + ${more}`);
 
-function field(id: number, networkOrder: boolean): Field {
+function field(id: number, networkOrder: boolean, depth = 0): Field {
   const type = resolve(id);
   if (type.kind === 'INT') {
     const size = type.size ?? 0;
@@ -100,7 +100,9 @@ function field(id: number, networkOrder: boolean): Field {
     };
   }
   if (type.kind === 'ARRAY') {
-    const element = field(type.type_id ?? 0, networkOrder);
+    const element = field(type.type_id ?? 0, networkOrder, depth + 1);
+    const i = `i${depth || ''}`;
+    const one = `element${depth || ''}`;
     const count = type.nr_elems ?? 0;
     const size = element.size * count;
     if (element.type === 'number' && element.size === 1) {
@@ -114,9 +116,9 @@ function field(id: number, networkOrder: boolean): Field {
     return {
       type: `readonly ${/[ |]/.test(element.type) ? `(${element.type})` : element.type}[]`,
       size,
-      read: (offset) => `repeat(${count}, (i) => ${element.read(`${offset} + ${element.size} * i`)})`,
+      read: (offset) => `repeat(${count}, (${i}) => ${element.read(`${offset} + ${element.size} * ${i}`)})`,
       write: (offset, value) => [
-        `${value}.forEach((element, i) => ${element.write(`${offset} + ${element.size} * i`, 'element')[0]?.replace(/;$/, '')});`,
+        `${value}.forEach((${one}, ${i}) => ${element.write(`${offset} + ${element.size} * ${i}`, one)[0]?.replace(/;$/, '')});`,
       ],
     };
   }
