@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+// The real data plane on a veth pair of the sandbox, its programs run on single packets (BPF_PROG_TEST_RUN). What a test
+// leaves out is as below: one prefix, one pool address, one block whose ports are the pods' own source ports.
+
+import { execFileSync } from 'node:child_process';
+import { expect } from 'chai';
+import { parseIp4, parseIp6 } from '../../src/addr/ip.ts';
+import { parsePrefix64 } from '../../src/addr/rfc6052.ts';
+import { monotonicNs } from '../../src/datapath/clock.ts';
+import type { Block, DatapathConfig, DropRow, PoolAddress } from '../../src/datapath/datapath.ts';
+import { EbpfDatapath } from '../../src/datapath/ebpf.ts';
+import { openMaps, type MapSet } from '../../src/datapath/ebpf-reader.ts';
+import { configCodec, flow4Codec, flow4KeyCodec, flow6Codec, flow6KeyCodec } from '../../src/datapath/layout.gen.ts';
+import { Pins } from '../../src/datapath/pins.ts';
+import { programConfig } from '../../src/datapath/program-config.ts';
+import { BpfObject, ifNameToIndex, typed, type BpfProgram } from '../../src/libbpf/mod.ts';
+import { byteDiff, ETHERNET_BYTES, faults, frame, type Packet } from '../helpers/packet.ts';
+
+export const OBJECT = new URL('../../.output/nat64.bpf.o', import.meta.url).pathname;
+export const PREFIX = '64:ff9b:1:fffe::';
+export const POD = '2001:db8:1::10';
+export const NODE = '2001:db8:ffff::1';
+export const POOL = '203.0.113.5';
+export const SERVER = '198.51.100.7';
+/** Y': the server as the pod writes it. */
+export const SERVER6 = `${PREFIX}${SERVER}`;
+export const DEVICE_MAC = Uint8Array.of(2, 0, 0, 0, 0, 0x64);
+
+export const FIRST_PORT = 40000;
+const BLOCK: Block = { index: 0, slot: 0, v4: parseIp4(POOL), firstPort: FIRST_PORT, size: 1024 };
+
+export interface PlaneOptions {
+  config?: Partial<DatapathConfig>;
+  prefixes?: readonly string[];
+  deviceMtu?: number;
+  /** `direct` out of the second veth, with this MTU. */
+  uplinkMtu?: number;
+  pool?: readonly PoolAddress[];
+  blocks?: readonly Block[];
+  /** Ports of statics, so that their block's record has them. */
+  staticPorts?: readonly number[];
+  maxSessions?: number;
+}
+
+export type Verdict = 'redirect' | 'drop' | 'pass';
+const VERDICTS: Readonly<Record<number, Verdict>> = { 7: 'redirect', 2: 'drop', 4294967295: 'pass' };
+
+export interface Outcome {
+  verdict: Verdict;
+  frame: Uint8Array;
+  /** From the IP header on. */
+  l3: Uint8Array;
+}
+
+export interface RunOptions {
+  gsoSize?: number;
+  gsoSegs?: number;
+}
+
+let planes = 0;
+
+function devices(): [device: number, uplink: number] {
+  const sandboxed = process.env['GATE64_SANDBOX'] === '1';
+  if (!sandboxed) throw new Error('these tests attach programs to devices; run them through test/helpers/sandbox.sh');
+  const names = ['plane0', 'plane1'] as const;
+  if (planes === 0) {
+    execFileSync('ip', ['link', 'add', names[0], 'type', 'veth', 'peer', 'name', names[1]]);
+    for (const name of names) execFileSync('ip', ['link', 'set', name, 'up']);
+  }
+  planes += 1;
+  return [ifNameToIndex(names[0]), ifNameToIndex(names[1])];
+}
+
+export class Plane implements Disposable {
+  readonly datapath: EbpfDatapath;
+  readonly maps: MapSet;
+  readonly config: DatapathConfig;
+  readonly #object: BpfObject;
+  readonly #gate: BpfProgram;
+  readonly #uplink: BpfProgram;
+  readonly #pins: Pins;
+
+  constructor(options: PlaneOptions = {}) {
+    const [device, uplink] = devices();
+    this.config = {
+      prefixes: (options.prefixes ?? [`${PREFIX}/96`]).map(parsePrefix64),
+      egress: options.uplinkMtu === undefined ? 'masquerade' : 'direct',
+      device: { ifindex: device, mac: DEVICE_MAC, mtu: options.deviceMtu ?? 1500 },
+      uplinks: [{ ifindex: uplink, name: 'plane1', mtu: options.uplinkMtu ?? 1500 }],
+      node6: parseIp6(NODE),
+      filtering: 'addressDependent',
+      restrictSources: false,
+      maxBlocksPerPod: 4,
+      slots: 1,
+      timeouts: { udp: 300, tcpEstablished: 7200, tcpTransitory: 240, tcpIncomingSyn: 6, icmp: 60, fragment: 2 },
+      ...options.config,
+    };
+    this.#pins = new Pins(`/sys/fs/bpf/plane${planes}`);
+    const sizes = { maxSessions: options.maxSessions ?? 4096, maxBlocks: 64 };
+    this.datapath = EbpfDatapath.open({ objectPath: OBJECT, pins: this.#pins, sizes }, this.config);
+    this.maps = openMaps(this.#pins);
+    // The same programs once more on the same maps: those that are attached belong to the data plane.
+    this.#object = BpfObject.open(OBJECT);
+    const cfg = new Uint8Array(configCodec.size);
+    configCodec.write(new DataView(cfg.buffer), 0, programConfig(this.config));
+    this.#object.setVariable('cfg', cfg);
+    for (const name of Object.keys(this.maps) as (keyof MapSet)[]) {
+      this.#object.map(name).setMaxEntries(this.maps[name].maxEntries).setPinPath(this.#pins.map(name));
+    }
+    for (const name of ['n64_sweep', 'n64_reclaim']) this.#object.program(name).setAutoload(false);
+    this.#object.load();
+    this.#gate = this.#object.program('n64_gate');
+    this.#uplink = this.#object.program('n64_uplink');
+
+    this.datapath.setPoolAddresses(options.pool ?? [{ v4: parseIp4(POOL), slot: 0, shared: false }]);
+    const ports = options.staticPorts ?? [];
+    for (const block of options.blocks ?? [BLOCK]) {
+      const mine = ports.filter((port) => port >= block.firstPort && port < block.firstPort + block.size);
+      this.datapath.writeBlock(block, { tcp: mine, udp: mine, icmp: mine });
+      this.datapath.offerBlock(block.index);
+    }
+  }
+
+  #run(program: BpfProgram, packet: Packet | Uint8Array, options: RunOptions): Outcome {
+    const bytes = packet instanceof Uint8Array ? packet : packet.build();
+    const run: { ctxIn?: Uint8Array } = {};
+    if (options.gsoSize !== undefined) {
+      // struct __sk_buff: gso_segs at 164, gso_size at 176.
+      run.ctxIn = new Uint8Array(192);
+      const view = new DataView(run.ctxIn.buffer);
+      view.setUint32(164, options.gsoSegs ?? 1, true);
+      view.setUint32(176, options.gsoSize, true);
+    }
+    const { retval, data } = program.testRun(bytes, { ...run, dataOutSize: bytes.length + 512 });
+    const verdict = VERDICTS[retval];
+    if (verdict === undefined) throw new Error(`the program returned ${retval}`);
+    return { verdict, frame: new Uint8Array(data), l3: new Uint8Array(data.slice(ETHERNET_BYTES)) };
+  }
+
+  /** Egress of the owned device. */
+  gate(packet: Packet | Uint8Array, options: RunOptions = {}): Outcome {
+    return this.#run(this.#gate, packet, options);
+  }
+
+  /** Ingress of the uplink. */
+  uplink(packet: Packet | Uint8Array, options: RunOptions = {}): Outcome {
+    return this.#run(this.#uplink, packet, options);
+  }
+
+  /** Reasons that counted during `act`, with how often. */
+  dropsOf(act: () => void): Record<string, number> {
+    const before = this.#dropCounts();
+    act();
+    const grown = Object.entries(this.#dropCounts()).map(([reason, n]) => [reason, n - (before[reason] ?? 0)] as const);
+    return Object.fromEntries(grown.filter(([, n]) => n !== 0));
+  }
+
+  #dropCounts(): Record<string, number> {
+    const counts: Record<string, number> = {};
+    for (const row of this.datapath.drops()) counts[row.reason] = (counts[row.reason] ?? 0) + row.count;
+    return counts;
+  }
+
+  lastDrop(reason: string): DropRow | undefined {
+    return this.datapath.drops().find((row) => row.reason === reason);
+  }
+
+  /** Makes every session look as if its last packet had been `seconds` ago. */
+  age(seconds: number): void {
+    const then = monotonicNs() - BigInt(Math.round(seconds * 1e9));
+    const six = typed(this.maps.n64_flow6, flow6KeyCodec, flow6Codec);
+    for (const [key, value] of [...six.entries()]) six.update(key, { ...value, lastNs: then });
+    const four = typed(this.maps.n64_flow4, flow4KeyCodec, flow4Codec);
+    for (const [key, value] of [...four.entries()]) four.update(key, { ...value, lastNs: then });
+  }
+
+  /** Everything that translation may change, for tests that nothing did. */
+  state(): unknown {
+    return [this.maps.n64_flow6, this.maps.n64_flow4, this.maps.n64_bib6, this.maps.n64_bib4, this.maps.n64_peer]
+      .map((map) =>
+        [...map.entries()].map(([key, value]) => [key, value].map((b) => Buffer.from(b).toString('hex')).join()),
+      )
+      .map((rows) => rows.toSorted());
+  }
+
+  [Symbol.dispose](): void {
+    this.#object.close();
+    for (const map of Object.values(this.maps)) map.close();
+    this.datapath[Symbol.dispose]();
+    // Not the pins' own removal alone: the links hold the programs on the device.
+    this.#pins.removeAll();
+  }
+}
+
+/** Runs `act` with a data plane of its own. */
+export function withPlane<T>(options: PlaneOptions, act: (plane: Plane) => T): T {
+  const plane = new Plane(options);
+  try {
+    return act(plane);
+  } finally {
+    plane[Symbol.dispose]();
+  }
+}
+
+/** Copies the identification, which the data plane chooses, so that the rest can be compared byte by byte. */
+function withId(l3: Uint8Array, id: Uint8Array): Uint8Array {
+  const copy = l3.slice();
+  copy.set(id, 4);
+  copy.set([0, 0], 10);
+  let sum = 0;
+  for (let i = 0; i < 20; i += 2) sum += ((copy[i] as number) << 8) | (copy[i + 1] as number);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
+  copy.set([(~sum >> 8) & 0xff, ~sum & 0xff], 10);
+  return copy;
+}
+
+/** The packet went on as exactly `expected`; `anyId` leaves the IPv4 identification out of it. */
+export function expectOut(outcome: Outcome, expected: Packet | Uint8Array, options: { anyId?: boolean } = {}): void {
+  const wanted = expected instanceof Uint8Array ? expected : expected.l3();
+  expect(outcome.verdict).to.equal('redirect');
+  const want = options.anyId ? withId(wanted, outcome.l3.slice(4, 6)) : wanted;
+  const diff = byteDiff(outcome.l3, want);
+  if (diff !== '') expect.fail(`the packet is another one than expected\n${diff}`);
+  expect(outcome.frame.slice(12, 14), 'EtherType').to.deep.equal(frame(want).slice(12, 14));
+}
+
+/** Checksums and lengths of what came out hold. */
+export function expectSound(outcome: Outcome): void {
+  expect(outcome.verdict).to.equal('redirect');
+  expect(faults(outcome.l3)).to.deep.equal([]);
+}
