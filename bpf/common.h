@@ -71,6 +71,19 @@ static __always_inline __u64 now_ns(void)
 	return bpf_ktime_get_coarse_ns();
 }
 
+/* Processors' clocks may disagree by a tick, so that `then` can lie ahead of `now`: that is no age at all. */
+static __always_inline bool ns_after(__u64 now, __u64 then, __u64 limit)
+{
+	return now > then && now - then > limit;
+}
+
+/* From the configuration, whose bytes the compiler must not take for what they are before loading. */
+static __always_inline void config_copy16(void *dst, const volatile __u8 *src)
+{
+	for (int i = 0; i < 4; i++)
+		((__u32 *)dst)[i] = ((const volatile __u32 *)src)[i];
+}
+
 static __always_inline void copy16(void *dst, const void *src)
 {
 	__builtin_memcpy(dst, src, 16);

@@ -46,6 +46,15 @@ static __noinline struct n64_making *frag_start4(struct packet *p, __be32 src, _
 	return new;
 }
 
+/*
+ * RFC 3128: the first fragment has the whole TCP header, hence 24 bytes at least; what begins before that would overwrite
+ * ports or flags where it is put together.
+ */
+static __always_inline bool frag_overlaps_header(struct packet *p)
+{
+	return p->protocol == IPPROTO_TCP && p->frag_off < 3;
+}
+
 static __always_inline void frag_remember(struct n64_making *new)
 {
 	new->frag.expires_ns = now_ns() + cfg.fragment_ns;

@@ -6,6 +6,7 @@
 #include "egress.h"
 #include "events.h"
 #include "parse.h"
+#include "policy.h"
 
 #define ICMP_ERRORS_PER_SECOND 1000
 #define OWN_HOP_LIMIT 64
@@ -27,6 +28,8 @@ static __always_inline bool rate_allows(__u32 family)
 
 	if (!rate)
 		return false;
+	if (!ns_after(now, rate->last_ns, 0))
+		now = rate->last_ns;
 	gained = (now - rate->last_ns) / (NSEC_PER_SEC / ICMP_ERRORS_PER_SECOND);
 	if (gained) {
 		rate->last_ns = now;
@@ -69,7 +72,7 @@ static __noinline int icmp6_send(struct __sk_buff *skb, struct icmp_verdict *ver
 	outer.ip6.payload_len = bpf_htons(length - L3_OFF + ICMP_LEN);
 	outer.ip6.nexthdr = IPPROTO_ICMPV6;
 	outer.ip6.hop_limit = OWN_HOP_LIMIT;
-	__builtin_memcpy(&outer.ip6.saddr, (const void *)cfg.node6, 16);
+	config_copy16(&outer.ip6.saddr, cfg.node6);
 	__builtin_memcpy(&outer.ip6.daddr, &inner.saddr, 16);
 	outer.type = verdict->type;
 	outer.code = verdict->code;
@@ -204,8 +207,10 @@ GLOBAL int refuse6(struct __sk_buff *skb, struct packet *p, __u32 reason, __u32 
 	/* RFC 4443 2.4(e): never about an ICMPv6 error or redirect, nor to a multicast or unspecified source. */
 	if (p->protocol == IPPROTO_ICMPV6 && (p->icmp_type < 128 || p->icmp_type == 137))
 		return TC_ACT_SHOT;
-	if (bpf_skb_load_bytes(skb, L3_OFF, &ip6, sizeof(ip6)) || ip6.saddr.s6_addr[0] == 0xff ||
-	    !(ip6.saddr.s6_addr32[0] | ip6.saddr.s6_addr32[1] | ip6.saddr.s6_addr32[2] | ip6.saddr.s6_addr32[3]))
+	if (bpf_skb_load_bytes(skb, L3_OFF, &ip6, sizeof(ip6)) || ip6_source_illegal((const __u8 *)&ip6.saddr))
+		return TC_ACT_SHOT;
+	/* RFC 6146 3.5: nor to an address under our own prefix, which would come back to us. */
+	if (prefix_find(&ip6.saddr) >= 0)
 		return TC_ACT_SHOT;
 	return rate_allows(1) ? icmp6_send(skb, &verdict) : TC_ACT_SHOT;
 }
@@ -214,7 +219,6 @@ GLOBAL int refuse4(struct __sk_buff *skb, struct packet *p, __u32 reason, __u32 
 {
 	struct icmp_verdict verdict = { .rest = rest };
 	struct iphdr ip4;
-	__u32 first;
 
 	drop(skb, reason, N64_4TO6);
 	if (!p || !icmp4_verdict(reason, &verdict))
@@ -224,8 +228,7 @@ GLOBAL int refuse4(struct __sk_buff *skb, struct packet *p, __u32 reason, __u32 
 		return TC_ACT_SHOT;
 	if (p->frag_off || bpf_skb_load_bytes(skb, L3_OFF, &ip4, sizeof(ip4)))
 		return TC_ACT_SHOT;
-	first = *(__u8 *)&ip4.saddr;
-	if (first == 0 || first == 127 || first >= 224)
+	if (ip4_source_illegal(ip4.saddr))
 		return TC_ACT_SHOT;
 	return rate_allows(0) ? icmp4_send(skb, &verdict) : TC_ACT_SHOT;
 }

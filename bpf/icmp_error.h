@@ -99,7 +99,8 @@ static __noinline void quoted_set_type(struct __sk_buff *skb, __u32 at, __u8 typ
 static __noinline int quoted_read4(struct __sk_buff *skb, struct packet *p, struct quoted *q, __u32 *total)
 {
 	__u32 at = p->l4_off + ICMP_LEN, ihl;
-	__be16 ports[2], words[30] = {};
+	__be16 ports[2];
+	long sum;
 	struct n64_flow4_key key = {};
 	struct n64_bib4_key bib_key = {};
 	struct n64_flow4 *flow;
@@ -113,12 +114,12 @@ static __noinline int quoted_read4(struct __sk_buff *skb, struct packet *p, stru
 	ihl = ip4.ihl * 4;
 	if (ip4.version != 4 || ihl < IP4_LEN)
 		return N64_DROP_MALFORMED;
+	if (at + ihl + 8 > p->end)
+		return N64_DROP_ICMP_ERROR_SHORT;
 	/* RFC 5508 REQ-3a */
-	if (ihl == IP4_LEN) {
-		__builtin_memcpy(words, &ip4, sizeof(ip4));
-		if (csum_fold(bpf_csum_diff(NULL, 0, (__be32 *)words, IP4_LEN, 0)))
-			return N64_DROP_ICMP_ERROR_CHECKSUM;
-	}
+	sum = csum_packet(skb, at, at + ihl);
+	if (sum < 0 || csum_fold(sum))
+		return N64_DROP_ICMP_ERROR_CHECKSUM;
 	/* A quoted later fragment has no ports. */
 	if (ip4.frag_off & bpf_htons(0x1fff))
 		return N64_DROP_ICMP_ERROR_SHORT;
@@ -134,8 +135,6 @@ static __noinline int quoted_read4(struct __sk_buff *skb, struct packet *p, stru
 	q->remote = ip4.daddr;
 	*total = bpf_ntohs(ip4.tot_len);
 	q->payload = *total > ihl ? *total - ihl : 0;
-	if (q->l4_off + 8 > p->end)
-		return N64_DROP_ICMP_ERROR_SHORT;
 	key.src_be = ip4.daddr;
 	key.dst_be = ip4.saddr;
 	key.protocol = index;

@@ -116,6 +116,13 @@ static __always_inline int parse_transport(struct __sk_buff *skb, struct packet 
 		    bpf_skb_load_bytes(skb, p->l4_off + 13, &p->tcp_flags, 1))
 			return p->fragmented ? N64_DROP_FRAGMENT_TINY : N64_DROP_MALFORMED;
 	}
+	/* RFC 768: a length that reaches beyond the packet, or not over its own header. GSO packets carry what they like. */
+	if (p->protocol == IPPROTO_UDP && !skb->gso_size) {
+		__u32 length = bpf_ntohs(p->udp_len);
+
+		if (length < sizeof(struct udphdr) || (!p->fragmented && p->l4_off + length > p->end))
+			return N64_DROP_MALFORMED;
+	}
 	return N64_PASS;
 }
 

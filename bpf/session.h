@@ -376,7 +376,7 @@ static __noinline bool session6_expired(const struct n64_flow6_key *key6, struct
 	four = bpf_map_lookup_elem(&n64_flow4, &key4);
 	if (four && four->last_ns > last)
 		last = four->last_ns;
-	return !four || now_ns() - last > timeout_ns(flow->state);
+	return !four || ns_after(now_ns(), last, timeout_ns(flow->state));
 }
 
 static __noinline bool session4_expired(const struct n64_flow4_key *key4, struct n64_flow4 *flow)
@@ -389,5 +389,5 @@ static __noinline bool session4_expired(const struct n64_flow4_key *key4, struct
 	six = bpf_map_lookup_elem(&n64_flow6, &key6);
 	if (six && six->last_ns > last)
 		last = six->last_ns;
-	return !six || now_ns() - last > timeout_ns(flow->state);
+	return !six || ns_after(now_ns(), last, timeout_ns(flow->state));
 }

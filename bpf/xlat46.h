@@ -63,7 +63,17 @@ static __noinline int later_fragment_4to6(struct __sk_buff *skb, struct packet *
 	struct ipv6hdr ip6;
 
 	if (!frag || index < 0)
-		return ours ? drop(skb, N64_DROP_FRAGMENT_UNKNOWN, N64_4TO6) : VERDICT_PASS;
+		return ours ? drop(skb,
+				   p->protocol == IPPROTO_ICMP ? N64_DROP_FRAGMENT_ICMP : N64_DROP_FRAGMENT_UNKNOWN,
+				   N64_4TO6)
+			    : VERDICT_PASS;
+	if (frag_overlaps_header(p))
+		return drop(skb, N64_DROP_FRAGMENT_TINY, N64_4TO6);
+	if (trim_trailer(skb, p))
+		return drop(skb, N64_DROP_REWRITE_FAILED, N64_4TO6);
+	/* The next link would not take it, and a router does not split IPv6 packets. */
+	if (IP6_LEN + FRAG_LEN + p->end - p->l4_off > cfg.device_mtu)
+		return refuse4(skb, p, N64_DROP_TOO_BIG, 0);
 	copy16(&ip6.saddr, frag->src);
 	copy16(&ip6.daddr, frag->dst);
 	count_packet(N64_4TO6, index, 1, p->end - L3_OFF);
@@ -84,7 +94,7 @@ static __always_inline void session_touch4(const struct n64_flow4_key *key, stru
 		flow6_key_of(&key6, key, flow);
 		if (step.refresh || step.state != flow->state)
 			session_write(&key6, key, &step);
-	} else if (now - flow->last_ns >= NSEC_PER_SEC) {
+	} else if (ns_after(now, flow->last_ns, NSEC_PER_SEC - 1)) {
 		flow->last_ns = now;
 	}
 	__sync_fetch_and_add(&flow->packets, packets);
@@ -92,7 +102,8 @@ static __always_inline void session_touch4(const struct n64_flow4_key *key, stru
 }
 
 /* No session: a binding may let one begin. NULL with a reason; N64_PASS as the reason: not ours, hands off. */
-static __noinline struct n64_flow4 *session4(const struct n64_flow4_key *key, __u8 tcp_flags, bool shared, int *reason)
+static __noinline struct n64_flow4 *session4(struct __sk_buff *skb, const struct n64_flow4_key *key, struct packet *p,
+					     bool shared, int *reason)
 {
 	struct n64_bib4_key bib_key = {
 		.pool_be = key->dst_be,
@@ -106,7 +117,17 @@ static __noinline struct n64_flow4 *session4(const struct n64_flow4_key *key, __
 		*reason = shared ? N64_PASS : N64_DROP_NO_BINDING;
 		return NULL;
 	}
-	*reason = session_create4(key, bib, tcp_flags);
+	/* What goes no further makes no session. */
+	if (p->hop_limit <= 1) {
+		*reason = N64_DROP_HOP_LIMIT;
+		return NULL;
+	}
+	if (p->l4_off != L3_OFF + IP4_LEN) {
+		*reason = parse_ip4_options(skb, L3_OFF + IP4_LEN, p->l4_off);
+		if (*reason)
+			return NULL;
+	}
+	*reason = session_create4(key, bib, p->tcp_flags);
 	if (*reason)
 		return NULL;
 	*reason = N64_DROP_SESSION_CONFLICT;
@@ -116,7 +137,8 @@ static __noinline struct n64_flow4 *session4(const struct n64_flow4_key *key, __
 /* RFC 6146 3.4: UDP without a checksum gets one, since IPv6 demands it. */
 static __noinline int udp_checksum_compute(struct __sk_buff *skb, struct packet *p, const struct n64_flow4_key *key)
 {
-	long sum = csum_packet(skb, p->l4_off, p->end);
+	__u32 length = bpf_ntohs(p->udp_len);
+	long sum = csum_packet(skb, p->l4_off, p->l4_off + length);
 	__u32 total;
 	__sum16 check;
 
@@ -124,7 +146,7 @@ static __noinline int udp_checksum_compute(struct __sk_buff *skb, struct packet 
 		return -1;
 	/* As IPv4 would have it; the translation that follows changes it like any other. */
 	total = csum_add(sum, csum_ip4_pair(key->src_be, key->dst_be));
-	total = csum_add(total, csum_add(bpf_htonl(IPPROTO_UDP), bpf_htonl(p->end - p->l4_off)));
+	total = csum_add(total, csum_add(bpf_htonl(IPPROTO_UDP), bpf_htonl(length)));
 	check = csum_fold(total);
 	if (!check)
 		check = 0xffff;
@@ -211,24 +233,25 @@ static __always_inline int xlat46(struct __sk_buff *skb)
 	key.protocol = index;
 
 	flow = bpf_map_lookup_elem(&n64_flow4, &key);
-	if (flow && now_ns() - flow->last_ns > timeout_ns(flow->state) && session4_expired(&key, flow)) {
+	if (flow && ns_after(now_ns(), flow->last_ns, timeout_ns(flow->state)) && session4_expired(&key, flow)) {
 		struct n64_flow6_key key6;
 
 		flow6_key_of(&key6, &key, flow);
 		session_delete(&key6, key.dst_be, key.dport_be);
 		flow = NULL;
 	}
-	if (flow && p.hop_limit <= 1)
-		return refuse4(skb, &p, N64_DROP_HOP_LIMIT, 0);
-	if (!flow) {
-		flow = session4(&key, p.tcp_flags, shared, &reason);
-		if (!flow)
-			return reason ? drop(skb, reason, N64_4TO6) : VERDICT_PASS;
+	if (flow) {
 		if (p.hop_limit <= 1)
-			return refuse4(skb, &p, N64_DROP_HOP_LIMIT, 0);
+			reason = N64_DROP_HOP_LIMIT;
+		else if (p.l4_off != L3_OFF + IP4_LEN)
+			reason = parse_ip4_options(skb, L3_OFF + IP4_LEN, p.l4_off);
+	} else {
+		flow = session4(skb, &key, &p, shared, &reason);
+		if (!flow && !reason)
+			return VERDICT_PASS;
 	}
-	if (p.l4_off != L3_OFF + IP4_LEN && parse_ip4_options(skb, L3_OFF + IP4_LEN, p.l4_off))
-		return refuse4(skb, &p, N64_DROP_SOURCE_ROUTE, 0);
+	if (!flow || reason)
+		return refuse4(skb, &p, reason, 0);
 	if (index == N64_ICMP && p.more)
 		return drop(skb, N64_DROP_FRAGMENT_ICMP, N64_4TO6);
 	zero_checksum = p.protocol == IPPROTO_UDP && !p.udp_check;

@@ -93,6 +93,8 @@ static __noinline int later_fragment_6to4(struct __sk_buff *skb, struct packet *
 	struct n64_frag *frag = new ? frag_find(new) : NULL;
 	int index = protocol_index(p->protocol);
 
+	if (frag_overlaps_header(p))
+		return drop(skb, N64_DROP_FRAGMENT_TINY, N64_6TO4);
 	if (!frag || index < 0)
 		return refuse6(skb, p, N64_DROP_FRAGMENT_UNKNOWN, 0);
 	count_packet(N64_6TO4, index, 1, p->end - L3_OFF);
@@ -115,7 +117,7 @@ static __always_inline void session_touch6(const struct n64_flow6_key *key, stru
 		flow4_key_of(&key4, key, flow->pool_be, flow->port_be);
 		if (step.refresh || step.state != flow->state)
 			session_write(key, &key4, &step);
-	} else if (now - flow->last_ns >= NSEC_PER_SEC) {
+	} else if (ns_after(now, flow->last_ns, NSEC_PER_SEC - 1)) {
 		flow->last_ns = now;
 	}
 	__sync_fetch_and_add(&flow->packets, packets);
@@ -173,6 +175,8 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 
 		if (failed)
 			return refuse6(skb, &p, failed, p.pointer);
+		if (p.l4_off > p.end)
+			return drop(skb, N64_DROP_MALFORMED, N64_6TO4);
 		index = protocol_index(p.protocol);
 	}
 	if (p.protocol == IPPROTO_ICMP)
@@ -191,7 +195,7 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 		return drop(skb, N64_DROP_REWRITE_FAILED, N64_6TO4);
 
 	payload = segment_payload(skb, &p);
-	if (cfg.direct && IP4_LEN + payload > cfg.uplink_mtu && p.end - L3_OFF > IPV6_MIN_MTU)
+	if (cfg.direct && IP4_LEN + payload > cfg.uplink_mtu && p.l4_off - L3_OFF + payload > IPV6_MIN_MTU)
 		return refuse6(skb, &p, N64_DROP_TOO_BIG, max_u32(IPV6_MIN_MTU, cfg.uplink_mtu + 20));
 
 	if (index == N64_ICMP) {
@@ -215,7 +219,7 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 	key.protocol = index;
 
 	flow = bpf_map_lookup_elem(&n64_flow6, &key);
-	if (flow && now_ns() - flow->last_ns > timeout_ns(flow->state) && session6_expired(&key, flow)) {
+	if (flow && ns_after(now_ns(), flow->last_ns, timeout_ns(flow->state)) && session6_expired(&key, flow)) {
 		session_delete(&key, flow->pool_be, flow->port_be);
 		flow = NULL;
 	}
