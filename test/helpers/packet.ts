@@ -396,7 +396,7 @@ export function faults(l3: Bytes): string[] {
   const found: string[] = [];
   const ip = parseIp(l3);
   if (ip.length !== l3.length) found.push(`length ${ip.length} where ${l3.length} bytes are there`);
-  if (ip.version === 4 && sum16(l3.slice(0, (l3[0] as number & 15) * 4)) !== 0xffff) found.push('IPv4 header checksum');
+  if (ip.version === 4 && sum16(l3.slice(0, ((l3[0] ?? 0) & 15) * 4)) !== 0xffff) found.push('IPv4 header checksum');
   if (ip.fragmented && (ip.more || ip.offset > 0)) return found;
   const start = pseudoSum(ip, ip.protocol, ip.l4.length);
   const whole = sum16(ip.l4, start) === 0xffff;
