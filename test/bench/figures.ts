@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one list of what the bench measures, and what each figure means.
+
+export const PARTS = ['bulk', 'packets', 'dns'] as const;
+export type Part = (typeof PARTS)[number];
+
+export interface Figure {
+  readonly part: Part;
+  readonly title: string;
+  readonly unit: string;
+  readonly digits: number;
+  /** The system that ratios are taken to. */
+  readonly base: string;
+  readonly meaning: string;
+}
+
+const FRAME = 'UDP datagrams of 22 octets: frames of 64 octets in IPv4, of 84 in IPv6';
+
+export const FIGURES = {
+  bulk: {
+    part: 'bulk',
+    title: 'TCP bulk',
+    unit: 'Gbit/s',
+    digits: 2,
+    base: 'plain',
+    meaning: 'One TCP stream from pod to server (iperf3), with the segmentation offload that veth links have.',
+  },
+  oneFlow: {
+    part: 'packets',
+    title: 'Packet rate, 1 flow',
+    unit: 'k packets/s',
+    digits: 0,
+    base: 'plain',
+    meaning: `${FRAME}; one flow, offered faster than any system carries, counted at the server's device.`,
+  },
+  manyFlows: {
+    part: 'packets',
+    title: 'Packet rate, 1000 flows',
+    unit: 'k packets/s',
+    digits: 0,
+    base: 'plain',
+    meaning: 'The same from 1000 source ports in turn: every packet meets another session.',
+  },
+  newFlows: {
+    part: 'packets',
+    title: 'New UDP flows',
+    unit: 'k flows/s',
+    digits: 0,
+    base: 'plain',
+    meaning:
+      'The same, every packet a flow never seen before (16 source ports, ever new destinations): session set-up.',
+  },
+  connections: {
+    part: 'packets',
+    title: 'Short TCP connections',
+    unit: 'connections/s',
+    digits: 0,
+    base: 'plain',
+    meaning:
+      'Four clients connect to 250 destinations in turn, send and receive one octet, and reset: the whole of set-up, ' +
+      'state changes and tear-down, the cost of both end hosts included.',
+  },
+  cached: {
+    part: 'dns',
+    title: 'Cached answers',
+    unit: 'k answers/s',
+    digits: 1,
+    base: 'unbound',
+    meaning:
+      'AAAA of 1000 names that have A records only, synthesized, all asked for before; dnsperf with 100 questions ' +
+      'outstanding on one core, the server on the other.',
+  },
+  miss: {
+    part: 'dns',
+    title: 'Answer not cached, median',
+    unit: 'ms',
+    digits: 1,
+    base: 'unbound',
+    meaning:
+      'AAAA of a name never asked for, behind an upstream that answers after 20 ms: 20 ms for who asks for A and AAAA ' +
+      'at once, 40 for who asks one after the other. Lower is better.',
+  },
+  memory: {
+    part: 'dns',
+    title: 'Resident memory after it',
+    unit: 'MiB',
+    digits: 0,
+    base: 'unbound',
+    meaning: 'Of the whole resolver process. Lower is better.',
+  },
+} as const satisfies Record<string, Figure>;
+
+export type FigureName = keyof typeof FIGURES;

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// One measurement each of bulk, packet rate, new flows and short connections through a system.
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { eventually } from '../helpers/processes.ts';
+import { SERVER } from './rig.ts';
+import type { System } from './systems.ts';
+import { CONNECTIONS, GENERATOR, GENERATOR_OBJECT } from './tools.ts';
+
+const CONNECTIONS_PORT = 7000;
+/** The generator makes at most about this many a second; a run must last half a second or longer. */
+const WARM_PACKETS = 60_000;
+const MEASURED_SECONDS = 0.8;
+
+/** Starts what answers on the server. */
+export async function startServers({ rig }: System): Promise<void> {
+  rig.start('server', ['iperf3', '--server', '--interval', '0', '--forceflush']);
+  rig.start('server', [CONNECTIONS, 'serve', String(CONNECTIONS_PORT)]);
+  await eventually('the servers listen', async () => {
+    const sockets = await rig.sh('server', `ss -Hltn 'sport = :5201 or sport = :${CONNECTIONS_PORT}'`);
+    return sockets.split('\n').length === 2 ? true : undefined;
+  });
+}
+
+/** Gbit/s of one TCP stream from pod to server, as the server received them. */
+export async function bulk(system: System, seconds: number): Promise<number> {
+  const argv = ['iperf3', '--client', system.destination(SERVER), '--time', String(seconds), '--json'];
+  const { stdout } = await system.rig.run('pod', argv);
+  const result = JSON.parse(stdout) as { end: { sum_received: { bits_per_second: number } } };
+  return result.end.sum_received.bits_per_second / 1e9;
+}
+
+/** Short connections a second, to 250 destinations in turn. Throws when one in a hundred or more fails. */
+export async function connections(system: System, seconds: number): Promise<number> {
+  const argv = [CONNECTIONS, 'connect', system.manyDestinations, String(CONNECTIONS_PORT), String(seconds)];
+  const { stdout } = await system.rig.run('pod', argv);
+  const [good = 0, bad = 0, took = 1] = stdout.split(' ').map(Number);
+  if (bad > good / 100) throw new Error(`${system.name}: ${bad} of ${good + bad} short connections failed`);
+  return good / took;
+}
+
+/** Datagrams a second that reach the server of as many as one core can send; `flows` 0: each is a flow of its own. */
+export async function packets(system: System, flows: number): Promise<number> {
+  const { rig } = system;
+  await rig.packetMode(true);
+  try {
+    const warm = await generate(system, flows, WARM_PACKETS);
+    const count = Math.ceil((WARM_PACKETS / warm) * MEASURED_SECONDS);
+    await sleep(50);
+    const before = await rig.arrived();
+    const seconds = await generate(system, flows, count);
+    await sleep(50);
+    return ((await rig.arrived()) - before) / seconds;
+  } finally {
+    await rig.packetMode(false);
+  }
+}
+
+/** No flow is met twice in a run of the bench. */
+let nextFlow = 0;
+
+async function generate({ rig, manyDestinations }: System, flows: number, count: number): Promise<number> {
+  const start = nextFlow;
+  if (flows === 0) nextFlow += count;
+  const argv = ['taskset', '-c', '0', GENERATOR, GENERATOR_OBJECT, 'eth0', rig.nodeMac, rig.podAddress];
+  const { stdout } = await rig.run('pod', [...argv, manyDestinations, ...[flows, 10_000, start, count].map(String)]);
+  return Number(stdout);
+}
