@@ -25,6 +25,12 @@ export const MANY = '203.0.113.';
 const DROP_UDP =
   'table netdev sink { chain in { type filter hook ingress device "eth0" priority 0; ip protocol udp drop; }; }';
 
+/**
+ * What a pod's connections come from. A NAT64 with endpoint-independent bindings keeps a port for each of them for four
+ * minutes after the connection (RFC 6146 3.5.2), so the default range would measure when a pod's quota is used up.
+ */
+const CLIENT_PORTS = '20000 21999';
+
 export class Rig implements AsyncDisposable {
   readonly family: 4 | 6;
   readonly directory = mkdtempSync(join(tmpdir(), 'gate64-bench-'));
@@ -79,7 +85,8 @@ export class Rig implements AsyncDisposable {
     await this.sh(
       'pod',
       `ip link set lo up; ip link set eth0 up; ip addr add ${podNet} dev eth0 ${nodad}
-       ip -${this.family} route add default via ${nodeAddress}`,
+       ip -${this.family} route add default via ${nodeAddress}
+       sysctl -qw net.ipv4.ip_local_port_range='${CLIENT_PORTS}'`,
     );
     this.nodeMac = await this.sh('node', "ip -o link show dev pod0 | sed -n 's|.*link/ether \\([^ ]*\\).*|\\1|p'");
     await this.run('pod', ['ping', '-c', '1', '-W', '5', nodeAddress]);
