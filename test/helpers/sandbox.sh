@@ -25,6 +25,9 @@ mount -t bpf bpf /sys/fs/bpf
 mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null || true
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir /run/netns
+# Scratch files go with the mount as well, however this ends.
+mkdir -m 1777 /run/scratch
+export TMPDIR=/run/scratch
 ip link set lo up
 
 # Not exec: process 1 gets no signal that it does not handle, and a test's orphans are its to reap.

@@ -102,7 +102,11 @@ export class Topology implements AsyncDisposable {
     const file = join(this.directory, 'resolv.conf');
     writeFileSync(file, `nameserver ${NODE6}\noptions timeout:3 attempts:2\n`);
     await prepareResolvConf();
-    for (const name of NAMESPACES) await run(['ip', 'netns', 'add', this.#name(name)]);
+    for (const name of NAMESPACES) {
+      await run(['ip', 'netns', 'add', this.#name(name)]);
+      // Link-local addresses are there at once, not two seconds later in the middle of a comparison.
+      await this.sh(name, 'sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0');
+    }
     for (const { ends, names } of LINKS) {
       const [left, right] = [this.#name(ends[0]), this.#name(ends[1])];
       await run(`ip link add name ${names[0]} netns ${left} type veth peer name ${names[1]} netns ${right}`.split(' '));

@@ -82,6 +82,7 @@ for (const egress of EGRESSES) {
             .slice(1)
             .map((line) => line.trim().split(/\s+/)[1]);
           expect(hops, `${ROUTER4} on the way\n${stdout}`).to.include(router);
+          expect(hops, `every hop answers, gate64 too\n${stdout}`).not.to.include('*');
           expect(hops.filter(Boolean).at(-1), stdout).to.equal(embedded);
         });
       }
