@@ -252,15 +252,16 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
   #queue(slot: number): BpfMap {
     const known = this.#queues.get(slot);
     if (known) return known;
-    const key = encode(u32Codec, slot);
-    const id = this.maps.n64_free.lookup(key);
+    const pin = this.#options.pins.queue(slot);
     let queue: BpfMap;
-    if (id) {
-      queue = BpfMap.fromId(viewOf(id).getUint32(0, true));
+    if (existsSync(pin)) {
+      queue = BpfMap.openPinned(pin);
     } else {
       queue = BpfMap.create({ type: 'queue', keySize: 0, valueSize: 4, maxEntries: QUEUE_ENTRIES, name: 'n64_free_q' });
-      this.maps.n64_free.update(key, encode(u32Codec, queue.fd));
+      queue.pin(pin);
     }
+    // Also where it is there already: a crash may have come between the two steps.
+    this.maps.n64_free.update(encode(u32Codec, slot), encode(u32Codec, queue.fd));
     this.#queues.set(slot, queue);
     return queue;
   }

@@ -474,7 +474,7 @@ export const blockCodec = {
       size: view.getUint16(offset + 42, true),
       state: view.getUint32(offset + 44, true),
       used: view.getUint32(offset + 48, true),
-      bits: repeat(3, (i) => repeat(16, (i) => view.getBigUint64(offset + 56 + 128 * i + 8 * i, true))),
+      bits: repeat(3, (i) => repeat(16, (i1) => view.getBigUint64(offset + 56 + 128 * i + 8 * i1, true))),
     };
   },
   write(view: DataView, offset: number, value: Block): void {
@@ -488,7 +488,7 @@ export const blockCodec = {
     view.setUint16(offset + 42, value.size, true);
     view.setUint32(offset + 44, value.state, true);
     view.setUint32(offset + 48, value.used, true);
-    value.bits.forEach((element, i) => element.forEach((element, i) => view.setBigUint64(offset + 56 + 128 * i + 8 * i, element, true)));
+    value.bits.forEach((element, i) => element.forEach((element1, i1) => view.setBigUint64(offset + 56 + 128 * i + 8 * i1, element1, true)));
   },
 };
 

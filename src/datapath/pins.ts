@@ -56,6 +56,11 @@ export class Pins {
     return join(this.mapFolder, name);
   }
 
+  /** The queue of a pool address's free blocks. Pinned by itself: opening a map by its id takes CAP_SYS_ADMIN. */
+  queue(slot: number): string {
+    return join(this.mapFolder, `free-${slot}`);
+  }
+
   link(name: LinkName): string {
     return join(this.root, `link-${name}`);
   }

@@ -143,16 +143,16 @@ describe('manifests', function () {
   it('run the version of the package, bound in memory but not in CPU', () => {
     const { version }: { version: string } = JSON.parse(read('package.json'));
     expect(container('image')).to.equal(`gate64:${version}`);
-    expect(read('manifests/Dockerfile')).to.include(`gate64:${version}`);
+    expect(read('Dockerfile')).to.include(`gate64:${version}`);
     expect(container('resources', 'limits')).to.have.all.keys('memory');
     expect(container('resources', 'requests')).to.have.all.keys('cpu', 'memory');
   });
 
   it('the image copies what there is to copy', () => {
-    const copied = [...read('manifests/Dockerfile').matchAll(/^COPY (.*) \S+$/gm)].flatMap((match) =>
+    const copied = [...read('Dockerfile').matchAll(/^COPY (.*) \S+$/gm)].flatMap((match) =>
       (match[1] ?? '').split(' '),
     );
-    const admitted = read('manifests/Dockerfile.dockerignore')
+    const admitted = read('.dockerignore')
       .split('\n')
       .filter((line) => line.startsWith('!'));
     expect(admitted.map((line) => line.slice(1)).toSorted()).to.deep.equal(copied.toSorted());

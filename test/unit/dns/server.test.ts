@@ -162,14 +162,15 @@ describe('DNS server', () => {
     h.upstream.on(name, T.A, { answers: [rr.a(name, '192.0.2.1')], delayMs: 50 });
     const bytes = query({ name, type: T.A });
     const got = await new Promise<Buffer>((resolve, reject) => {
-      const socket = connect(h.port, '127.0.0.1', async () => {
+      const socket = connect(h.port, '127.0.0.1', () => void write().catch(reject));
+      const write = async () => {
         socket.setNoDelay(true);
         for (const octet of [0, bytes.length, ...bytes]) {
           socket.write(Buffer.from([octet]));
           await new Promise((done) => setImmediate(done));
         }
         socket.end();
-      });
+      };
       const chunks: Buffer[] = [];
       socket.on('data', (chunk: Buffer) => chunks.push(chunk));
       socket.on('error', reject);

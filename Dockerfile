@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# The image of the DaemonSet. Build dist/ first: make build && docker build -f manifests/Dockerfile -t gate64:0.1.0 .
+# The image of the DaemonSet. Build dist/ first: make build && docker build -t gate64:0.1.0 .
 FROM node:24-bookworm-slim
 
 RUN apt-get update \
