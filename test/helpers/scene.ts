@@ -36,6 +36,8 @@ export function corefile(options: { cache?: boolean } = {}): string {
 export interface SceneOptions {
   readonly egress: Egress;
   readonly config?: Parameters<typeof gate64Config>[1];
+  /** One that is there already; the scene takes it over. */
+  readonly topology?: Topology;
 }
 
 export class Scene implements AsyncDisposable {
@@ -52,7 +54,7 @@ export class Scene implements AsyncDisposable {
   }
 
   static async create(options: SceneOptions): Promise<Scene> {
-    const scene = new Scene(await Topology.create(), options);
+    const scene = new Scene(options.topology ?? (await Topology.create()), options);
     try {
       chmodSync(scene.topology.directory, 0o755);
       makeFile(scene.www, 'one', 1);

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+// What people look at agrees with the kernel: listings with the pinned maps, drops with what was refused, metrics with both.
+
+import { expect } from 'chai';
+import { parseIp4, parseIp6 } from '../../src/addr/ip.ts';
+import { metricSum } from '../helpers/gate64.ts';
+import { EGRESSES, Scene } from '../helpers/scene.ts';
+import { POD } from '../helpers/topology.ts';
+
+interface Transport {
+  address: string;
+  port: number;
+}
+interface SessionJson {
+  protocol: 'tcp' | 'udp' | 'icmp';
+  source: Transport;
+  pool: Transport;
+  destination: Transport;
+}
+interface BindingJson {
+  protocol: 'tcp' | 'udp' | 'icmp';
+  source: Transport;
+  pool: Transport;
+  sessions: number;
+}
+interface PoolJson {
+  addresses: { address: string; ports: { used: Record<string, number> }; blocks: Record<string, number> }[];
+  blocks: { address: string; firstPort: number; lastPort: number; state: string; holder: string | null }[];
+}
+interface DropJson {
+  reason: string;
+  direction: string;
+  count: number;
+  explanation?: string;
+  last: { source: string; destination: string; protocol: number } | null;
+}
+
+const PROTOCOLS = ['udp', 'icmp', 'tcp'] as const;
+
+/** Key and value bytes of every entry of a pinned map, by bpftool, which knows nothing of gate64. */
+async function dump(scene: Scene, map: string): Promise<{ key: Buffer; value: Buffer }[]> {
+  const text = await scene.topology.sh('node', `bpftool -j map dump pinned /sys/fs/bpf/gate64/maps-*/${map}`);
+  const bytes = (list: string[]) => Buffer.from(list.map(Number));
+  return (JSON.parse(text) as { key: string[]; value: string[] }[]).map(({ key, value }) => ({
+    key: bytes(key),
+    value: bytes(value),
+  }));
+}
+
+/** As bpf/types.h numbers them. */
+const KERNEL_PROTOCOLS = ['tcp', 'udp', 'icmp'];
+
+for (const egress of EGRESSES) {
+  describe(`operation, egress ${egress}`, function () {
+    this.timeout(60_000);
+    let scene: Scene;
+    before(async () => {
+      scene = await Scene.create({ egress });
+      await scene.download('http://v4only.example/one');
+      await scene.download('http://other.example/one');
+      await scene.topology.run('pod', ['ping', '-n', '-c', '2', '-i', '0.2', 'v4only.example']);
+      await scene.topology.sh('pod', 'echo hi | socat -T 0.3 - UDP6:v4only.example:7007');
+    });
+    after(async () => {
+      await (scene as Scene | undefined)?.[Symbol.asyncDispose]();
+    });
+
+    it('sessions, as JSON and as a table, are the entries of the flow map', async () => {
+      const sessions = await scene.gate64.json<SessionJson[]>('sessions');
+      expect(sessions.map(({ protocol }) => protocol).toSorted()).to.deep.equal(['icmp', 'tcp', 'tcp', 'udp']);
+      const listed = sessions.map(
+        ({ protocol, source, destination }) =>
+          Buffer.concat([parseIp6(source.address), word(parseIp4(destination.address))]).toString('hex') +
+          ` ${protocol} ${source.port}`,
+      );
+      const kernel = (await dump(scene, 'n64_flow6')).map(({ key }) => {
+        return `${key.subarray(0, 20).toString('hex')} ${KERNEL_PROTOCOLS[key.readUInt8(24)]} ${key.readUInt16BE(20)}`;
+      });
+      expect(listed.toSorted()).to.deep.equal(kernel.toSorted());
+      expect(await dump(scene, 'n64_flow4')).to.have.length(sessions.length);
+
+      const table = (await scene.gate64.cli(['sessions', '-o', 'table'])).stdout.trimEnd().split('\n');
+      expect(table).to.have.length(sessions.length + 1);
+      for (const { source, pool, destination } of sessions) {
+        const line = table.find((text) => text.includes(`[${source.address}]:${source.port} `)) ?? '';
+        expect(line)
+          .to.include(`${pool.address}:${pool.port} `)
+          .and.to.include(`${destination.address}:${destination.port}`);
+      }
+    });
+
+    it('filters narrow the list', async () => {
+      const count = async (...args: string[]) => (await scene.gate64.json<SessionJson[]>('sessions', ...args)).length;
+      expect(await count('--proto', 'tcp')).to.equal(2);
+      expect(await count('--dst', '198.51.100.11/32')).to.equal(1);
+      expect(await count('--dst', '64:ff9b::c633:640b/128')).to.equal(1);
+      expect(await count('--src', '2001:db8:1::/64')).to.equal(4);
+      expect(await count('--src', '2001:db8:9::/64')).to.equal(0);
+      expect(await count('--limit', '1')).to.equal(1);
+      expect(await count('--name', 'other.example', '-c', scene.gate64.configFile)).to.equal(1);
+    });
+
+    it('bindings and pool are what the kernel holds', async () => {
+      const bindings = await scene.gate64.json<BindingJson[]>('bindings');
+      const kernel = await dump(scene, 'n64_bib6');
+      expect(bindings.map(({ source }) => `${source.port}`).toSorted()).to.deep.equal(
+        kernel.map(({ key }) => `${key.readUInt16BE(16)}`).toSorted(),
+      );
+      const { addresses, blocks } = await scene.gate64.json<PoolJson>('pool');
+      const leased = blocks.filter(({ state }) => state === 'leased');
+      expect(leased.map(({ holder }) => holder)).to.deep.equal([POD]);
+      for (const { pool } of bindings) {
+        const block = leased.find(
+          ({ address, firstPort, lastPort }) =>
+            pool.address === address && pool.port >= firstPort && pool.port <= lastPort,
+        );
+        expect(block, `${pool.address}:${pool.port} lies in a leased block`).not.to.equal(undefined);
+      }
+      for (const protocol of PROTOCOLS) {
+        const used = addresses.reduce((sum, { ports }) => sum + (ports.used[protocol] ?? 0), 0);
+        expect(used, protocol).to.equal(bindings.filter((binding) => binding.protocol === protocol).length);
+      }
+    });
+
+    it('metrics count the same', async () => {
+      const text = await scene.gate64.metrics();
+      const sessions = await scene.gate64.json<SessionJson[]>('sessions');
+      for (const protocol of PROTOCOLS) {
+        const wanted = sessions.filter((session) => session.protocol === protocol).length;
+        expect(metricSum(text, 'gate64_nat64_sessions', { protocol }), protocol).to.equal(wanted);
+        expect(metricSum(text, 'gate64_nat64_packets_total', { protocol, direction: '6to4' })).to.be.greaterThan(0);
+        expect(metricSum(text, 'gate64_nat64_packets_total', { protocol, direction: '4to6' })).to.be.greaterThan(0);
+      }
+      expect(metricSum(text, 'gate64_nat64_bytes_total', { protocol: 'tcp', direction: '4to6' })).to.be.greaterThan(
+        2 ** 21,
+      );
+      expect(metricSum(text, 'gate64_nat64_ready')).to.equal(1);
+      expect(metricSum(text, 'gate64_nat64_info', { egress, attach: 'tcx' })).to.equal(1);
+      expect(metricSum(text, 'gate64_dns64_synthesized_total')).to.be.at.least(2);
+    });
+
+    it('promtool accepts the live metrics', async () => {
+      const { stdout, stderr } = await scene.topology.run('node', ['promtool', 'check', 'metrics'], {
+        input: await scene.gate64.metrics(),
+        accept: 'any',
+      });
+      expect(stdout + stderr).to.equal('');
+    });
+
+    it('D6052-3.1: the cloud metadata address is refused, the pod told, the reason named and counted', async () => {
+      const ping = ['ping', '-n', '-c', '1', '-W', '2', '64:ff9b::169.254.169.254'];
+      const { stdout } = await scene.topology.run('pod', ping, { accept: [1] });
+      expect(stdout).to.match(/Administratively prohibited/);
+      const drops = await scene.gate64.json<DropJson[]>('drops', '--explain');
+      const drop = drops.find(({ reason }) => reason === 'dst_never');
+      expect(drop).to.include({ direction: '6to4', count: 1 });
+      expect(drop?.last).to.include({ source: POD, destination: '64:ff9b::a9fe:a9fe' });
+      expect(drop?.explanation).to.match(/cloud metadata/);
+      const table = (await scene.gate64.cli(['drops', '--explain', '-o', 'table'])).stdout;
+      expect(table)
+        .to.match(/^dst_never +6to4 +1 /m)
+        .and.to.match(/^dst_never\n +The embedded IPv4 address/m);
+      expect(metricSum(await scene.gate64.metrics(), 'gate64_nat64_drops_total', { reason: 'dst_never' })).to.equal(1);
+      // By name too: a name that leads there is not synthesized in the first place, or the packet is refused.
+      expect(await scene.topology.sh('pod', 'dig +short metadata.example AAAA')).to.equal('');
+    });
+
+    it('somebody outside cannot use the gateway as an open relay', async () => {
+      await scene.topology.sh('router', 'ip -6 route add 64:ff9b::/96 via 2001:db8:2::1');
+      const { code } = await scene.topology.run(
+        'router',
+        ['ping', '-n', '-c', '1', '-W', '1', '64:ff9b::198.51.100.10'],
+        { accept: 'any' },
+      );
+      expect(code).to.equal(1);
+      const drops = await scene.gate64.json<DropJson[]>('drops');
+      expect(drops.find(({ reason }) => reason === 'from_uplink')?.count).to.be.at.least(1);
+    });
+
+    it('CoreDNS: a cluster name keeps its own answer, all the rest goes on, loop does not abort it', async () => {
+      expect(await scene.topology.sh('pod', 'dig +short api.cluster.local AAAA')).to.equal(POD);
+      expect(await scene.topology.sh('pod', 'dig +short v6only.example AAAA')).to.equal('2001:db8:f::80');
+      expect(await scene.topology.sh('pod', 'dig +short both.example AAAA')).to.equal('2001:db8:f::80');
+      const missing = await scene.topology.sh('pod', 'dig nowhere.example AAAA');
+      expect(missing).to.include('status: NXDOMAIN');
+      const back = await scene.topology.sh('pod', 'dig +short -x 64:ff9b::c633:640a');
+      expect(back.split('\n')).to.have.length.lessThan(3);
+      expect(scene.coreDns?.exitCode(), scene.coreDns?.log()).to.equal(undefined);
+      expect(scene.coreDns?.log()).not.to.match(/Loop|FATAL/);
+    });
+
+    it('CoreDNS: a dead upstream becomes an answer within 2 s', async () => {
+      await scene.topology.sh('router', 'ip route add blackhole 198.51.100.10/32');
+      try {
+        const started = performance.now();
+        const { stdout } = await scene.topology.run('pod', ['dig', '+tries=1', '+time=5', 'short.example', 'AAAA']);
+        expect(performance.now() - started).to.be.lessThan(2200);
+        expect(stdout).to.match(/status: SERVFAIL/);
+      } finally {
+        await scene.topology.sh('router', 'ip route del blackhole 198.51.100.10/32');
+      }
+    });
+  });
+}
+
+function word(v4: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(v4);
+  return bytes;
+}
