@@ -93,8 +93,12 @@ export interface DropSample {
   readonly destination: string;
   /** IP protocol number. */
   readonly protocol: number;
+  /** 0 where the protocol has none. */
   readonly sourcePort: number;
   readonly destinationPort: number;
+  /** Of ICMP and ICMPv6, null for all else. */
+  readonly icmpType: number | null;
+  readonly icmpCode: number | null;
   /** Bytes from the IP header on. */
   readonly length: number;
 }

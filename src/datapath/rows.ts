@@ -21,6 +21,11 @@ import {
   type Flow6Key,
 } from './layout.gen.ts';
 
+const IPPROTO_ICMP = 1;
+const IPPROTO_TCP = 6;
+const IPPROTO_UDP = 17;
+const IPPROTO_ICMPV6 = 58;
+
 type ToEpoch = (ns: bigint) => number;
 
 const STATES: Readonly<Record<number, SessionState>> = {
@@ -129,13 +134,18 @@ function addressText(address: Uint8Array, family: number): string {
 /** Undefined for a reason that has not happened. */
 export function dropSample(sample: DropSampleStruct, toEpoch: ToEpoch): DropSample | undefined {
   if (sample.atNs === 0n) return undefined;
+  // The first four bytes behind the IP header: two ports, or ICMP's type and code.
+  const icmp = sample.protocol === IPPROTO_ICMP || sample.protocol === IPPROTO_ICMPV6;
+  const ports = sample.protocol === IPPROTO_TCP || sample.protocol === IPPROTO_UDP;
   return {
     at: toEpoch(sample.atNs),
     source: addressText(sample.src, sample.family),
     destination: addressText(sample.dst, sample.family),
     protocol: sample.protocol,
-    sourcePort: sample.sport,
-    destinationPort: sample.dport,
+    sourcePort: ports ? sample.sport : 0,
+    destinationPort: ports ? sample.dport : 0,
+    icmpType: icmp ? sample.sport >> 8 : null,
+    icmpCode: icmp ? sample.sport & 255 : null,
     length: sample.length,
   };
 }

@@ -64,7 +64,9 @@ const PROTOCOL_NAMES: Readonly<Record<number, string>> = { 1: 'icmp', 6: 'tcp', 
 /** "tcp [2001:db8::5]:40000 -> [64:ff9b::a9fe:a9fe]:80" */
 export function packetText(sample: DropSample): string {
   const protocol = PROTOCOL_NAMES[sample.protocol] ?? `protocol ${sample.protocol}`;
-  return `${protocol} ${sideText(sample.source, sample.sourcePort)} -> ${sideText(sample.destination, sample.destinationPort)}`;
+  const icmp = sample.icmpType === null ? '' : ` type ${sample.icmpType} code ${sample.icmpCode ?? 0}`;
+  const source = sideText(sample.source, sample.sourcePort);
+  return `${protocol} ${source} -> ${sideText(sample.destination, sample.destinationPort)}${icmp}`;
 }
 
 function sideText(address: string, port: number): string {
