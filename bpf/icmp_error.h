@@ -20,6 +20,7 @@ struct quoted {
 	__u8 traffic_class;
 	__u8 prefix;
 	__u8 fragmented;
+	__u8 more;
 	__be16 ip4_id;
 	__be32 pool;
 	__be32 remote;
@@ -322,6 +323,7 @@ static __noinline int quoted_read6(struct __sk_buff *skb, struct packet *p, stru
 	q->traffic_class = ip6_traffic_class(ip6);
 	q->prefix = prefix;
 	q->fragmented = inner->fragmented;
+	q->more = inner->more;
 	q->ip4_id = inner->fragmented ? bpf_htons(bpf_ntohl(inner->frag_id)) : 0;
 	copy16(q->pod, &ip6->daddr);
 	q->payload = bpf_ntohs(ip6->payload_len);
@@ -385,6 +387,8 @@ static __noinline int icmp_error_write4(struct __sk_buff *skb, struct packet *p,
 	/* The packet we made this from had DF=1 if its IPv6 form was above 1280. */
 	if (!q->fragmented && total > IPV6_MIN_MTU - 20)
 		scratch->four.inner.frag_off = bpf_htons(0x4000);
+	else if (q->more)
+		scratch->four.inner.frag_off = bpf_htons(0x2000);
 	scratch->four.inner.ttl = q->ttl;
 	scratch->four.inner.protocol = q->protocol == N64_TCP	? IPPROTO_TCP
 				       : q->protocol == N64_UDP ? IPPROTO_UDP

@@ -2,7 +2,7 @@
 /* RFC 6052 2.2, 2.3: IPv4 addresses inside IPv6 addresses, for all six prefix lengths. */
 #pragma once
 
-#include "common.h"
+#include "csum.h"
 
 /* Whether `address` lies under the prefix. Lengths are whole bytes, 4 to 12. */
 static __always_inline bool prefix_holds(const volatile struct n64_prefix *prefix, const void *address)
@@ -89,6 +89,20 @@ static __always_inline void rfc6052_compose(const volatile struct n64_prefix *pr
 		w[1] = v4;
 		break;
 	}
+}
+
+/*
+ * Checksum of the bits behind the embedded address, which are ignored (2.2) but were summed by the sender. They begin at
+ * byte 9 for /32 and a byte later for each step to /64.
+ */
+static __always_inline __u32 rfc6052_suffix_sum(__u32 length, const __u8 *address)
+{
+	__u64 low = *(const __u64 *)(address + 8);
+
+	if (length == 96)
+		return 0;
+	low &= ~0ull << (8 + length - 32);
+	return csum_add((__u32)low, low >> 32);
 }
 
 /* Index of the configured prefix that holds the address, or -1. */

@@ -18,10 +18,10 @@ static __always_inline bool from_uplink(struct __sk_buff *skb)
 
 /* ICMPv6 echo: the pseudo-header leaves the checksum, type and identifier change (RFC 7915 5.2). */
 static __always_inline void rewrite_echo_6to4(struct __sk_buff *skb, struct packet *p, const struct n64_flow6_key *key,
-					      const struct n64_flow6 *flow)
+					      const struct n64_flow6 *flow, __u32 csum_delta)
 {
 	__u8 type = p->icmp_type == ICMPV6_ECHO_REQUEST ? ICMP_ECHO : ICMP_ECHOREPLY;
-	__u32 sum6 = csum_sub(csum_ip4_pair(flow->pool_be, key->dst4_be), flow->csum_delta);
+	__u32 sum6 = csum_sub(csum_ip4_pair(flow->pool_be, key->dst4_be), csum_delta);
 	__u32 pseudo = csum_add(sum6, csum_icmp6_pseudo_tail(p->end - p->l4_off));
 	__u32 check = p->l4_off + ICMP_CHECK_OFF;
 
@@ -137,7 +137,7 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 	struct n64_flow6 *flow;
 	struct ipv6hdr *ip6;
 	void *data;
-	__u32 length, payload, packets;
+	__u32 length, payload, packets, suffix = 0, csum_delta;
 	int prefix, index, reason = N64_PASS;
 	__be16 id;
 
@@ -163,6 +163,9 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 	if (!rfc6052_extract(cfg.prefixes[prefix & (N64_MAX_PREFIXES - 1)].length, (const __u8 *)&ip6->daddr,
 			     &key.dst4_be))
 		reason = N64_DROP_DST_MALFORMED;
+	else
+		suffix = rfc6052_suffix_sum(cfg.prefixes[prefix & (N64_MAX_PREFIXES - 1)].length,
+					    (const __u8 *)&ip6->daddr);
 	copy16(key.src, &ip6->saddr);
 	key.prefix = prefix;
 	if (from_uplink(skb))
@@ -245,10 +248,11 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 	}
 
 	/* ---- point of no return: from here a failure drops ---- */
+	csum_delta = csum_sub(flow->csum_delta, suffix);
 	if (index == N64_ICMP)
-		rewrite_echo_6to4(skb, &p, &key, flow);
+		rewrite_echo_6to4(skb, &p, &key, flow, csum_delta);
 	else
-		rewrite_port(skb, &p, flow->csum_delta, p.sport, flow->port_be, p.l4_off);
+		rewrite_port(skb, &p, csum_delta, p.sport, flow->port_be, p.l4_off);
 	if (rewrite_headers_6to4(skb, &p, flow->pool_be, key.dst4_be, id, payload))
 		return drop(skb, N64_DROP_REWRITE_FAILED, N64_6TO4);
 	return egress_ip4(skb);

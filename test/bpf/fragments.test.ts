@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fragments that come in order (RFC 6146 §3.4, RFC 7915 §4.1, §5.1.1), and those that are refused.
+
+import { expect } from 'chai';
+import { bare, eth, PROTO, TCP, type Packet } from '../helpers/packet.ts';
+import { expectOut, expectSound, Plane, POD, POOL, SERVER, SERVER6, withPlane } from './plane.ts';
+
+const PORT = 40001;
+const from6 = () => eth().ip6({ src: POD, dst: SERVER6 });
+const from4 = (fields: object) => eth().ip4({ src: SERVER, dst: POOL, ...fields });
+const out4 = (fields: object) => bare().ip4({ src: POOL, dst: SERVER, ttl: 63, ...fields });
+const out6 = () => bare().ip6({ src: SERVER6, dst: POD, hopLimit: 63 });
+/** First fragment: the checksum covers a datagram that nobody here has whole. */
+const first = (p: Packet, checksum: number, length: number, sport = PORT, dport = 53) =>
+  p.udp({ sport, dport, length: 4000, checksum }).payload('f'.repeat(length - 8));
+const later = (p: Packet, length: number) => p.payload('l'.repeat(length));
+/** What translation adds to a UDP checksum, from a whole packet. */
+function shift(sport: number, dport: number, v6to4: boolean): (checksum: number) => number {
+  const six = bare().ip6(v6to4 ? { src: POD, dst: SERVER6 } : { src: SERVER6, dst: POD });
+  const four = bare().ip4(v6to4 ? { src: POOL, dst: SERVER } : { src: SERVER, dst: POOL });
+  const check = (p: Packet, at: number) =>
+    new DataView(p.udp({ sport, dport }).payload('abcd').l3().buffer).getUint16(at);
+  const [before, after] = v6to4 ? [check(six, 46), check(four, 26)] : [check(four, 26), check(six, 46)];
+  // ~C' = ~C + (~after − ~before) in one's complement (RFC 1624).
+  return (checksum) => {
+    const sum = (~checksum & 0xffff) + (~after & 0xffff) + before;
+    const folded = (sum & 0xffff) + (sum >>> 16);
+    return ~((folded & 0xffff) + (folded >>> 16)) & 0xffff;
+  };
+}
+
+describe('fragments', () => {
+  let plane: Plane;
+  const dropped = (packet: Packet, reason: string) =>
+    expect(plane.dropsOf(() => expect(plane.gate(packet).verdict).to.equal('drop'))).to.deep.equal({ [reason]: 1 });
+
+  before(() => {
+    plane = new Plane({ deviceMtu: 9000 });
+    expectSound(plane.gate(from6().udp({ sport: PORT, dport: 53 })));
+    expectSound(plane.gate(from6().tcp({ sport: PORT, dport: 80, flags: TCP.syn })));
+    expectSound(plane.gate(from6().echo6(PORT)));
+  });
+  after(() => plane[Symbol.dispose]());
+
+  it('X7915-5.1.1-a: X7915-5.1.1-b: N6146-3.4-k: from IPv6: the first, one between, the last', () => {
+    const id = 0x12345678;
+    const fix = shift(PORT, 53, true);
+    const four = { id: 0x5678 };
+    expectOut(
+      plane.gate(first(from6().fragment({ id, more: true }), 0x1234, 1232)),
+      first(out4({ ...four, mf: true }), fix(0x1234), 1232),
+    );
+    const between = from6().fragment({ id, more: true, offset: 154, nextHeader: PROTO.udp });
+    expectOut(plane.gate(later(between, 1232)), later(out4({ ...four, mf: true, offset: 154, protocol: 17 }), 1232));
+    const last = from6().fragment({ id, offset: 308, nextHeader: PROTO.udp });
+    expectOut(plane.gate(later(last, 100)), later(out4({ ...four, offset: 308, protocol: 17 }), 100));
+  });
+
+  it('X7915-4.1-l: X7915-4.1-k: X7915-4.1-f: from IPv4: the first, one between, the last', () => {
+    const id = 0xbeef;
+    const fix = shift(53, PORT, false);
+    expectOut(
+      plane.gate(first(from4({ id, mf: true }), 0x1234, 1480, 53, PORT)),
+      first(out6().fragment({ id, more: true }), fix(0x1234), 1480, 53, PORT),
+    );
+    const header = { id, nextHeader: PROTO.udp };
+    expectOut(
+      plane.gate(later(from4({ id, mf: true, offset: 185, protocol: 17 }), 1480)),
+      later(out6().fragment({ ...header, more: true, offset: 185 }), 1480),
+    );
+    expectOut(
+      plane.gate(later(from4({ id, offset: 370, protocol: 17 }), 3)),
+      later(out6().fragment({ ...header, offset: 370 }), 3),
+    );
+  });
+
+  it('X7915-4.1-l: N6146-3.7-e: IPv4 fragments of 1252 bytes become exactly 1280', () => {
+    const outcome = plane.gate(first(from4({ id: 9, mf: true }), 0x1111, 1232, 53, PORT));
+    expect(outcome.l3.length).to.equal(1280);
+  });
+
+  it('X7915-4.1-l: fragments with IPv4 options, or padded to 60 bytes', () => {
+    const options = new Uint8Array(8).fill(1);
+    const fix = shift(53, PORT, false);
+    expectOut(
+      plane.gate(first(from4({ id: 21, mf: true, options }), 5, 64, 53, PORT)),
+      first(out6().fragment({ id: 21, more: true }), fix(5), 64, 53, PORT),
+    );
+    const bytes = later(from4({ id: 21, offset: 8, protocol: 17, options }), 5).build();
+    const padded = new Uint8Array(80).fill(0xcc);
+    padded.set(bytes);
+    expectOut(plane.gate(padded), later(out6().fragment({ id: 21, offset: 8, nextHeader: PROTO.udp }), 5));
+  });
+
+  it('X7915-5.1.1-a: fragments behind other extension headers', () => {
+    const fix = shift(PORT, 53, true);
+    expectOut(
+      plane.gate(first(from6().hopByHop().destinationOptions().fragment({ id: 5, more: true }), 7, 64)),
+      first(out4({ id: 5, mf: true }), fix(7), 64),
+    );
+    expectOut(
+      plane.gate(later(from6().hopByHop().fragment({ id: 5, offset: 8, nextHeader: PROTO.udp }), 9)),
+      later(out4({ id: 5, offset: 8, protocol: 17 }), 9),
+    );
+  });
+
+  it('X7915-5.1.1-b: H8200-4.5-a: an atomic fragment is a packet of its own with DF=0', () => {
+    const big = 'a'.repeat(1300);
+    expectOut(
+      plane.gate(from6().fragment({ id: 0x10001 }).udp({ sport: PORT, dport: 53 }).payload(big)),
+      out4({ id: 1 }).udp({ sport: PORT, dport: 53 }).payload(big),
+    );
+    expectOut(plane.gate(from6().fragment({ id: 0xffff }).echo6(PORT)), out4({ id: 0xffff }).echo4(PORT));
+    const alone = from6().fragment({ id: 0x10001, offset: 100, nextHeader: PROTO.udp });
+    dropped(later(alone, 8), 'fragment_unknown');
+  });
+
+  it('N6146-3.4-k: TCP segments in fragments', () => {
+    const segment = (p: Packet) => p.tcp({ sport: PORT, dport: 80, checksum: 0x4444 }).payload('t'.repeat(44));
+    expect(plane.gate(segment(from6().fragment({ id: 31, more: true }))).verdict).to.equal('redirect');
+    expectOut(
+      plane.gate(later(from6().fragment({ id: 31, offset: 8, nextHeader: PROTO.tcp }), 11)),
+      later(out4({ id: 31, offset: 8, protocol: 6 }), 11),
+    );
+  });
+
+  it('N6146-3.4-h: a later fragment before its first is dropped and counted', () => {
+    dropped(later(from6().fragment({ id: 400, offset: 20, nextHeader: PROTO.udp }), 40), 'fragment_unknown');
+    dropped(later(from4({ id: 400, offset: 20, protocol: 17 }), 40), 'fragment_unknown');
+  });
+
+  it('N6146-3.4-k: only the same source, destination, protocol, identification and direction join', () => {
+    plane.gate(first(from6().fragment({ id: 50, more: true }), 1, 64));
+    const tail = { offset: 8, nextHeader: PROTO.udp };
+    dropped(later(from6().fragment({ ...tail, id: 51 }), 8), 'fragment_unknown');
+    dropped(
+      later(
+        eth()
+          .ip6({ src: '2001:db8:1::11', dst: SERVER6 })
+          .fragment({ ...tail, id: 50 }),
+        8,
+      ),
+      'fragment_unknown',
+    );
+    dropped(later(from6().fragment({ ...tail, id: 50, nextHeader: PROTO.tcp }), 8), 'fragment_unknown');
+    dropped(later(from4({ id: 50, offset: 8, protocol: 17 }), 8), 'fragment_unknown');
+    expect(plane.gate(later(from6().fragment({ ...tail, id: 50 }), 8)).verdict).to.equal('redirect');
+  });
+
+  it('N6146-3.4-j: H8200-4.5-b: a first fragment without its whole transport header is dropped', () => {
+    dropped(
+      from6().fragment({ id: 1, more: true, nextHeader: PROTO.tcp }).payload('1234567890123456'),
+      'fragment_tiny',
+    );
+    dropped(from6().fragment({ id: 1, more: true, nextHeader: PROTO.udp }).payload('1234'), 'fragment_tiny');
+    dropped(from4({ id: 1, mf: true, protocol: 6 }).payload('1234567890123456'), 'fragment_tiny');
+  });
+
+  it('N6146-3.4-m: a later fragment that would overwrite the TCP header is dropped', () => {
+    const segment = (p: Packet) => p.tcp({ sport: PORT, dport: 80, checksum: 1 }).payload('t'.repeat(44));
+    plane.gate(segment(from6().fragment({ id: 61, more: true })));
+    for (const offset of [1, 2]) {
+      dropped(later(from6().fragment({ id: 61, offset, nextHeader: PROTO.tcp }), 16), 'fragment_tiny');
+    }
+    const answer = (p: Packet) => p.tcp({ sport: 80, dport: PORT, checksum: 1 }).payload('t'.repeat(44));
+    expect(plane.gate(answer(from4({ id: 61, mf: true }))).verdict).to.equal('redirect');
+    for (const offset of [1, 2]) dropped(later(from4({ id: 61, offset, protocol: 6 }), 16), 'fragment_tiny');
+  });
+
+  it('N6146-3.4-l: a fragmented datagram without a checksum is dropped, its rest too', () => {
+    dropped(first(from4({ id: 70, mf: true }), 0, 64, 53, PORT), 'checksum_zero');
+    dropped(later(from4({ id: 70, offset: 8, protocol: 17 }), 8), 'fragment_unknown');
+    dropped(first(from6().fragment({ id: 70, more: true }), 0, 64), 'checksum_zero');
+  });
+
+  it('X7915-1.2-b: ICMP in fragments is dropped', () => {
+    dropped(from6().fragment({ id: 80, more: true }).echo6(PORT).payload('12345678'), 'fragment_icmp');
+    dropped(from4({ id: 80, mf: true }).echo4(PORT, 1, true).payload('12345678'), 'fragment_icmp');
+    dropped(from4({ id: 80, offset: 2, protocol: 1 }).payload('12345678'), 'fragment_icmp');
+    dropped(from6().fragment({ id: 80, offset: 2, nextHeader: PROTO.icmp6 }).payload('12345678'), 'fragment_icmp');
+  });
+
+  it('N6146-3.4-i: N6146-4-f: the rest may come 1.9 s after the first, not after 2.1 s', async () => {
+    const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+    const tail = (id: number) => later(from6().fragment({ id, offset: 8, nextHeader: PROTO.udp }), 8);
+    const started = performance.now();
+    plane.gate(first(from6().fragment({ id: 91, more: true }), 1, 64));
+    await wait(1850 - (performance.now() - started));
+    expect(plane.gate(tail(91)).verdict).to.equal('redirect');
+    await wait(2100 - (performance.now() - started));
+    expect(plane.gate(tail(91)).verdict).to.equal('drop');
+  });
+
+  it('X7915-4.1-b: a fragment that the device’s MTU does not take: Fragmentation Needed for the first, a count for the rest', () => {
+    withPlane({ deviceMtu: 1500 }, (small) => {
+      small.gate(from6().udp({ sport: PORT, dport: 53 }));
+      const packet = first(from4({ id: 1, mf: true, df: true }), 3, 1480, 53, PORT);
+      expectOut(
+        small.gate(packet),
+        bare()
+          .ip4({ src: POOL, dst: SERVER })
+          .icmp4({ type: 3, code: 4, rest: 1472 })
+          .payload(packet.l3().slice(0, 548)),
+        { anyId: true },
+      );
+      expect(small.gate(first(from4({ id: 1, mf: true }), 3, 1448, 53, PORT)).verdict).to.equal('redirect');
+      const drops = small.dropsOf(() => small.gate(later(from4({ id: 1, offset: 181, protocol: 17 }), 1480)));
+      expect(drops).to.deep.equal({ too_big: 1 });
+    });
+  });
+});
