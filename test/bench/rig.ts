@@ -14,6 +14,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { run, start, type Background, type Finished, type RunOptions } from '../helpers/processes.ts';
+import { SINK_OBJECT } from './tools.ts';
 
 export type Place = 'pod' | 'node' | 'server';
 const PLACES: readonly Place[] = ['pod', 'node', 'server'];
@@ -21,10 +22,6 @@ const PLACES: readonly Place[] = ['pod', 'node', 'server'];
 export const SERVER = '198.51.100.10';
 /** Everything in this /24 is the server's too: destinations for many flows. The last octet is left out. */
 export const MANY = '203.0.113.';
-/** Datagrams to the server end before its sockets, so that no ICMP error comes back; its device has counted them. */
-const DROP_UDP =
-  'table netdev sink { chain in { type filter hook ingress device "eth0" priority 0; ip protocol udp drop; }; }';
-
 /**
  * What a pod's connections come from. A NAT64 with endpoint-independent bindings keeps a port for each of them for four
  * minutes after the connection (RFC 6146 3.5.2), so the default range would measure when a pod's quota is used up.
@@ -79,9 +76,9 @@ export class Rig implements AsyncDisposable {
     await this.sh(
       'server',
       `ip link set lo up; ip link set eth0 up; ip addr add ${SERVER}/24 dev eth0
-       ip route add local 203.0.113.0/24 dev lo; ip route add default via 198.51.100.1`,
+       ip route add local 203.0.113.0/24 dev lo; ip route add default via 198.51.100.1
+       tc qdisc add dev eth0 clsact; tc filter add dev eth0 ingress bpf direct-action obj ${SINK_OBJECT} sec tc`,
     );
-    await this.run('server', ['nft', '-f', '-'], { input: DROP_UDP });
     await this.sh(
       'pod',
       `ip link set lo up; ip link set eth0 up; ip addr add ${podNet} dev eth0 ${nodad}

@@ -11,6 +11,7 @@ const output = join(ROOT, '.output/bench');
 
 export const GENERATOR = join(output, 'generator');
 export const GENERATOR_OBJECT = join(output, 'generator.bpf.o');
+export const SINK_OBJECT = join(output, 'sink.bpf.o');
 export const CONNECTIONS = join(output, 'connections');
 
 /** Throws when clang does, which says why on stderr. */
@@ -18,6 +19,7 @@ export function buildTools(): void {
   mkdirSync(output, { recursive: true });
   const bpf = ['-g', '-O2', '-target', 'bpf', '-mcpu=v3', ...hostIncludes(), '-c'];
   compile('generator.bpf.c', GENERATOR_OBJECT, bpf);
+  compile('sink.bpf.c', SINK_OBJECT, bpf);
   compile('generator.c', GENERATOR, ['-O2'], ['-lbpf']);
   compile('connections.c', CONNECTIONS, ['-O2']);
 }

@@ -8,9 +8,11 @@ import type { System } from './systems.ts';
 import { CONNECTIONS, GENERATOR, GENERATOR_OBJECT } from './tools.ts';
 
 const CONNECTIONS_PORT = 7000;
-/** The generator makes at most about this many a second; a run must last half a second or longer. */
 const WARM_PACKETS = 60_000;
+/** A run of the generator must last half a second, or the path idles for much of it. */
 const MEASURED_SECONDS = 0.8;
+/** No longer, so that the kernel's connection tracking has room for all of them (262144 entries by default). */
+const NEW_FLOWS_SECONDS = 0.5;
 
 /** Starts what answers on the server. */
 export async function startServers({ rig }: System): Promise<void> {
@@ -45,7 +47,7 @@ export async function packets(system: System, flows: number): Promise<number> {
   await rig.packetMode(true);
   try {
     const warm = await generate(system, flows, WARM_PACKETS);
-    const count = Math.ceil((WARM_PACKETS / warm) * MEASURED_SECONDS);
+    const count = Math.ceil((WARM_PACKETS / warm) * (flows === 0 ? NEW_FLOWS_SECONDS : MEASURED_SECONDS));
     await sleep(50);
     const before = await rig.arrived();
     const seconds = await generate(system, flows, count);
