@@ -2,11 +2,13 @@
 // The service: composes the DNS half and the NAT64 half, reloads, drains, stops. `gate64 run` and `gate64 uninstall`.
 
 import { readFileSync } from 'node:fs';
-import { formatEndpoint } from './addr/ip.ts';
+import { formatEndpoint, type Endpoint } from './addr/ip.ts';
 import type { Config } from './config/config.ts';
 import { loadConfig, type LoadedConfig } from './config/load.ts';
 import { removeDatapath } from './datapath/open.ts';
 import { createDns, type Dns, type DnsOptions } from './dns/dns.ts';
+import { listenUdp } from './dns/listener-dgram.ts';
+import { listenTcp } from './dns/listener-tcp.ts';
 import { createHost } from './host/host.ts';
 import { takeInstanceLock } from './host/instance-lock.ts';
 import { NameTable } from './names/name-table.ts';
@@ -53,11 +55,15 @@ class Service {
     return this.#log;
   }
 
-  /** NAT64 comes first: it is the half that can be refused, and until it is in place names must not lead to it. */
+  /**
+   * NAT64 comes before DNS: until it is in place names must not lead to it. What else can be refused is looked at before
+   * it, since NAT64 changes the node.
+   */
   async start(): Promise<void> {
     const { nat64, dns, http } = this.#config;
     this.#log.info({ version: gate64Version(), config: this.#file ?? 'defaults' }, 'gate64 starts');
     this.#http = await startHttp({ listen: http.listen, metrics: this.#metrics, status: () => this.status() });
+    if (dns.enabled) await checkListen(dns.listen);
     if (nat64.enabled) this.#node = await NodeHalf.start(this.#config, this.#log, this.#metrics);
     if (dns.enabled) {
       this.#dns = await createDns(this.#dnsOptions(this.#config));
@@ -187,6 +193,16 @@ class Service {
     await this.#dns?.stop();
     await this.#node?.stop();
     await this.#http?.close();
+  }
+}
+
+/** Throws G64_LISTEN when an address cannot be listened on. */
+async function checkListen(endpoints: readonly Endpoint[]): Promise<void> {
+  for (const endpoint of endpoints) {
+    for (const listen of [listenUdp, listenTcp]) {
+      const listener = await listen(endpoint, () => {});
+      await listener.close();
+    }
   }
 }
 
