@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// Records of port blocks and the queues that the programs take them from. A program may change a block at any moment,
+// unless it is held or has just been taken out of its queue: only then is a record written here.
+
+import { existsSync } from 'node:fs';
+import { BpfMap, typed } from '../libbpf/mod.ts';
+import { encode, viewOf } from './bytes.ts';
+import { monotonicNs } from './clock.ts';
+import { PROTOCOLS, type Block, type Protocol } from './datapath.ts';
+import { u32Codec, type MapSet } from './ebpf-reader.ts';
+import { BLOCK_STATE, BLOCK_WORDS, blockCodec } from './layout.gen.ts';
+import type { Pins } from './pins.ts';
+
+/** Blocks that one queue takes: 65535 ports in blocks of 16. */
+const QUEUE_ENTRIES = 4096;
+
+export class BlockStore implements Disposable {
+  readonly #maps: MapSet;
+  readonly #pins: Pins;
+  readonly #queues = new Map<number, BpfMap>();
+
+  constructor(maps: MapSet, pins: Pins) {
+    this.#maps = maps;
+    this.#pins = pins;
+  }
+
+  /** The queue of a slot; made and put into the outer map when the slot is new. */
+  queue(slot: number): BpfMap {
+    const known = this.#queues.get(slot);
+    if (known) return known;
+    const pin = this.#pins.queue(slot);
+    let queue: BpfMap;
+    if (existsSync(pin)) {
+      queue = BpfMap.openPinned(pin);
+    } else {
+      queue = BpfMap.create({ type: 'queue', keySize: 0, valueSize: 4, maxEntries: QUEUE_ENTRIES, name: 'n64_free_q' });
+      queue.pin(pin);
+    }
+    // Also where it is there already: a crash may have come between the two steps.
+    this.#maps.n64_free.update(encode(u32Codec, slot), encode(u32Codec, queue.fd));
+    this.#queues.set(slot, queue);
+    return queue;
+  }
+
+  writeBlock(block: Block, staticPorts: Readonly<Record<Protocol, readonly number[]>>): void {
+    const bits = PROTOCOLS.map((protocol) => {
+      const words = Array.from({ length: BLOCK_WORDS }, () => 0n);
+      for (const port of staticPorts[protocol]) {
+        const at = port - block.firstPort;
+        if (at < 0 || at >= block.size) throw new RangeError(`port ${port} lies outside block ${block.index}`);
+        words[at >> 6] = (words[at >> 6] ?? 0n) | (1n << BigInt(at & 63));
+      }
+      return words;
+    });
+    typed(this.#maps.n64_blocks, u32Codec, blockCodec).update(block.index, {
+      leasedNs: 0n,
+      emptiedNs: monotonicNs(),
+      holder: new Uint8Array(16),
+      pool: block.v4,
+      slot: block.slot,
+      firstPort: block.firstPort,
+      size: block.size,
+      state: BLOCK_STATE.BLOCK_HELD,
+      used: 0,
+      bits,
+    });
+  }
+
+  /** Only for blocks that no program touches: held ones, and queued ones just taken out. */
+  #setBlockState(index: number, state: number): number | undefined {
+    const blocks = typed(this.#maps.n64_blocks, u32Codec, blockCodec);
+    const block = blocks.lookup(index);
+    if (!block || block.state === BLOCK_STATE.BLOCK_NONE) return undefined;
+    blocks.update(index, { ...block, state });
+    return block.slot;
+  }
+
+  offerBlock(index: number): void {
+    // State first: a block that is queued must say so, and one that says so and is not queued is found at the next start.
+    const slot = this.#setBlockState(index, BLOCK_STATE.BLOCK_OFFERED);
+    if (slot === undefined) throw new RangeError(`block ${index} was never written`);
+    this.queue(slot).push(encode(u32Codec, index));
+  }
+
+  queuedBlocks(slot: number): Set<number> {
+    return this.#rotate(slot, () => true);
+  }
+
+  /** Takes each queued block out once and puts it back if `keep` says so; the queue is never empty for long. */
+  #rotate(slot: number, keep: (index: number) => boolean): Set<number> {
+    const queue = this.queue(slot);
+    const seen = new Set<number>();
+    for (let turn = 0; turn < QUEUE_ENTRIES; turn++) {
+      const item = queue.pop();
+      if (!item) break;
+      const index = viewOf(item).getUint32(0, true);
+      if (seen.has(index)) {
+        queue.push(item);
+        break;
+      }
+      seen.add(index);
+      if (keep(index)) queue.push(item);
+    }
+    return seen;
+  }
+
+  retireBlock(index: number): boolean {
+    const block = typed(this.#maps.n64_blocks, u32Codec, blockCodec).lookup(index);
+    if (!block) return false;
+    if (block.state === BLOCK_STATE.BLOCK_HELD) {
+      this.#setBlockState(index, BLOCK_STATE.BLOCK_RETIRED);
+      return true;
+    }
+    let found = false;
+    this.#rotate(block.slot, (queued) => {
+      if (queued !== index) return true;
+      found = true;
+      return false;
+    });
+    if (found) this.#setBlockState(index, BLOCK_STATE.BLOCK_RETIRED);
+    return found;
+  }
+
+  [Symbol.dispose](): void {
+    for (const queue of this.#queues.values()) queue.close();
+  }
+}
