@@ -23,7 +23,7 @@ const USAGE = `Usage: node test/bench/main.ts [--rounds N] [--only ${PARTS.join(
   --write        put the result into docs/benchmarks.md`;
 
 /** Short measurements are repeated within a round. */
-const REPEATS: Partial<Record<FigureName, number>> = { oneFlow: 3, manyFlows: 3 };
+const REPEATS: Partial<Record<FigureName, number>> = { oneFlow: 5, manyFlows: 5, connections: 2 };
 const BULK_SECONDS = 3;
 const CONNECTION_SECONDS = 2;
 const DNSPERF_SECONDS = 3;
