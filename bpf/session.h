@@ -330,8 +330,10 @@ static __noinline int session_create4(const struct n64_flow4_key *key4, const st
 	key6.dport_be = key4->sport_be;
 	key6.protocol = key4->protocol;
 	/* The filter that keeps pods from an address keeps that address from pods (RFC 6052 5.3). */
-	if (policy_destination(key4->src_be, 0))
-		return N64_DROP_FILTERED;
+	while (policy_destination(key4->src_be, key6.prefix)) {
+		if (++key6.prefix >= cfg.prefix_count || key6.prefix >= N64_MAX_PREFIXES)
+			return N64_DROP_FILTERED;
+	}
 	copy16(key.src, bib4->src);
 	bib = bpf_map_lookup_elem(&n64_bib6, &key);
 	if (!bib || !bib_join(bib))

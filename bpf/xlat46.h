@@ -111,6 +111,7 @@ static __noinline struct n64_flow4 *session4(struct __sk_buff *skb, const struct
 		.protocol = key->protocol,
 	};
 	struct n64_bib4 *bib = bpf_map_lookup_elem(&n64_bib4, &bib_key);
+	struct n64_flow4 *flow;
 
 	if (!bib) {
 		/* C-06: on an address that the node uses too, the host stack knows what to do with it. */
@@ -130,8 +131,9 @@ static __noinline struct n64_flow4 *session4(struct __sk_buff *skb, const struct
 	*reason = session_create4(key, bib, p->tcp_flags);
 	if (*reason)
 		return NULL;
-	*reason = N64_DROP_SESSION_CONFLICT;
-	return bpf_map_lookup_elem(&n64_flow4, key);
+	flow = bpf_map_lookup_elem(&n64_flow4, key);
+	*reason = flow ? N64_PASS : N64_DROP_SESSION_CONFLICT;
+	return flow;
 }
 
 /* RFC 6146 3.4: UDP without a checksum gets one, since IPv6 demands it. */

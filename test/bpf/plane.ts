@@ -27,6 +27,19 @@ export const SERVER6 = `${PREFIX}${SERVER}`;
 export const DEVICE_MAC = Uint8Array.of(2, 0, 0, 0, 0, 0x64);
 
 export const FIRST_PORT = 40000;
+/**
+ * Seconds. Far below what a configuration may ask for, since a test makes an entry old by a time before now, and a machine
+ * that has just started has little of that.
+ */
+export const TIMEOUTS = {
+  udp: 30,
+  tcpEstablished: 60,
+  tcpTransitory: 24,
+  tcpIncomingSyn: 6,
+  icmp: 8,
+  fragment: 2,
+} as const;
+
 const BLOCK: Block = { index: 0, slot: 0, v4: parseIp4(POOL), firstPort: FIRST_PORT, size: 1024 };
 
 export interface PlaneOptions {
@@ -92,7 +105,7 @@ export class Plane implements Disposable {
       restrictSources: false,
       maxBlocksPerPod: 4,
       slots: 1,
-      timeouts: { udp: 300, tcpEstablished: 7200, tcpTransitory: 240, tcpIncomingSyn: 6, icmp: 60, fragment: 2 },
+      timeouts: TIMEOUTS,
       ...options.config,
     };
     this.#pins = new Pins(`/sys/fs/bpf/plane${planes}`);

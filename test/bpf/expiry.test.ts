@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// Timers of UDP and ICMP (RFC 6146 §4): an entry that has run out is absent, swept or not; the sweep gives back ports and
+// blocks.
+
+import { expect } from 'chai';
+import { parseIp4 } from '../../src/addr/ip.ts';
+import { eth, type Packet } from '../helpers/packet.ts';
+import { expectSound, type Plane, POD, POOL, PREFIX, SERVER, SERVER6, TIMEOUTS, withPlane } from './plane.ts';
+
+const from6 = () => eth().ip6({ src: POD, dst: SERVER6 });
+const from4 = () => eth().ip4({ src: SERVER, dst: POOL });
+const T = 40001;
+const KINDS: readonly ['udp' | 'icmp', number, (p: Packet) => Packet, (p: Packet) => Packet][] = [
+  ['udp', TIMEOUTS.udp, (p) => p.udp({ sport: T, dport: 53 }), (p) => p.udp({ sport: 53, dport: T })],
+  ['icmp', TIMEOUTS.icmp, (p) => p.echo6(T), (p) => p.echo4(T, 1, true)],
+];
+const left = (plane: Plane) => ((plane.datapath.sessions()[0]?.expiresAt ?? 0) - Date.now()) / 1000;
+
+describe('expiry', () => {
+  for (const [kind, seconds, out, back] of KINDS) {
+    it(`N6146-3.5.1-c: N6146-3.5.1-g: N6146-3.5.3-d: U4787-6-a: ${kind}: packets of either side set the timer to ${seconds} s`, () => {
+      withPlane({}, (plane) => {
+        expectSound(plane.gate(out(from6())));
+        expect(left(plane)).to.be.closeTo(seconds, 3);
+        for (const packet of [out(from6()), back(from4())]) {
+          plane.age(seconds - 1);
+          expect(left(plane)).to.be.below(4);
+          expectSound(plane.gate(packet));
+          expect(left(plane)).to.be.closeTo(seconds, 3);
+        }
+      });
+    });
+
+    it(`N6146-4-h: ${kind}: what has run out is absent at lookup, though nobody has swept`, () => {
+      withPlane({}, (plane) => {
+        plane.gate(out(from6()));
+        const created = plane.datapath.sessions()[0]?.createdAt as number;
+        plane.age(seconds + 2);
+        expect(plane.dropsOf(() => expect(plane.gate(back(from4())).verdict).to.equal('drop'))).to.deep.equal({
+          no_binding: 1,
+        });
+        expect(plane.datapath.sessions()).to.deep.equal([]);
+        expect(plane.datapath.bindings(), 'N6146-3.5.1-h').to.deep.equal([]);
+        plane.gate(out(from6()));
+        plane.age(seconds + 2);
+        expectSound(plane.gate(out(from6())));
+        const [row, ...others] = plane.datapath.sessions();
+        expect(others).to.deep.equal([]);
+        expect(row?.packetsOut, 'a session of its own').to.equal(1);
+        expect(row?.createdAt).to.be.at.least(created);
+        expect(plane.datapath.counts().sessions[kind]).to.equal(1);
+      });
+    });
+
+    it(`N6146-4-h: ${kind}: no timer fires early`, () => {
+      withPlane({}, (plane) => {
+        plane.gate(out(from6()));
+        plane.age(seconds - 0.1);
+        expect(plane.datapath.sweep(60_000).ended).to.deep.equal([]);
+        expectSound(plane.gate(back(from4())));
+      });
+    });
+  }
+
+  it('N6146-3.1-e: N6146-3.5.1-h: B7857-11-a: a binding stays until its last session has gone', () => {
+    withPlane({}, (plane) => {
+      plane.gate(from6().udp({ sport: T, dport: 53 }));
+      plane.age(20);
+      plane.gate(
+        eth()
+          .ip6({ src: POD, dst: `${PREFIX}192.0.2.9` })
+          .udp({ sport: T, dport: 53 }),
+      );
+      // The first is 31 s old now, the second is not: age sets both, so let the second be heard again.
+      plane.age(32);
+      plane.gate(
+        eth()
+          .ip6({ src: POD, dst: `${PREFIX}192.0.2.9` })
+          .udp({ sport: T, dport: 53 }),
+      );
+      const ended = plane.datapath.sweep(60_000).ended;
+      expect(ended).to.have.length(1);
+      expect(ended[0]?.destination.v4).to.equal(parseIp4(SERVER));
+      expect(plane.datapath.bindings().map((row) => row.sessions)).to.deep.equal([1]);
+      plane.age(32);
+      expect(plane.datapath.sweep(60_000).ended).to.have.length(1);
+      expect(plane.datapath.bindings()).to.deep.equal([]);
+    });
+  });
+
+  it('N6146-3.5.1-e: with the session goes the permission to come in', () => {
+    withPlane({}, (plane) => {
+      plane.gate(from6().udp({ sport: T, dport: 53 }));
+      plane.age(32);
+      plane.datapath.sweep(60_000);
+      plane.gate(
+        eth()
+          .ip6({ src: POD, dst: `${PREFIX}192.0.2.9` })
+          .udp({ sport: T, dport: 53 }),
+      );
+      expect(plane.dropsOf(() => plane.gate(from4().udp({ sport: 9, dport: T })))).to.deep.equal({ filtered: 1 });
+    });
+  });
+
+  it('the sweep gives each session back once, with its last counters, and walks a thousand', () => {
+    withPlane({}, (plane) => {
+      for (let i = 0; i < 1000; i++) plane.gate(from6().udp({ sport: 40000 + i, dport: 53 }));
+      plane.gate(from4().udp({ sport: 53, dport: 40500 }).payload('1234'));
+      plane.age(32);
+      const { ended, walked } = plane.datapath.sweep(60_000);
+      expect(walked).to.equal(1000);
+      expect(new Set(ended.map((row) => row.pool.port)).size).to.equal(1000);
+      expect(ended).to.have.length(1000);
+      expect(ended.find((row) => row.pool.port === 40500)).to.include({ packetsIn: 1, bytesIn: 32, packetsOut: 1 });
+      expect(plane.datapath.counts()).to.deep.equal({
+        sessions: { tcp: 0, udp: 0, icmp: 0 },
+        bindings: { tcp: 0, udp: 0, icmp: 0 },
+      });
+      expect(plane.datapath.blocks()[0]?.used.udp).to.equal(0);
+    });
+  });
+
+  it('G6888-8-a: an empty block is taken back after a while, held, and can be offered again', async () => {
+    const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+    const { Plane: PlaneClass } = await import('./plane.ts');
+    const plane = new PlaneClass();
+    try {
+      plane.gate(from6().udp({ sport: T, dport: 53 }));
+      expect(plane.datapath.sweep(100).returned, 'in use').to.deep.equal([]);
+      plane.age(32);
+      expect(plane.datapath.sweep(100).returned, 'just emptied').to.deep.equal([]);
+      await wait(150);
+      const [row, ...others] = plane.datapath.sweep(100).returned;
+      expect(others).to.deep.equal([]);
+      expect(row).to.include({ index: 0, state: 'held' });
+      expect(row?.holder).to.deep.equal(
+        plane.config.node6.map((_, i) => [32, 1, 13, 184, 0, 1][i] ?? (i === 15 ? 16 : 0)),
+      );
+      expect(plane.datapath.mapFill().find(({ map }) => map === 'pods')?.entries).to.equal(0);
+      expect([...plane.gate(from6().udp({ sport: T, dport: 53 })).l3.slice(40, 42)]).to.deep.equal([1, 3]);
+      plane.datapath.offerBlock(0);
+      expectSound(plane.gate(from6().udp({ sport: T, dport: 53 })));
+    } finally {
+      plane[Symbol.dispose]();
+    }
+  });
+});
