@@ -86,6 +86,18 @@ struct {
 	__uint(max_entries, 256 * 1024);
 } n64_events SEC(".maps");
 
+/* What bib_create asks for, and what it gets. */
+struct port_request {
+	/* in */
+	__u8 src[16];
+	__u32 protocol;
+	__u16 wanted;
+	/* out */
+	__u16 port;
+	__u32 pool_be;
+	__u32 block;
+};
+
 /*
  * Values under construction, which are more than the stack has room for. A processor makes one session at a time; what a
  * function takes from here it has written into a map before it returns.
@@ -96,6 +108,8 @@ struct n64_making {
 	struct n64_pod pod;
 	struct n64_frag_key frag_key;
 	struct n64_frag frag;
+	struct port_request request;
+	struct n64_bib6 bib6;
 };
 
 ARRAY_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, n64_making, struct n64_making, 1);

@@ -13,17 +13,6 @@
 
 #define ANY_PORT 0x10000u
 
-struct port_request {
-	/* in */
-	__u8 src[16];
-	__u32 protocol;
-	__u16 wanted;
-	/* out */
-	__u16 port;
-	__u32 pool_be;
-	__u32 block;
-};
-
 /* Without branches, which the verifier would have to follow. Of 0 it is 64. */
 static __always_inline __u32 lowest_bit(__u64 v)
 {

@@ -79,29 +79,32 @@ static __noinline void bib_leave(const struct n64_bib6_key *key)
 	count_live(N64_LIVE_BINDINGS, key->protocol, -1);
 }
 
-/* Makes the binding of (X',x), or joins the one another processor just made. */
-GLOBAL int bib_create(const struct n64_bib6_key *key, struct n64_bib6 *out)
+/* Makes the binding of (X',x), or joins the one another processor just made; making()->bib6 has it. */
+GLOBAL int bib_create(const struct n64_bib6_key *key)
 {
-	struct port_request request = {};
+	struct n64_making *new = making();
+	struct port_request *request;
 	struct n64_bib4_key key4 = {};
 	struct n64_bib4 bib4 = {};
-	struct n64_bib6 *bib;
+	struct n64_bib6 *bib, *out;
 	int result, reason;
 
-	if (!key || !out)
+	if (!key || !new)
 		return N64_DROP_SESSION_CONFLICT;
-	copy16(request.src, key->src);
-	request.protocol = key->protocol;
-	request.wanted = bpf_ntohs(key->port_be);
-	reason = port_take(&request);
+	out = &new->bib6;
+	request = &new->request;
+	copy16(request->src, key->src);
+	request->protocol = key->protocol;
+	request->wanted = bpf_ntohs(key->port_be);
+	reason = port_take(request);
 	if (reason)
 		return reason;
 	out->created_ns = bpf_ktime_get_ns();
-	out->pool_be = request.pool_be;
-	out->port_be = bpf_htons(request.port);
+	out->pool_be = request->pool_be;
+	out->port_be = bpf_htons(request->port);
 	out->is_static = out->zero = 0;
 	out->refs = 1;
-	out->block = request.block;
+	out->block = request->block;
 	key4.pool_be = out->pool_be;
 	key4.port_be = out->port_be;
 	key4.protocol = key->protocol;
@@ -116,7 +119,7 @@ GLOBAL int bib_create(const struct n64_bib6_key *key, struct n64_bib6 *out)
 		}
 		bpf_map_delete_elem(&n64_bib4, &key4);
 	}
-	port_release(request.block, key->protocol, request.port);
+	port_release(request->block, key->protocol, request->port);
 	if (result != EEXIST_RESULT)
 		return N64_DROP_SESSIONS_FULL;
 	bib = bpf_map_lookup_elem(&n64_bib6, key);
@@ -274,10 +277,11 @@ static __always_inline __u8 initial_state(__u8 protocol, __u32 direction)
 GLOBAL int session_create6(const struct n64_flow6_key *key6, __u8 tcp_flags)
 {
 	struct n64_bib6_key key = {};
-	struct n64_bib6 *bib, made;
+	struct n64_making *new = making();
+	struct n64_bib6 *bib;
 	int reason;
 
-	if (!key6)
+	if (!key6 || !new)
 		return N64_DROP_SESSION_CONFLICT;
 	key.port_be = key6->sport_be;
 	key.protocol = key6->protocol;
@@ -297,10 +301,10 @@ GLOBAL int session_create6(const struct n64_flow6_key *key6, __u8 tcp_flags)
 			return N64_DROP_SESSION_CONFLICT;
 		return session_insert(key6, bib->pool_be, bib->port_be, initial_state(key6->protocol, N64_6TO4));
 	}
-	reason = bib_create(&key, &made);
+	reason = bib_create(&key);
 	if (reason)
 		return reason;
-	return session_insert(key6, made.pool_be, made.port_be, initial_state(key6->protocol, N64_6TO4));
+	return session_insert(key6, new->bib6.pool_be, new->bib6.port_be, initial_state(key6->protocol, N64_6TO4));
 }
 
 /*
