@@ -73,6 +73,8 @@ GLOBAL int parse_extensions(struct __sk_buff *skb, struct packet *p, __u32 base)
 	if (!p)
 		return N64_DROP_MALFORMED;
 	next = p->protocol;
+	/* Unrolled: left a loop, clang jumps into it behind its last block, which the verifier of 6.1 refuses as a back-edge. */
+#pragma unroll
 	for (int i = 0; i <= MAX_EXTENSION_HEADERS; i++) {
 		if (next != IPPROTO_HOPOPTS && next != IPPROTO_DSTOPTS && next != IPPROTO_ROUTING &&
 		    next != IPPROTO_FRAGMENT) {
