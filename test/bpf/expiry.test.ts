@@ -107,8 +107,12 @@ describe('expiry', () => {
       for (let i = 0; i < 1000; i++) plane.gate(from6().udp({ sport: 40000 + i, dport: 53 }));
       plane.gate(from4().udp({ sport: 53, dport: 40500 }).payload('1234'));
       plane.age(32);
-      const { ended, walked } = plane.datapath.sweep(60_000);
+      const { ended: first, walked } = plane.datapath.sweep(60_000);
       expect(walked).to.equal(1000);
+      // The kernel's walk may step over a neighbour of what is deleted under it; the next sweep meets that one.
+      const next = plane.datapath.sweep(60_000);
+      expect(next.ended.length).to.be.below(20);
+      const ended = [...first, ...next.ended];
       expect(new Set(ended.map((row) => row.pool.port)).size).to.equal(1000);
       expect(ended).to.have.length(1000);
       expect(ended.find((row) => row.pool.port === 40500)).to.include({ packetsIn: 1, bytesIn: 32, packetsOut: 1 });

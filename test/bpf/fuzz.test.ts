@@ -38,7 +38,7 @@ describe('damaged packets', () => {
   let plane: Plane;
 
   before(() => {
-    plane = new Plane();
+    plane = new Plane({ uplink: true });
     for (const packet of SEEDS.slice(0, 3)) plane.gate(packet);
   });
   after(() => plane[Symbol.dispose]());

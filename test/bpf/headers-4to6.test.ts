@@ -35,7 +35,7 @@ describe('headers from IPv4 to IPv6', () => {
   let plane: Plane;
 
   before(() => {
-    plane = new Plane();
+    plane = new Plane({ uplink: true });
     openSessions(plane);
   });
   after(() => plane[Symbol.dispose]());

@@ -3,7 +3,7 @@
 
 import { expect } from 'chai';
 import { bare, eth, fromHex, hex, PROTO, TCP, type Ip4Fields, type Ip6Fields, type Packet } from '../helpers/packet.ts';
-import { expectOut, expectSound, Plane, POD, POOL, PREFIX, SERVER, SERVER6, withPlane } from './plane.ts';
+import { expectOut, expectSound, Plane, POD, POOL, PREFIX, SERVER, SERVER6 } from './plane.ts';
 
 const PORT = 40001;
 const ROUTER = '198.51.100.1';
@@ -114,6 +114,21 @@ describe('ICMPv4 to ICMPv6', () => {
   });
 
   describe('Fragmentation Needed', () => {
+    const planes = new Map<string, Plane>();
+    const planeOf = (deviceMtu: number, uplinkMtu: number): Plane => {
+      const key = `${deviceMtu} ${uplinkMtu}`;
+      let other = planes.get(key);
+      if (!other) {
+        other = new Plane({ deviceMtu, uplinkMtu });
+        planes.set(key, other);
+        openSessions(other);
+      }
+      return other;
+    };
+    after(() => {
+      for (const other of planes.values()) other[Symbol.dispose]();
+    });
+
     for (const [fn, total, mtu6, mtu4, ptb] of [
       [1400, 1480, 1500, 1500, 1420],
       [1480, 1480, 1500, 1500, 1500],
@@ -131,14 +146,12 @@ describe('ICMPv4 to ICMPv6', () => {
       [0, 60000, 65000, 65000, 32020],
     ] as const) {
       it(`X7915-4.2-h: X7915-4.2-i: MTU ${fn} about ${total} bytes, links of ${mtu6} and ${mtu4}: MTU ${ptb}`, () => {
-        withPlane({ deviceMtu: mtu6, uplinkMtu: mtu4 }, (other) => {
-          openSessions(other);
-          const udp = (p: Packet) => p.udp({ sport: PORT, dport: 53, length: total - 20, checksum: 0x1234 });
-          const outcome = other.gate(error(3, 4, fn).payload(udp(quoted4({ totalLength: total, df: true }))));
-          expect(outcome.verdict).to.equal('redirect');
-          expect(new DataView(outcome.l3.buffer).getUint32(44)).to.equal(ptb);
-          expect(hex(outcome.l3.slice(40, 42))).to.equal('0200');
-        });
+        const other = planeOf(mtu6, mtu4);
+        const udp = (p: Packet) => p.udp({ sport: PORT, dport: 53, length: total - 20, checksum: 0x1234 });
+        const outcome = other.gate(error(3, 4, fn).payload(udp(quoted4({ totalLength: total, df: true }))));
+        expect(outcome.verdict).to.equal('redirect');
+        expect(new DataView(outcome.l3.buffer).getUint32(44)).to.equal(ptb);
+        expect(hex(outcome.l3.slice(40, 42))).to.equal('0200');
       });
     }
   });

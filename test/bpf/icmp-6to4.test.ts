@@ -3,7 +3,7 @@
 
 import { expect } from 'chai';
 import { bare, eth, fromHex, hex, PROTO, TCP, type Ip4Fields, type Ip6Fields, type Packet } from '../helpers/packet.ts';
-import { expectOut, expectSound, Plane, POD, POOL, PREFIX, SERVER, SERVER6, withPlane } from './plane.ts';
+import { expectOut, expectSound, Plane, POD, POOL, PREFIX, SERVER, SERVER6 } from './plane.ts';
 
 const PORT = 40001;
 /** A router of the cluster, whose address has no IPv4 form. */
@@ -97,6 +97,21 @@ describe('ICMPv6 to ICMPv4', () => {
   });
 
   describe('Packet Too Big', () => {
+    const planes = new Map<string, Plane>();
+    const planeOf = (deviceMtu: number, uplinkMtu: number): Plane => {
+      const key = `${deviceMtu} ${uplinkMtu}`;
+      let other = planes.get(key);
+      if (!other) {
+        other = new Plane({ deviceMtu, uplinkMtu });
+        planes.set(key, other);
+        openSessions(other);
+      }
+      return other;
+    };
+    after(() => {
+      for (const other of planes.values()) other[Symbol.dispose]();
+    });
+
     for (const [ptb, mtu4, mtu6, fn, fragment] of [
       [1500, 1500, 1500, 1480],
       [1420, 1500, 1500, 1400],
@@ -109,15 +124,13 @@ describe('ICMPv6 to ICMPv4', () => {
       [0, 1500, 1500, undefined],
     ] as const) {
       it(`X7915-5.2-h: H8201-4-a: ${ptb}${fragment ? ' about a fragment' : ''}, links of ${mtu4} and ${mtu6}: ${fn ?? 'dropped'}`, () => {
-        withPlane({ deviceMtu: mtu6, uplinkMtu: mtu4 }, (other) => {
-          openSessions(other);
-          const quote = fragment ? quoted6().fragment({ id: 77, more: true }) : quoted6();
-          const outcome = other.gate(error(2, 0, ptb).payload(dns(quote)));
-          expect(outcome.verdict).to.equal(fn === undefined ? 'drop' : 'redirect');
-          if (fn === undefined) return;
-          expect(hex(outcome.l3.slice(20, 22))).to.equal('0304');
-          expect(new DataView(outcome.l3.buffer).getUint32(24)).to.equal(fn);
-        });
+        const other = planeOf(mtu6, mtu4);
+        const quote = fragment ? quoted6().fragment({ id: 77, more: true }) : quoted6();
+        const outcome = other.gate(error(2, 0, ptb).payload(dns(quote)));
+        expect(outcome.verdict).to.equal(fn === undefined ? 'drop' : 'redirect');
+        if (fn === undefined) return;
+        expect(hex(outcome.l3.slice(20, 22))).to.equal('0304');
+        expect(new DataView(outcome.l3.buffer).getUint32(24)).to.equal(fn);
       });
     }
   });
