@@ -4,7 +4,8 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { parseIp4 } from '../../src/addr/ip.ts';
-import { bare, eth, faults, frame, hex, parseIp, TCP, type Packet } from '../helpers/packet.ts';
+import { faults, parseIp } from '../helpers/packet-read.ts';
+import { bare, eth, frame, hex, TCP, type Packet } from '../helpers/packet.ts';
 import { expectOut, expectSound, Plane, POD, POOL, PREFIX, SERVER, SERVER6, withPlane } from './plane.ts';
 
 const PORT = 40001;
@@ -55,7 +56,7 @@ describe('checksums', () => {
           bytes[at] = (bytes[at] as number) ^ (damage >> 8);
           bytes[at + 1] = (bytes[at + 1] as number) ^ (damage & 0xff);
           // 0 has a meaning of its own in UDP, and 0xffff is its other form.
-          const field = ((bytes[at] as number) << 8) | (bytes[at + 1] as number);
+          const field = new DataView(bytes.buffer).getUint16(at);
           fc.pre(kind !== 'udp' || (field !== 0 && field !== 0xffff));
           const right = faults(bytes.slice(14)).length === 0;
           const outcome = plane.gate(bytes);
@@ -89,7 +90,7 @@ describe('checksums', () => {
           const at = 34 + { udp: 6, tcp: 16, echo: 2 }[kind as 'udp'];
           bytes[at] = (bytes[at] as number) ^ (damage >> 8);
           bytes[at + 1] = (bytes[at + 1] as number) ^ (damage & 0xff);
-          const field = ((bytes[at] as number) << 8) | (bytes[at + 1] as number);
+          const field = new DataView(bytes.buffer).getUint16(at);
           fc.pre(kind !== 'udp' || (field !== 0 && field !== 0xffff));
           const right = faults(bytes.slice(14)).length === 0;
           const outcome = other.gate(bytes);

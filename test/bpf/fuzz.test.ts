@@ -3,7 +3,8 @@
 
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { bare, eth, hex, parseIp, PROTO, TCP, type Packet } from '../helpers/packet.ts';
+import { parseIp } from '../helpers/packet-read.ts';
+import { bare, eth, hex, PROTO, TCP, type Packet } from '../helpers/packet.ts';
 import { Plane, POD, POOL, SERVER, SERVER6 } from './plane.ts';
 
 const from6 = () => eth().ip6({ src: POD, dst: SERVER6 });

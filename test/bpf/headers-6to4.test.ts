@@ -2,7 +2,8 @@
 // RFC 7915 §5.1: IPv6 headers to IPv4 headers.
 
 import { expect } from 'chai';
-import { bare, concat, eth, hex, parseIp, PROTO, TCP, type Ip6Fields, type Packet } from '../helpers/packet.ts';
+import { parseIp } from '../helpers/packet-read.ts';
+import { bare, concat, eth, hex, PROTO, TCP, type Ip6Fields, type Packet } from '../helpers/packet.ts';
 import { expectOut, expectSound, NODE, Plane, POD, POOL, SERVER, SERVER6, withPlane } from './plane.ts';
 
 const PORT = 40001;
@@ -156,7 +157,7 @@ describe('headers from IPv6 to IPv4', () => {
 
   describe('protocols', () => {
     for (const number of [PROTO.sctp, PROTO.esp, PROTO.ah, 47, PROTO.none, 135, 139, 140, 2, 33, 136]) {
-      it(`N6146-3.4-n: N6146-5.1-a: protocol ${number}: Port Unreachable, no session`, () => {
+      it(`N6146-3.4-n: X7915-4.5-c: N6146-5.1-a: protocol ${number}: Port Unreachable, no session`, () => {
         const before = plane.state();
         const packet = from({ nextHeader: number }).payload('0123456789abcdef');
         const drops = plane.dropsOf(() =>
@@ -173,6 +174,12 @@ describe('headers from IPv6 to IPv4', () => {
     it('N6146-5.1-a: ESP in UDP is UDP', () => {
       const packet = (p: Packet) => p.udp({ sport: 40500, dport: 4500 }).payload('\0\0\0\0esp');
       expectOut(plane.gate(packet(from())), packet(out()), { anyId: true });
+    });
+
+    it('K6877-6-a: a CLAT is a client like any other', () => {
+      withPlane({}, (other) => {
+        expectOut(other.gate(udp(from({ src: '2001:db8:1:464::192.0.0.1' }))), udp(out()), { anyId: true });
+      });
     });
 
     it('N6146-3.4-n: ICMPv4 in IPv6 is no ICMP', () => {

@@ -75,7 +75,7 @@ describe('ICMPv4 to ICMPv6', () => {
     for (const code of [0, 1, 5, 6, 7, 8, 11, 12]) codes[code] = [1, 0];
     for (const code of [9, 10, 13, 15]) codes[code] = [1, 1];
 
-    it('X7915-4.2-e: X7915-4.2-f: X7915-4.2-g: X7915-4.2-j: X7915-4.2-k: X7915-4.2-a: T5382-9-a: U4787-12-b: all 256', () => {
+    it('C5508-4-c: X7915-4.2-e: X7915-4.2-f: X7915-4.2-g: X7915-4.2-j: X7915-4.2-k: X7915-4.2-a: T5382-9-a: U4787-12-b: all 256', () => {
       for (let code = 0; code < 256; code++) {
         // Fragmentation Needed has a table of its own.
         if (code === 4) continue;

@@ -15,7 +15,8 @@ import { configCodec, flow4Codec, flow4KeyCodec, flow6Codec, flow6KeyCodec } fro
 import { Pins } from '../../src/datapath/pins.ts';
 import { programConfig } from '../../src/datapath/program-config.ts';
 import { BpfObject, ifNameToIndex, typed, type BpfProgram } from '../../src/libbpf/mod.ts';
-import { byteDiff, ETHERNET_BYTES, faults, frame, type Packet } from '../helpers/packet.ts';
+import { byteDiff, faults } from '../helpers/packet-read.ts';
+import { ETHERNET_BYTES, frame, type Packet } from '../helpers/packet.ts';
 
 export const OBJECT = new URL('../../.output/nat64.bpf.o', import.meta.url).pathname;
 export const PREFIX = '64:ff9b:1:fffe::';
@@ -198,9 +199,9 @@ export class Plane implements Disposable {
   age(seconds: number): void {
     const then = monotonicNs() - BigInt(Math.round(seconds * 1e9));
     const six = typed(this.maps.n64_flow6, flow6KeyCodec, flow6Codec);
-    for (const [key, value] of [...six.entries()]) six.update(key, { ...value, lastNs: then });
+    for (const [key, value] of Array.from(six.entries())) six.update(key, { ...value, lastNs: then });
     const four = typed(this.maps.n64_flow4, flow4KeyCodec, flow4Codec);
-    for (const [key, value] of [...four.entries()]) four.update(key, { ...value, lastNs: then });
+    for (const [key, value] of Array.from(four.entries())) four.update(key, { ...value, lastNs: then });
   }
 
   /** Everything that translation may change, for tests that nothing did. */

@@ -21,7 +21,7 @@ describe('RFC 6052', () => {
   ] as const) {
     const length = Number(prefix.split('/')[1]);
 
-    it(`A6052-2.2-d: A6052-2.3-a: N6146-3.5.4-a: N6146-3.5.4-d: A6052-2.2-b: A6052-2.2-e: ${prefix} there and back`, () => {
+    it(`A6052-2.2-d: A6052-2.3-a: X7915-6-a: N6146-3.5.4-b: N6146-3.5.4-a: N6146-3.5.4-d: A6052-2.2-b: A6052-2.2-e: ${prefix} there and back`, () => {
       // The pod must not lie under the prefix.
       const pod = '2001:dead::10'.replace('dead', 'db9');
       withPlane({ prefixes: [prefix] }, (plane) => {
@@ -57,7 +57,7 @@ describe('RFC 6052', () => {
     withPlane({ prefixes: ['2001:db8:122:344::/64'] }, (plane) => {
       const packet = eth().ip6({ src: '2001:db9::1', dst: '2001:db8:122:344:1c0:2:2100:0' }).udp(udp);
       const outcome = plane.gate(packet);
-      expect([...outcome.l3.slice(40, 42)]).to.deep.equal([1, 1]);
+      expect(Array.from(outcome.l3.slice(40, 42))).to.deep.equal([1, 1]);
     });
   });
 

@@ -3,7 +3,8 @@
 
 import { expect } from 'chai';
 import { formatIp4, formatIp6, parseIp4, parseIp6 } from '../../src/addr/ip.ts';
-import { bare, eth, parseIp, TCP, type Packet } from '../helpers/packet.ts';
+import { parseIp } from '../helpers/packet-read.ts';
+import { bare, eth, TCP, type Packet } from '../helpers/packet.ts';
 import { expectOut, expectSound, FIRST_PORT, Plane, POD, POOL, PREFIX, SERVER, SERVER6, withPlane } from './plane.ts';
 
 const POD2 = '2001:db8:1::20';
@@ -272,7 +273,7 @@ describe('sessions', () => {
       const before = plane.state();
       const packet = open(from6(), 'udp', 40100);
       const outcome = plane.gate(packet);
-      expect([...outcome.l3.slice(40, 42)], 'address unreachable').to.deep.equal([1, 3]);
+      expect(Array.from(outcome.l3.slice(40, 42)), 'address unreachable').to.deep.equal([1, 3]);
       expect(plane.lastDrop('sessions_full')?.count).to.equal(1);
       expect(plane.state()).to.deep.equal(before);
       expect(plane.datapath.blocks()[0]?.used.udp, 'the port is given back').to.equal(8);

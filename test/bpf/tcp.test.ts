@@ -73,7 +73,7 @@ describe('TCP states', () => {
     plane.age(10);
   };
 
-  it('N6146-3.5.2.2-01: N6146-3.5.2.1-a: CLOSED, V6 SYN: V6 INIT with the transitory timer', () => {
+  it('N6146-3.5.2.2-01: N6146-3.5.2.1-a: B7857-2-a: CLOSED, V6 SYN: V6 INIT with the transitory timer', () => {
     expect(send('v6', syn).verdict).to.equal('redirect');
     expect(session()?.state).to.equal('v6Init');
     expect(left()).to.be.closeTo(TRANS, 3);
@@ -96,7 +96,7 @@ describe('TCP states', () => {
     });
   }
 
-  it('N6146-3.5.2.2-02: CLOSED, V4 SYN, external connections forbidden: dropped without a word', () => {
+  it('N6146-3.5.2.2-02: T5382-4-a: T5382-4-d: CLOSED, V4 SYN, external connections forbidden: dropped without a word', () => {
     expect(send('v4', syn).verdict).to.equal('drop');
     expect(session()).to.equal(undefined);
   });
@@ -218,7 +218,7 @@ describe('TCP states', () => {
     ['N6146-3.5.2.2-28', 'bothFinReceived', TRANS],
     ['N6146-3.5.2.2-31', 'transitory', TRANS],
   ] as const) {
-    it(`${id}: N6146-3.5.2.1-b: ${state} ends after ${seconds} s, not before`, () => {
+    it(`N6146-3.5.2.1-b: ${id}: ${state} ends after ${seconds} s, not before`, () => {
       enter(state);
       plane.age(seconds);
       expect(plane.datapath.sweep(60_000).ended).to.deep.equal([]);

@@ -23,7 +23,7 @@ describe('vectors', () => {
   });
   after(() => plane[Symbol.dispose]());
 
-  it('N6146-3.6.1-b: N6146-3.7-b: X7915-5.1-a: UDP from IPv6 to IPv4', () => {
+  it('N6146-3.6.1-b: N6146-3.7-b: X7915-5.1-a: X7915-5.1-g: UDP from IPv6 to IPv4', () => {
     expectOut(plane.gate(frame(fromHex(V3_IN))), fromHex(V3_OUT), { anyId: true });
   });
 
@@ -50,7 +50,7 @@ describe('vectors', () => {
     });
   });
 
-  it('X7915-5.2-b: N6146-3.5.3-b: N6146-3.6.2-a: X7915-5.2-a: echo', () => {
+  it('X7915-5.2-b: C5508-1-a: N6146-3.5.3-b: N6146-3.6.2-a: X7915-5.2-a: echo', () => {
     withPlane(onePort(0x4001), (other) => {
       const request = fromHex('800083e5123400016162636465666768');
       const packet = eth().ip6({ src: POD, dst: SERVER6, nextHeader: 58 }).payload(request);
