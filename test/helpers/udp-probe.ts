@@ -11,6 +11,8 @@ const { address } = await lookup(name, { family: 6 });
 const socket = createSocket('udp6');
 const waiting = new Map<string, () => void>();
 socket.on('message', (data) => waiting.get(data.toString('latin1'))?.());
+// Packet Too Big for an earlier datagram; the next one of that size goes in fragments.
+socket.on('error', () => undefined);
 await new Promise<void>((resolve) => {
   socket.connect(Number(port), address, resolve);
 });

@@ -13,7 +13,7 @@ import { Topology } from '../helpers/topology.ts';
 // Tayga refuses documentation addresses under the well-known prefix.
 const PREFIX = '2001:db8:64::/96';
 const TARGET = '2001:db8:64::198.51.100.10';
-const SECONDS = 2;
+const SECONDS = 1;
 
 /** Bits a second that arrive at the server. */
 async function bulk(topology: Topology): Promise<number> {
@@ -56,23 +56,30 @@ nft add rule ip tayga post ip saddr 192.168.255.0/24 oifname up0 masquerade`,
 
 describe('bulk', function () {
   this.timeout(60_000);
+  let mine: Topology;
+  let theirs: Topology;
+  before(async () => {
+    mine = await Topology.create();
+    theirs = await Topology.create('tayga-');
+    await startIperf3(mine);
+    await startIperf3(theirs);
+    await startTayga(theirs);
+  });
+  after(async () => {
+    await (mine as Topology | undefined)?.dispose();
+    await (theirs as Topology | undefined)?.dispose();
+  });
 
   for (const egress of EGRESSES) {
     it(`egress ${egress} is at least 10 times as fast as Tayga with masquerade`, async () => {
-      await using mine = await Topology.create();
-      await using theirs = await Topology.create('tayga-');
-      await startIperf3(mine);
-      await startIperf3(theirs);
       const gate64 = new Gate64(mine, gate64Config(egress, { prefix: PREFIX }));
       await gate64.start();
       try {
-        await startTayga(theirs);
         const rates: { gate64: number; tayga: number }[] = [];
         // One after the other, so that both meet the same noise.
-        for (let round = 0; round < 2; round++) rates.push({ tayga: await bulk(theirs), gate64: await bulk(mine) });
-        const best = (of: 'gate64' | 'tayga') => Math.max(...rates.map((rate) => rate[of]));
-        const ratio = best('gate64') / best('tayga');
-        expect(ratio, JSON.stringify(rates)).to.be.at.least(10);
+        for (let round = 0; round < 3; round++) rates.push({ tayga: await bulk(theirs), gate64: await bulk(mine) });
+        const median = (of: 'gate64' | 'tayga') => rates.map((rate) => rate[of]).toSorted((a, b) => a - b)[1] ?? 0;
+        expect(median('gate64') / median('tayga'), JSON.stringify(rates)).to.be.at.least(10);
       } finally {
         gate64.process?.signal('SIGKILL');
         await gate64.process?.ended;

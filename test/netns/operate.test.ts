@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // What people look at agrees with the kernel: listings with the pinned maps, drops with what was refused, metrics with both.
 
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect } from 'chai';
 import { parseIp4, parseIp6 } from '../../src/addr/ip.ts';
 import { metricSum } from '../helpers/gate64.ts';
+import { eventually } from '../helpers/processes.ts';
 import { EGRESSES, Scene } from '../helpers/scene.ts';
 import { POD } from '../helpers/topology.ts';
 
@@ -147,7 +150,45 @@ for (const egress of EGRESSES) {
       expect(stdout + stderr).to.equal('');
     });
 
-    it('D6052-3.1: the cloud metadata address is refused, the pod told, the reason named and counted', async () => {
+    // Once is enough: nothing of it differs between the ways out.
+    if (egress === 'direct') {
+      it('Prometheus scrapes it, and its queries find the sessions', async () => {
+        const directory = join(scene.topology.directory, 'prometheus');
+        mkdirSync(directory);
+        const conf = join(directory, 'prometheus.yml');
+        writeFileSync(
+          conf,
+          `global: { scrape_interval: 1s }
+scrape_configs:
+  - job_name: gate64
+    static_configs: [{ targets: ["127.0.0.1:9164"] }]
+`,
+        );
+        await using prometheus = scene.topology.start('node', [
+          'prometheus',
+          `--config.file=${conf}`,
+          `--storage.tsdb.path=${directory}/data`,
+          '--web.listen-address=127.0.0.1:9090',
+        ]);
+        const query = async (text: string): Promise<number | undefined> => {
+          if (prometheus.exitCode() !== undefined) throw new Error(prometheus.log());
+          const argv = ['curl', '-sS', '--fail', '-G', '--data-urlencode', `query=${text}`];
+          const { stdout } = await scene.topology.run('node', [...argv, 'http://127.0.0.1:9090/api/v1/query']);
+          const answer = JSON.parse(stdout) as { data: { result: { value: [number, string] }[] } };
+          const value = answer.data.result[0]?.value[1];
+          return value === undefined ? undefined : Number(value);
+        };
+        expect(await eventually('a scrape succeeded', async () => (await query('up == 1')) ?? undefined)).to.equal(1);
+        expect(await query('sum(gate64_nat64_sessions)')).to.equal(
+          (await scene.gate64.json<unknown[]>('sessions')).length,
+        );
+        expect(await query('sum(gate64_nat64_bytes_total{direction="4to6",protocol="tcp"})')).to.be.greaterThan(
+          2 ** 21,
+        );
+      });
+    }
+
+    it('X7915-8-a, A6052-3.1-b: the cloud metadata address is refused, the pod told, the reason named and counted', async () => {
       const ping = ['ping', '-n', '-c', '1', '-W', '2', '64:ff9b::169.254.169.254'];
       const { stdout } = await scene.topology.run('pod', ping, { accept: [1] });
       expect(stdout).to.match(/Administratively prohibited/);
@@ -192,9 +233,9 @@ for (const egress of EGRESSES) {
     it('CoreDNS: a dead upstream becomes an answer within 2 s', async () => {
       await scene.topology.sh('router', 'ip route add blackhole 198.51.100.10/32');
       try {
-        const started = performance.now();
         const { stdout } = await scene.topology.run('pod', ['dig', '+tries=1', '+time=5', 'short.example', 'AAAA']);
-        expect(performance.now() - started).to.be.lessThan(2200);
+        // By dig's own clock, which starts when it asks. CoreDNS itself gives up after 2 s, with an answer as well.
+        expect(Number(/Query time: (\d+) msec/.exec(stdout)?.[1])).to.be.lessThan(2000);
         expect(stdout).to.match(/status: SERVFAIL/);
       } finally {
         await scene.topology.sh('router', 'ip route del blackhole 198.51.100.10/32');

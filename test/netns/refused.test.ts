@@ -7,6 +7,7 @@ import { expect } from 'chai';
 import { stringify } from 'yaml';
 import { GATE64, gate64Config } from '../helpers/gate64.ts';
 import { differences, nodeState, type NodeState } from '../helpers/node-state.ts';
+import { eventually } from '../helpers/processes.ts';
 import { Topology } from '../helpers/topology.ts';
 
 const WRONG: readonly [what: string, yaml: string, expected: RegExp][] = [
@@ -117,11 +118,28 @@ describe('refused at start', function () {
     });
   }
 
-  it('a port in use: the address is named, and nothing is left', async () => {
-    const changes = { dns: { listen: ['192.0.2.99:5364'] } };
-    writeFileSync(file, stringify(gate64Config('masquerade', changes)));
-    expect(await refusal([GATE64, 'run', '-c', file])).to.match(/192\.0\.2\.99/);
+  it('an address that DNS cannot listen on is named', async () => {
+    writeFileSync(file, stringify(gate64Config('masquerade', { dns: { listen: ['192.0.2.99:5364'] } })));
+    expect(await refusal([GATE64, 'run', '-c', file])).to.match(/192\.0\.2\.99:5364/);
   });
+
+  for (const [what, kind, port] of [
+    ['DNS (UDP)', 'UDP4-RECV', 5364],
+    ['DNS (TCP)', 'TCP4-LISTEN', 5364],
+    ['HTTP', 'TCP4-LISTEN', 9164],
+  ] as const) {
+    it(`a port in use, wanted for ${what}, is named`, async () => {
+      writeFileSync(file, stringify(gate64Config('masquerade')));
+      await using squatter = topology.start('node', ['socat', '-u', `${kind}:${port},bind=127.0.0.1`, 'STDOUT']);
+      await eventually('the port is taken', async () => {
+        if (squatter.exitCode() !== undefined) throw new Error(squatter.log());
+        return (await topology.sh('node', `ss -Hlntu 'sport = :${port}'`)) === '' ? undefined : true;
+      });
+      expect(await refusal([GATE64, 'run', '-c', file])).to.match(
+        new RegExp(`127\\.0\\.0\\.1:${port}.*(?:EADDRINUSE|in use)`),
+      );
+    });
+  }
 
   it("a route of somebody else's for the prefix is not taken over", async () => {
     await topology.sh('node', 'ip -6 route add local 64:ff9b::/96 dev lo');

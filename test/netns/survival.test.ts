@@ -113,6 +113,17 @@ for (const egress of EGRESSES) {
       service().signal('SIGHUP');
     });
 
+    it('a file that is swapped, as a ConfigMap is, is read without a signal', async () => {
+      const lastReload = async () =>
+        (await scene.gate64.json<{ service: { config: { lastReload: { at: string } } } }>('status')).service.config
+          .lastReload.at;
+      const earlier = await eventually('the reload before is over', lastReload);
+      const { configFile } = scene.gate64;
+      await scene.topology.sh('node', `{ cat ${configFile}; echo '# changed'; } > ${configFile}.new`);
+      await scene.topology.sh('node', `mv ${configFile}.new ${configFile}`);
+      await eventually('it was read', async () => ((await lastReload()) === earlier ? undefined : true), 15_000, 500);
+    });
+
     const BREAKAGES: [what: string, command: string][] = [
       ['a deleted route', 'ip -6 route del 64:ff9b::/96 dev gate64'],
       ['the deleted device', 'ip link del gate64'],

@@ -3,6 +3,7 @@
 
 import { join } from 'node:path';
 import { expect } from 'chai';
+import { eventually } from '../helpers/processes.ts';
 import { EGRESSES, Scene } from '../helpers/scene.ts';
 import { ROUTER4, SERVER4 } from '../helpers/topology.ts';
 
@@ -14,7 +15,7 @@ const PREFIXES = [
 const probe = join(import.meta.dirname, '../helpers/udp-probe.ts');
 
 for (const egress of EGRESSES) {
-  for (const { prefix, embedded, router } of egress === 'direct' ? PREFIXES : PREFIXES.slice(0, 1)) {
+  for (const { prefix, embedded, router } of PREFIXES) {
     describe(`traffic, egress ${egress}, prefix ${prefix}`, function () {
       this.timeout(60_000);
       let scene: Scene;
@@ -74,7 +75,7 @@ for (const egress of EGRESSES) {
         ['ICMP', ['-I']],
         ['TCP', ['-T', '-p', '80']],
       ] as const) {
-        it(`traceroute by ${kind} shows the IPv4 router and arrives`, async () => {
+        it(`X7915-4.2-m: traceroute by ${kind} shows the IPv4 router and arrives`, async () => {
           const trace = ['traceroute', '-6', '-n', '-q', '1', '-w', '2', '-m', '8', ...option, 'v4only.example'];
           const { stdout } = await scene.topology.run('pod', trace);
           const hops = stdout
@@ -86,6 +87,11 @@ for (const egress of EGRESSES) {
           expect(hops.filter(Boolean).at(-1), stdout).to.equal(embedded);
         });
       }
+
+      it('no packet was refused on the way, but those whose hop limit ran out for traceroute', async () => {
+        const drops = await scene.gate64.json<{ reason: string; count: number }[]>('drops');
+        expect(drops.filter(({ reason }) => reason !== 'hop_limit')).to.deep.equal([]);
+      });
 
       it('a smaller MTU on the IPv4 path: Fragmentation Needed becomes Packet Too Big, uploads go on', async () => {
         await scene.topology.setServerLinkMtu(1300);
@@ -120,11 +126,41 @@ for (const egress of EGRESSES) {
         }
       });
 
-      it('no packet was refused on the way', async () => {
-        const drops = await scene.gate64.json<{ reason: string; count: number }[]>('drops');
-        // Hop limits ran out for traceroute; one packet was too big for the smaller MTU.
-        const expected = new Set(['hop_limit', 'too_big']);
-        expect(drops.filter(({ reason }) => !expected.has(reason))).to.deep.equal([]);
+      it("a smaller MTU of the node's own uplink is noticed, and gate64 tells the pod", async () => {
+        await scene.topology.sh('node', 'ip link set up0 mtu 1400');
+        try {
+          await eventually('the pod is told', async () => {
+            await scene.topology.sh('pod', 'ip -6 route flush cache');
+            const ping = ['ping', '-n', '-M', 'do', '-c', '1', '-W', '1', '-s', '1400', 'v4only.example'];
+            const { stdout } = await scene.topology.run('pod', ping, { accept: 'any' });
+            return stdout.includes('Packet too big: mtu=1420') ? true : undefined;
+          });
+          const wanted = await scene.serve('one', 1);
+          expect(await scene.download('http://v4only.example/one')).to.equal(wanted);
+        } finally {
+          await scene.topology.sh('node', 'ip link set up0 mtu 1500');
+          await scene.topology.sh('pod', 'ip -6 route flush cache');
+        }
+      });
+
+      it('datagrams that need fragments come back intact', async () => {
+        const argv = [process.execPath, probe, 'v4only.example', '7007'];
+        // Both ends learn that an IPv6 fragment is larger than its IPv4 counterpart, which costs datagrams.
+        await eventually('the path is known', async () => {
+          const { lost } = JSON.parse((await scene.topology.run('pod', [...argv, '3000', '3000'])).stdout) as {
+            lost: number[];
+          };
+          return lost.length === 0 ? true : undefined;
+        });
+        for (const [first, last] of [
+          ['1450', '1500'],
+          ['20000', '20002'],
+        ] as const) {
+          const result = JSON.parse((await scene.topology.run('pod', [...argv, first, last])).stdout) as {
+            lost: number[];
+          };
+          expect(result.lost).to.deep.equal([]);
+        }
       });
     });
   }
