@@ -113,7 +113,7 @@ for (const egress of EGRESSES) {
         }
       });
 
-      it('a smaller MTU on the IPv6 path: Packet Too Big becomes Fragmentation Needed, downloads go on', async () => {
+      it('X7915-5.2-h: a smaller MTU on the IPv6 path: Packet Too Big becomes Fragmentation Needed, downloads go on', async () => {
         // Only the node's end: the pod still offers segments of 1500, and the node must tell the server better.
         await scene.topology.sh('node', 'ip link set pod0 mtu 1280');
         try {
@@ -126,7 +126,7 @@ for (const egress of EGRESSES) {
         }
       });
 
-      it("a smaller MTU of the node's own uplink is noticed, and gate64 tells the pod", async () => {
+      it("X7915-5.1.1-e: a smaller MTU of the node's own uplink is noticed, and gate64 tells the pod", async () => {
         await scene.topology.sh('node', 'ip link set up0 mtu 1400');
         try {
           await eventually('the pod is told', async () => {
