@@ -83,10 +83,9 @@ static long csum_walk_step(__u32 index __attribute__((unused)), struct csum_walk
 			return 1;
 		}
 	} else {
-		left &= CSUM_CHUNK - 1;
+		/* 1 to 63, in words from which the verifier of 6.1 learns that it is not 0. */
 		barrier_var(left);
-		if (left == 0 || left >= CSUM_CHUNK)
-			return 1;
+		left = ((left - 1) & (CSUM_CHUNK - 1)) + 1;
 		if (bpf_skb_load_bytes(walk->skb, walk->offset, chunk, left)) {
 			walk->failed = 1;
 			return 1;
