@@ -243,7 +243,9 @@ GLOBAL int session_insert(const struct n64_flow6_key *key6, __be32 pool, __be16 
 	if (result == EEXIST_RESULT) {
 		there = bpf_map_lookup_elem(&n64_flow4, &key4);
 		bib_leave(&bib);
-		if (!there || there->prefix != key6->prefix || there->port_be != key6->sport_be ||
+		/* One that has run out is being deleted this moment: what joins it would lose its other half. */
+		if (!there || ns_after(now_ns(), there->last_ns, timeout_ns(there->state)) ||
+		    there->prefix != key6->prefix || there->port_be != key6->sport_be ||
 		    !equal16(there->src, key6->src))
 			return N64_DROP_SESSION_CONFLICT;
 		/* Another processor is making this very session and counts it. */

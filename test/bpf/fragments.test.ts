@@ -129,6 +129,23 @@ describe('fragments', () => {
     dropped(later(from4({ id: 400, offset: 20, protocol: 17 }), 40), 'fragment_unknown');
   });
 
+  it('N6146-3.4-h: a flood of first fragments fills no more than its own table', () => {
+    const bytes = first(from6().fragment({ id: 1, more: true }), 1, 64).build();
+    const id = new DataView(bytes.buffer, 14 + 44);
+    for (let i = 0; i < 20_000; i++) {
+      id.setUint32(0, 0x7000_0000 + i);
+      plane.gate(bytes);
+    }
+    expect([...plane.maps.n64_frags.keys()].length).to.be.within(1000, plane.maps.n64_frags.maxEntries);
+    expect(plane.maps.n64_frags.maxEntries).to.equal(16384);
+    expect(plane.datapath.sessions()).to.have.length(3);
+    expectSound(plane.gate(from6().udp({ sport: PORT, dport: 53 })));
+    expect(plane.gate(first(from6().fragment({ id: 401, more: true }), 1, 64)).verdict).to.equal('redirect');
+    expect(plane.gate(later(from6().fragment({ id: 401, offset: 8, nextHeader: PROTO.udp }), 8)).verdict).to.equal(
+      'redirect',
+    );
+  });
+
   it('N6146-3.4-k: only the same source, destination, protocol, identification and direction join', () => {
     plane.gate(first(from6().fragment({ id: 50, more: true }), 1, 64));
     const tail = { offset: 8, nextHeader: PROTO.udp };
