@@ -123,7 +123,10 @@ GLOBAL int block_take_port(__u32 index, __u32 protocol, __u32 wanted)
 		return -1;
 	if (!block_enter(block))
 		return -1;
-	if (wanted == ANY_PORT)
+	/* Taken back between the look at the pod and here: it is nobody's now. */
+	if (READ_ONCE(block->state) != N64_BLOCK_LEASED)
+		found = -1;
+	else if (wanted == ANY_PORT)
 		found = block_search(block, protocol);
 	else if (bit_take(block, protocol, at))
 		found = at;
