@@ -70,6 +70,16 @@ export const FIGURES = {
       'AAAA of 1000 names that have A records only, synthesized, all asked for before; dnsperf with 100 questions ' +
       'outstanding on one core, the server on the other.',
   },
+  answerCpu: {
+    part: 'dns',
+    title: 'Processor time an answer',
+    unit: 'µs',
+    digits: 1,
+    base: 'unbound',
+    meaning:
+      'Of the server process, user and system, in the same measurement; other load on the machine moves it least. ' +
+      'Lower is better.',
+  },
   miss: {
     part: 'dns',
     title: 'Answer not cached, median',

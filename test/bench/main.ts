@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { FIGURES, PARTS, type FigureName, type Part } from './figures.ts';
-import { cachedRate, missMilliseconds, warm, writeQuestions } from './questions.ts';
+import { askCached, missMilliseconds, warm, writeQuestions } from './questions.ts';
 import { jsonReport, markdownReport, textReport, type RunShape } from './report.ts';
 import { Resolver, RESOLVERS, startUpstream, type ResolverName } from './resolvers.ts';
 import { Samples } from './statistics.ts';
@@ -110,8 +110,11 @@ async function measureDns(samples: Samples, { rounds, parts }: Options): Promise
     }
     for (let round = 0; round < rounds; round++) {
       say(`round ${round + 1} of ${rounds}: ${FIGURES.cached.title}, ${FIGURES.miss.title}`);
-      for (const { name, port } of rotated(resolvers, round)) {
-        samples.add('cached', name, (await cachedRate(port, questions, DNSPERF_SECONDS)) / 1000);
+      for (const resolver of rotated(resolvers, round)) {
+        const before = resolver.cpuMicroseconds();
+        const { answers, perSecond } = await askCached(resolver.port, questions, DNSPERF_SECONDS);
+        samples.add('cached', resolver.name, perSecond / 1000);
+        samples.add('answerCpu', resolver.name, (resolver.cpuMicroseconds() - before) / answers);
       }
       for (const { name, port } of rotated(resolvers, round)) samples.add('miss', name, await missMilliseconds(port));
     }

@@ -14,7 +14,12 @@ export function writeQuestions(file: string): void {
   writeFileSync(file, Array.from({ length: NAMES }, (_, index) => `name-${index}.example AAAA\n`).join(''));
 }
 
-async function dnsperf(port: number, file: string, limit: readonly string[]): Promise<number> {
+interface Answered {
+  readonly answers: number;
+  readonly perSecond: number;
+}
+
+async function dnsperf(port: number, file: string, limit: readonly string[]): Promise<Answered> {
   const client = ['-c', '8', '-T', '1', '-q', '100', '-t', '2'];
   const argv = [
     'taskset',
@@ -32,13 +37,14 @@ async function dnsperf(port: number, file: string, limit: readonly string[]): Pr
   ];
   const { stdout } = await run(argv);
   const rate = Number(/Queries per second:\s+([\d.]+)/.exec(stdout)?.[1]);
+  const answers = Number(/Queries completed:\s+(\d+)/.exec(stdout)?.[1]);
   const lost = Number(/Queries lost:\s+(\d+)/.exec(stdout)?.[1]);
   const codes = /Response codes:\s+(.*)/.exec(stdout)?.[1] ?? '';
   if (!Number.isFinite(rate) || !codes.startsWith('NOERROR') || codes.includes(',')) {
     throw new Error(`dnsperf on port ${port}: not every answer was NOERROR\n${stdout}`);
   }
   if (lost > NAMES / 10) throw new Error(`dnsperf on port ${port}: ${lost} answers were lost`);
-  return rate;
+  return { answers, perSecond: rate };
 }
 
 /** Every name once, so that the next ask meets the cache. */
@@ -46,8 +52,8 @@ export async function warm(port: number, file: string): Promise<void> {
   await dnsperf(port, file, ['-n', '1']);
 }
 
-/** Answers a second with 100 questions outstanding. */
-export async function cachedRate(port: number, file: string, seconds: number): Promise<number> {
+/** What the cache answers with 100 questions outstanding. */
+export async function askCached(port: number, file: string, seconds: number): Promise<Answered> {
   return dnsperf(port, file, ['-l', String(seconds)]);
 }
 
