@@ -20,7 +20,7 @@ const becomes = (type: number, code = 0, rest = 0, fields: Partial<Ip6Fields> = 
     .ip6({ src: ROUTER6, dst: POD, hopLimit: 63, ...fields })
     .icmp6({ type, code, rest });
 
-/** Port of the pod and of the pool are the same here; ports.test.ts has those that differ. */
+/** Port of the pod and of the pool are the same here; quotes.test.ts has those that differ. */
 const quotes: readonly [string, (packet: Packet, v6: boolean) => Packet][] = [
   ['UDP', (p) => p.udp({ sport: PORT, dport: 53 }).payload('a question')],
   ['TCP', (p) => p.tcp({ sport: PORT, dport: 80, flags: TCP.syn, seq: 7 })],
