@@ -77,15 +77,15 @@ static __noinline int icmp6_send(struct __sk_buff *skb, struct icmp_verdict *ver
 	outer.type = verdict->type;
 	outer.code = verdict->code;
 	outer.rest = bpf_htonl(verdict->rest);
-	if (bpf_skb_store_bytes(skb, L3_OFF + IP6_LEN + ICMP_LEN, &inner, sizeof(inner), 0) ||
-	    bpf_skb_store_bytes(skb, L3_OFF, &outer, sizeof(outer), 0))
+	if (bpf_skb_store_bytes(skb, L3_OFF + IP6_LEN + ICMP_LEN, &inner, sizeof(inner), BPF_F_RECOMPUTE_CSUM) ||
+	    bpf_skb_store_bytes(skb, L3_OFF, &outer, sizeof(outer), BPF_F_RECOMPUTE_CSUM))
 		return TC_ACT_SHOT;
 	sum = csum_packet(skb, L3_OFF + IP6_LEN, skb->len);
 	if (sum < 0)
 		return TC_ACT_SHOT;
 	sum = csum_add(sum, csum_add(csum_ip6(&outer.ip6.saddr), csum_ip6(&outer.ip6.daddr)));
 	outer.check = csum_fold(csum_add(sum, csum_icmp6_pseudo_tail(length - L3_OFF + ICMP_LEN)));
-	if (bpf_skb_store_bytes(skb, L3_OFF + IP6_LEN + 2, &outer.check, 2, 0))
+	if (bpf_skb_store_bytes(skb, L3_OFF + IP6_LEN + 2, &outer.check, 2, BPF_F_RECOMPUTE_CSUM))
 		return TC_ACT_SHOT;
 	return egress_ip6(skb);
 }
@@ -124,14 +124,14 @@ static __noinline int icmp4_send(struct __sk_buff *skb, struct icmp_verdict *ver
 	outer.type = verdict->type;
 	outer.code = verdict->code;
 	outer.rest = bpf_htonl(verdict->rest);
-	if (bpf_skb_store_bytes(skb, L3_OFF + IP4_LEN + ICMP_LEN, &inner, sizeof(inner), 0) ||
-	    bpf_skb_store_bytes(skb, L3_OFF, &outer, sizeof(outer), 0))
+	if (bpf_skb_store_bytes(skb, L3_OFF + IP4_LEN + ICMP_LEN, &inner, sizeof(inner), BPF_F_RECOMPUTE_CSUM) ||
+	    bpf_skb_store_bytes(skb, L3_OFF, &outer, sizeof(outer), BPF_F_RECOMPUTE_CSUM))
 		return TC_ACT_SHOT;
 	sum = csum_packet(skb, L3_OFF + IP4_LEN, skb->len);
 	if (sum < 0)
 		return TC_ACT_SHOT;
 	outer.check = csum_fold(sum);
-	if (bpf_skb_store_bytes(skb, L3_OFF + IP4_LEN + 2, &outer.check, 2, 0))
+	if (bpf_skb_store_bytes(skb, L3_OFF + IP4_LEN + 2, &outer.check, 2, BPF_F_RECOMPUTE_CSUM))
 		return TC_ACT_SHOT;
 	return egress_ip4(skb);
 }

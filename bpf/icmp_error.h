@@ -78,7 +78,7 @@ static __noinline void quoted_rewrite(struct __sk_buff *skb, struct quoted *q, _
 	__u32 delta = csum_add(addresses, csum_sub(q->port_new, q->port_old));
 	__sum16 check;
 
-	bpf_skb_store_bytes(skb, at, &q->port_new, 2, 0);
+	bpf_skb_store_bytes(skb, at, &q->port_new, 2, BPF_F_RECOMPUTE_CSUM);
 	if (q->l4_off + offset + 2 > q->end || bpf_skb_load_bytes(skb, q->l4_off + offset, &check, 2))
 		return;
 	if (q->protocol == N64_UDP && !check)
@@ -86,12 +86,12 @@ static __noinline void quoted_rewrite(struct __sk_buff *skb, struct quoted *q, _
 	csum_field_replace(&check, delta);
 	if (q->protocol == N64_UDP && !check)
 		check = 0xffff;
-	bpf_skb_store_bytes(skb, q->l4_off + offset, &check, 2, 0);
+	bpf_skb_store_bytes(skb, q->l4_off + offset, &check, 2, BPF_F_RECOMPUTE_CSUM);
 }
 
 static __noinline void quoted_set_type(struct __sk_buff *skb, __u32 at, __u8 type)
 {
-	bpf_skb_store_bytes(skb, at, &type, 1, 0);
+	bpf_skb_store_bytes(skb, at, &type, 1, BPF_F_RECOMPUTE_CSUM);
 }
 
 /* ---- IPv4 to IPv6 ---- */
@@ -235,14 +235,14 @@ static __noinline int icmp_error_write6(struct __sk_buff *skb, struct packet *p,
 	if (between != ICMP_LEN + IP6_LEN &&
 	    bpf_skb_adjust_room(skb, ICMP_LEN + IP6_LEN - between, BPF_ADJ_ROOM_NET, 0))
 		return -1;
-	if (bpf_skb_store_bytes(skb, L3_OFF, &scratch->six, sizeof(scratch->six), 0))
+	if (bpf_skb_store_bytes(skb, L3_OFF, &scratch->six, sizeof(scratch->six), BPF_F_RECOMPUTE_CSUM))
 		return -1;
 	sum = csum_packet(skb, L3_OFF + IP6_LEN, skb->len);
 	if (sum < 0)
 		return -1;
 	sum = csum_add(sum, csum_add(csum_ip6(&scratch->six.ip6.saddr), csum_ip6(&scratch->six.ip6.daddr)));
 	scratch->six.check = csum_fold(csum_add(sum, csum_icmp6_pseudo_tail(ICMP_LEN + IP6_LEN + quoted_len)));
-	return bpf_skb_store_bytes(skb, L3_OFF + IP6_LEN + 2, &scratch->six.check, 2, 0);
+	return bpf_skb_store_bytes(skb, L3_OFF + IP6_LEN + 2, &scratch->six.check, 2, BPF_F_RECOMPUTE_CSUM);
 }
 
 GLOBAL bool icmp_error4_ours(struct __sk_buff *skb, struct packet *p)
@@ -433,13 +433,13 @@ static __noinline int icmp_error_write4(struct __sk_buff *skb, struct packet *p,
 	    bpf_skb_adjust_room(skb, (int)(ICMP_LEN + IP4_LEN) - (int)between, BPF_ADJ_ROOM_NET, 0) ||
 	    bpf_skb_change_proto(skb, bpf_htons(ETH_P_IP), 0))
 		return -1;
-	if (bpf_skb_store_bytes(skb, L3_OFF, &scratch->four, sizeof(scratch->four), 0))
+	if (bpf_skb_store_bytes(skb, L3_OFF, &scratch->four, sizeof(scratch->four), BPF_F_RECOMPUTE_CSUM))
 		return -1;
 	sum = csum_packet(skb, L3_OFF + IP4_LEN, skb->len);
 	if (sum < 0)
 		return -1;
 	scratch->four.check = csum_fold(sum);
-	return bpf_skb_store_bytes(skb, L3_OFF + IP4_LEN + 2, &scratch->four.check, 2, 0);
+	return bpf_skb_store_bytes(skb, L3_OFF + IP4_LEN + 2, &scratch->four.check, 2, BPF_F_RECOMPUTE_CSUM);
 }
 
 GLOBAL int icmp_error6(struct __sk_buff *skb, struct packet *p)

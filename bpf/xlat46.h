@@ -48,7 +48,7 @@ static __always_inline int rewrite_headers_4to6(struct __sk_buff *skb, struct pa
 		};
 
 		if (bpf_skb_adjust_room(skb, FRAG_LEN, BPF_ADJ_ROOM_NET, 0) ||
-		    bpf_skb_store_bytes(skb, L3_OFF + IP6_LEN, &frag, sizeof(frag), 0))
+		    bpf_skb_store_bytes(skb, L3_OFF + IP6_LEN, &frag, sizeof(frag), BPF_F_RECOMPUTE_CSUM))
 			return -1;
 	}
 	return bpf_skb_store_bytes(skb, L3_OFF, ip6, sizeof(*ip6), BPF_F_RECOMPUTE_CSUM);
@@ -152,7 +152,7 @@ static __noinline int udp_checksum_compute(struct __sk_buff *skb, struct packet 
 	check = csum_fold(total);
 	if (!check)
 		check = 0xffff;
-	return bpf_skb_store_bytes(skb, p->l4_off + offsetof(struct udphdr, check), &check, 2, 0);
+	return bpf_skb_store_bytes(skb, p->l4_off + offsetof(struct udphdr, check), &check, 2, BPF_F_RECOMPUTE_CSUM);
 }
 
 static __always_inline int xlat46(struct __sk_buff *skb)
