@@ -110,6 +110,8 @@ struct n64_making {
 	struct n64_frag frag;
 	struct port_request request;
 	struct n64_bib6 bib6;
+	struct n64_flow6_key key6;
+	struct n64_bib6_key bib6_key;
 };
 
 ARRAY_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, n64_making, struct n64_making, 1);

@@ -260,15 +260,17 @@ static __noinline int pod_create(const __u8 *src)
 	}
 }
 
-/* Finds and takes a port for (X',x); N64_PASS, or why there is none. */
-GLOBAL int port_take(struct port_request *request)
+/* Finds and takes a port for the (X',x) of making()->request; N64_PASS, or why there is none. */
+GLOBAL int port_take(void)
 {
+	struct n64_making *new = making();
+	struct port_request *request;
 	struct n64_pod *pod;
 	int reason;
 
-	if (!request)
+	if (!new)
 		return N64_DROP_POOL_EXHAUSTED;
-
+	request = &new->request;
 	for (int round = 0; round < 3; round++) {
 		pod = bpf_map_lookup_elem(&n64_pods, request->src);
 		if (!pod) {

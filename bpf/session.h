@@ -80,23 +80,26 @@ static __noinline void bib_leave(const struct n64_bib6_key *key)
 }
 
 /* Makes the binding of (X',x), or joins the one another processor just made; making()->bib6 has it. */
-GLOBAL int bib_create(const struct n64_bib6_key *key)
+GLOBAL int bib_create(const struct n64_bib6_key *wanted)
 {
 	struct n64_making *new = making();
+	struct n64_bib6_key *key;
 	struct port_request *request;
 	struct n64_bib4_key key4 = {};
 	struct n64_bib4 bib4 = {};
 	struct n64_bib6 *bib, *out;
 	int result, reason;
 
-	if (!key || !new)
+	if (!wanted || !new)
 		return N64_DROP_SESSION_CONFLICT;
+	key = &new->bib6_key;
+	*key = *wanted;
 	out = &new->bib6;
 	request = &new->request;
 	copy16(request->src, key->src);
 	request->protocol = key->protocol;
 	request->wanted = bpf_ntohs(key->port_be);
-	reason = port_take(request);
+	reason = port_take();
 	if (reason)
 		return reason;
 	out->created_ns = bpf_ktime_get_ns();
@@ -224,16 +227,19 @@ static __always_inline void flows_fill(const struct n64_flow6_key *key6, struct 
 }
 
 /* Puts both entries in place; the binding has been joined already and is left again if that fails. */
-GLOBAL int session_insert(const struct n64_flow6_key *key6, __be32 pool, __be16 port, __u8 state)
+GLOBAL int session_insert(const struct n64_flow6_key *wanted, __be32 pool, __be16 port, __u8 state)
 {
+	struct n64_flow6_key *key6;
 	struct n64_bib6_key bib = {};
 	struct n64_making *new = making();
 	struct n64_flow4_key key4;
 	struct n64_flow4 *there;
 	int result;
 
-	if (!new || !key6)
+	if (!new || !wanted)
 		return N64_DROP_SESSIONS_FULL;
+	key6 = &new->key6;
+	*key6 = *wanted;
 	bib.port_be = key6->sport_be;
 	bib.protocol = key6->protocol;
 	flows_fill(key6, &new->six, &new->four, pool, port, state);
