@@ -14,7 +14,7 @@ import { openMaps, type MapSet } from '../../src/datapath/ebpf-reader.ts';
 import { configCodec, flow4Codec, flow4KeyCodec, flow6Codec, flow6KeyCodec } from '../../src/datapath/layout.gen.ts';
 import { Pins } from '../../src/datapath/pins.ts';
 import { programConfig } from '../../src/datapath/program-config.ts';
-import { BpfObject, ifNameToIndex, typed, type BpfProgram } from '../../src/libbpf/mod.ts';
+import { BpfMap, BpfObject, ifNameToIndex, typed, type BpfProgram } from '../../src/libbpf/mod.ts';
 import { byteDiff, faults } from '../helpers/packet-read.ts';
 import { ETHERNET_BYTES, frame, type Packet } from '../helpers/packet.ts';
 
@@ -59,6 +59,27 @@ export interface PlaneOptions {
   uplink?: boolean;
 }
 
+const CLEARED = [
+  'n64_flow6',
+  'n64_flow4',
+  'n64_bib6',
+  'n64_bib4',
+  'n64_peer',
+  'n64_pods',
+  'n64_frags',
+  'n64_dst4',
+  'n64_src6',
+] as const;
+const ZEROED = [
+  'n64_packets',
+  'n64_live',
+  'n64_drops',
+  'n64_drop_last',
+  'n64_rate',
+  'n64_statics',
+  'n64_blocks',
+] as const;
+
 export type Verdict = 'redirect' | 'drop' | 'pass';
 const VERDICTS: Readonly<Record<number, Verdict>> = { 7: 'redirect', 2: 'drop', 4294967295: 'pass' };
 
@@ -95,6 +116,7 @@ export class Plane implements Disposable {
   readonly #object: BpfObject;
   readonly #gate: BpfProgram;
   readonly #pins: Pins;
+  readonly #options: PlaneOptions;
 
   constructor(options: PlaneOptions = {}) {
     const [device, uplink] = devices();
@@ -129,6 +151,12 @@ export class Plane implements Disposable {
     this.#object.load();
     this.#gate = this.#object.program('n64_gate');
 
+    this.#options = options;
+    this.#fill();
+  }
+
+  #fill(): void {
+    const options = this.#options;
     this.datapath.setPoolAddresses(options.pool ?? [{ v4: parseIp4(POOL), slot: 0, shared: false }]);
     const ports = options.staticPorts ?? [];
     for (const block of options.blocks ?? [BLOCK]) {
@@ -136,6 +164,29 @@ export class Plane implements Disposable {
       this.datapath.writeBlock(block, { tcp: mine, udp: mine, icmp: mine });
       this.datapath.offerBlock(block.index);
     }
+  }
+
+  /** As it was when it was made, in a fraction of the time that loading takes. */
+  reset(): void {
+    for (const name of CLEARED) {
+      const map = this.maps[name];
+      for (const key of Array.from(map.keys())) map.delete(key);
+    }
+    for (const name of ZEROED) {
+      const map = this.maps[name];
+      const key = new Uint8Array(4);
+      for (let i = 0; i < map.maxEntries; i++) {
+        new DataView(key.buffer).setUint32(0, i, true);
+        map.update(key, new Uint8Array(map.valueBytes));
+      }
+    }
+    for (const key of this.maps.n64_free.keys()) {
+      const id = this.maps.n64_free.lookup(key);
+      if (!id) continue;
+      using queue = BpfMap.fromId(new DataView(id.buffer, id.byteOffset).getUint32(0, true));
+      while (queue.pop());
+    }
+    this.#fill();
   }
 
   #run(program: BpfProgram, packet: Packet | Uint8Array, options: RunOptions): Outcome {
@@ -222,14 +273,17 @@ export class Plane implements Disposable {
   }
 }
 
-/** Runs `act` with a data plane of its own. */
+/** Data planes that are kept for the next test with the same options; the sandbox takes them with it. */
+const kept = new Map<string, Plane>();
+
+/** Runs `act` with a data plane that nothing has happened to. */
 export function withPlane<T>(options: PlaneOptions, act: (plane: Plane) => T): T {
-  const plane = new Plane(options);
-  try {
-    return act(plane);
-  } finally {
-    plane[Symbol.dispose]();
-  }
+  const name = JSON.stringify(options);
+  const known = kept.get(name);
+  known?.reset();
+  const plane = known ?? new Plane(options);
+  kept.set(name, plane);
+  return act(plane);
 }
 
 /** Copies the identification, which the data plane chooses, so that the rest can be compared byte by byte. */
