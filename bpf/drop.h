@@ -34,7 +34,8 @@
 	X(FRAGMENT_TINY, fragment_tiny, "A first fragment without the whole transport header (RFC 6146 3.4).")    \
 	X(CHECKSUM_ZERO, checksum_zero, "UDP without checksum, over IPv6 or in a fragment (RFC 8200 8.1).")       \
 	X(ICMP_TYPE, icmp_type, "An ICMP type or code that has no counterpart (RFC 7915 4.2, 5.2).")              \
-	X(ICMP_ERROR_SHORT, icmp_error_short, "An ICMP error that quotes too little of its packet.")              \
+	X(ICMP_ERROR_SHORT, icmp_error_short,                                                                     \
+	  "An ICMP error whose quote is cut short, or of a later fragment: whose flow it is cannot be told.")     \
 	X(ICMP_ERROR_NESTED, icmp_error_nested, "An ICMP error about an ICMP error.")                             \
 	X(ICMP_ERROR_CHECKSUM, icmp_error_checksum, "An ICMP error whose checksum is wrong.")                     \
 	X(ICMP_ERROR_UNKNOWN, icmp_error_unknown, "An ICMP error about a flow that has no binding.")              \

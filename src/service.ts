@@ -260,9 +260,9 @@ export async function runService(_config: Config, loaded: LoadedConfig): Promise
   return 0;
 }
 
-/** Takes everything off the node: programs, pins, device, routes, nft table, sysctls. Says what was removed. */
+/** Takes everything off the node: programs, pins, device, routes, nft table, sysctls. Says what was done. */
 export async function uninstall(config: Config): Promise<string[]> {
   using _lock = await takeInstanceLock('stop the service first, or it would put everything back');
-  const programs = removeDatapath() ? ['programs and pinned maps'] : [];
+  const programs = removeDatapath() ? ['removed: programs and pinned maps'] : [];
   return [...programs, ...(await createHost({ config }).uninstall())];
 }

@@ -31,7 +31,7 @@ export interface CliContext {
   fetchStatus(listen: Endpoint): Promise<ServiceStatus | undefined>;
   lookup(server: Endpoint, name: string, type: LookupType): Promise<LookupAnswer>;
   runService(config: Config, loaded: LoadedConfig): Promise<number>;
-  /** Says what was removed, in words. */
+  /** Says what was done, such as "removed: device gate64". */
   uninstall(config: Config): Promise<readonly string[]>;
 }
 

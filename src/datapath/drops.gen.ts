@@ -65,7 +65,7 @@ export const DROP_TEXTS: Readonly<Record<DropReason, string>> = {
   fragment_tiny: 'A first fragment without the whole transport header (RFC 6146 3.4).',
   checksum_zero: 'UDP without checksum, over IPv6 or in a fragment (RFC 8200 8.1).',
   icmp_type: 'An ICMP type or code that has no counterpart (RFC 7915 4.2, 5.2).',
-  icmp_error_short: 'An ICMP error that quotes too little of its packet.',
+  icmp_error_short: 'An ICMP error whose quote is cut short, or of a later fragment: whose flow it is cannot be told.',
   icmp_error_nested: 'An ICMP error about an ICMP error.',
   icmp_error_checksum: 'An ICMP error whose checksum is wrong.',
   icmp_error_unknown: 'An ICMP error about a flow that has no binding.',

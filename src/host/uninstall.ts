@@ -18,32 +18,32 @@ export interface UninstallOptions {
 
 /**
  * Removes proxy neighbours, the device (with its routes and programs), guard routes, the nftables table, and restores
- * sysctls. Returns what was removed, in words; empty when nothing was. A step that fails does not keep the others from
+ * sysctls. Returns what was done, such as "removed: device gate64"; empty when nothing was. A step that fails does not keep the others from
  * being done; its error is thrown in the end, and the state file then stays for another try.
  */
 export async function uninstallHost(options: UninstallOptions): Promise<string[]> {
   const exec = options.exec ?? execCommand;
   const stateFile = openStateFile(options.stateFile ?? STATE_FILE);
   const state = stateFile.read();
-  const steps: (() => Promise<string[]>)[] = [
-    () => removeProxies(exec, state),
-    () => removeDevices(exec, [options.device, state.device ?? options.device]),
-    () => removeGuards(exec),
-    async () => ((await removeTable(exec)) ? ['nftables table ip gate64'] : []),
-    async () => restoreSysctls(openSysctls(sysctlRoot()), state),
+  const steps: [verb: string, step: () => Promise<string[]>][] = [
+    ['removed', () => removeProxies(exec, state)],
+    ['removed', () => removeDevices(exec, [options.device, state.device ?? options.device])],
+    ['removed', () => removeGuards(exec)],
+    ['removed', async () => ((await removeTable(exec)) ? ['nftables table ip gate64'] : [])],
+    ['restored', async () => restoreSysctls(openSysctls(sysctlRoot()), state)],
   ];
-  const removed: string[] = [];
+  const done: string[] = [];
   const errors: unknown[] = [];
-  for (const step of steps) {
+  for (const [verb, step] of steps) {
     try {
-      removed.push(...(await step()));
+      done.push(...(await step()).map((what) => `${verb}: ${what}`));
     } catch (error) {
       errors.push(error);
     }
   }
   if (errors.length > 0) throw errors[0];
-  if (stateFile.remove()) removed.push('state file');
-  return removed;
+  if (stateFile.remove()) done.push('removed: state file');
+  return done;
 }
 
 async function removeProxies(exec: Exec, state: HostState): Promise<string[]> {

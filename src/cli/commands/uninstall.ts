@@ -14,8 +14,8 @@ export function uninstallCommand(context: CliContext): Command {
     )
     .option('-c, --config <file>', 'the configuration file, for nat64.device')
     .action(async (options: { readonly config?: string }) => {
-      const removed = await context.uninstall(loadConfig(options.config).config);
-      for (const what of removed) context.stdout.write(`removed: ${what}\n`);
-      context.stdout.write(removed.length === 0 ? 'nothing of gate64 was on this node\n' : 'gate64 is off this node\n');
+      const done = await context.uninstall(loadConfig(options.config).config);
+      for (const what of done) context.stdout.write(`${what}\n`);
+      context.stdout.write(done.length === 0 ? 'nothing of gate64 was on this node\n' : 'gate64 is off this node\n');
     });
 }

@@ -95,7 +95,7 @@ describe('gate64 uninstall', () => {
     const devices: string[] = [];
     const uninstall = (config: Config) => {
       devices.push(config.nat64.device);
-      return Promise.resolve(['device g64']);
+      return Promise.resolve(['removed: device g64']);
     };
     await withFile('nat64: { device: nat6 }\n', async (file) => {
       const result = await cli(['uninstall', '-c', file], { context: { uninstall } });
