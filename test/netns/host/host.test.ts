@@ -101,7 +101,10 @@ describe('host: a node with an uplink', () => {
       echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
       echo 0 > /proc/sys/net/ipv4/conf/up0/forwarding
       echo 32768 60999 > /proc/sys/net/ipv4/ip_local_port_range
-      echo 8080,9148-9150 > /proc/sys/net/ipv4/ip_local_reserved_ports`);
+      echo 8080,9148-9150 > /proc/sys/net/ipv4/ip_local_reserved_ports
+      for try in $(seq 50); do # the address's local route comes with the carrier, a moment later
+        ip -6 route show table local dev up0 | grep -q '^local 2001:db8::2' && break; sleep 0.1
+      done`);
   });
 
   afterEach(() => {
@@ -156,7 +159,11 @@ describe('host: a node with an uplink', () => {
       await host().apply();
       expect(nodeState()).not.to.deep.equal(before);
       const removed = await uninstallHost({ device: 'gate64', stateFile });
-      expect(removed).to.include.members(['device gate64', 'nftables table ip gate64', 'guard route 64:ff9b::/96']);
+      expect(removed).to.include.members([
+        'removed: device gate64',
+        'removed: nftables table ip gate64',
+        'removed: guard route 64:ff9b::/96',
+      ]);
       expect(nodeState()).to.deep.equal(before);
       expect(existsSync(stateFile)).to.equal(false);
       expect(await uninstallHost({ device: 'gate64', stateFile }), 'a second time').to.deep.equal([]);
