@@ -4,12 +4,12 @@
 
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { FIGURES, PARTS, type FigureName, type Part } from './figures.ts';
 import { askCached, missMilliseconds, warm, writeQuestions } from './questions.ts';
-import { jsonReport, markdownReport, textReport, type RunShape } from './report.ts';
+import { busyNote, jsonReport, markdownReport, textReport, type RunShape } from './report.ts';
 import { Resolver, RESOLVERS, startUpstream, type ResolverName } from './resolvers.ts';
 import { Samples } from './statistics.ts';
 import { System, SYSTEMS, type SystemName } from './systems.ts';
@@ -156,12 +156,16 @@ async function main(): Promise<number> {
     return spawnSync(sandbox, [process.execPath, import.meta.filename, ...args], { stdio: 'inherit' }).status ?? 1;
   }
   buildTools();
+  const [loadAverage = 0] = loadavg();
+  if (busyNote(loadAverage) !== '') say(busyNote(loadAverage));
   const samples = new Samples();
   await measureTraffic(samples, options);
   await measureDns(samples, options);
   const shape: RunShape = {
     rounds: options.rounds,
-    command: ['node test/bench/main.ts', ...args.filter((arg) => arg !== '--write')].join(' '),
+    loadAverage,
+    command:
+      options.parts.length === PARTS.length ? 'make bench' : `node test/bench/main.ts --only ${options.parts.join()}`,
   };
   console.log(`\n${textReport(samples, shape)}`);
   if (options.json !== undefined)

@@ -11,8 +11,10 @@ const TITLES: Readonly<Record<string, { title: string }>> = { ...SYSTEMS, ...RES
 
 export interface RunShape {
   readonly rounds: number;
-  /** As it was called, without the path of Node. */
+  /** What runs the same again. */
   readonly command: string;
+  /** Of one minute, when the run began. */
+  readonly loadAverage: number;
 }
 
 interface MeasuredFigure extends Figure {
@@ -39,8 +41,16 @@ function machine(): string {
   return `${availableParallelism()} cores, kernel ${release().split(/[-+]/)[0]}`;
 }
 
-export function textReport(samples: Samples, { rounds }: RunShape): string {
+/** What other work there was; empty when there was hardly any. */
+export function busyNote(loadAverage: number): string {
+  if (loadAverage < 0.5) return '';
+  const load = loadAverage.toFixed(1);
+  return `The machine had other work (load average ${load} at the start): the figures are low and uneven.`;
+}
+
+export function textReport(samples: Samples, { rounds, loadAverage }: RunShape): string {
   const lines = [`${machine()}; medians of ${rounds} rounds, systems interleaved; ratios carry over, absolutes do not`];
+  if (busyNote(loadAverage) !== '') lines.push(busyNote(loadAverage));
   for (const figure of measured(samples)) {
     lines.push('', `${figure.title} (${figure.unit}; ratio to ${title(figure.base)})`);
     for (const { system, median, ratio: relative, samples: values } of figure.rows) {
@@ -52,11 +62,12 @@ export function textReport(samples: Samples, { rounds }: RunShape): string {
   return lines.join('\n');
 }
 
-export function jsonReport(samples: Samples, { rounds, command }: RunShape): object {
+export function jsonReport(samples: Samples, { rounds, command, loadAverage }: RunShape): object {
   return {
     machine: { cores: availableParallelism(), kernel: release() },
     command,
     rounds,
+    loadAverage,
     figures: measured(samples).map(({ name, title: figureTitle, unit, base, meaning, rows }) => ({
       name,
       title: figureTitle,
@@ -84,12 +95,12 @@ function table(figures: readonly MeasuredFigure[]): string {
 }
 
 /** The generated part of docs/benchmarks.md. */
-export function markdownReport(samples: Samples, { rounds, command }: RunShape): string {
+export function markdownReport(samples: Samples, { rounds, command, loadAverage }: RunShape): string {
   const figures = measured(samples);
   const isDns = ({ part }: MeasuredFigure) => part === 'dns';
   const sections = [
     `Measured on ${machine()}, by \`${command}\`: medians of ${rounds} rounds. Each cell is the ratio, and in brackets ` +
-      'the median that it was made from.',
+      `the median that it was made from. ${busyNote(loadAverage)}`.trimEnd(),
   ];
   const packets = figures.filter((figure) => !isDns(figure));
   if (packets.length > 0) sections.push('### Packets, as ratios to plain IPv4 routing', table(packets));
