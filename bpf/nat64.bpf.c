@@ -10,6 +10,8 @@ int n64_gate(struct __sk_buff *skb)
 {
 	switch (skb->protocol) {
 	case bpf_htons(ETH_P_IPV6):
+		if (split_is_piece(skb))
+			return split_piece(skb) ? drop(skb, N64_DROP_REWRITE_FAILED, N64_4TO6) : egress_ip6(skb);
 		return xlat64(skb);
 	case bpf_htons(ETH_P_IP):
 		return xlat46(skb);

@@ -19,6 +19,8 @@ struct packet {
 	/* A Fragment Header is there; offset in units of 8 bytes. */
 	__u8 fragmented;
 	__u8 more;
+	/* 4to6 only. */
+	__u8 dont_fragment;
 	__u16 frag_off;
 	__be32 frag_id;
 	/* First 8 bytes of the transport header, in three readings. */

@@ -66,6 +66,9 @@ struct n64_config {
 	__u32 restrict_sources;
 	__u32 max_blocks_per_pod;
 	__u32 slots;
+	/* RFC 7915 4: IPv4 packets without DF become IPv6 packets of this size at most. */
+	__u32 lowest_ipv6_mtu;
+	__u32 zero2;
 	__u8 node6[16];
 	__u8 device_mac[6];
 	__u8 zero[2];

@@ -2,6 +2,7 @@
 /* From IPv4 to IPv6: RFC 6146 3.4 to 3.7 and RFC 7915 4. */
 #pragma once
 
+#include "split.h"
 #include "xlat64.h"
 
 static __always_inline void rewrite_echo_4to6(struct __sk_buff *skb, struct packet *p, const struct n64_flow4_key *key,
@@ -37,11 +38,7 @@ static __always_inline int rewrite_headers_4to6(struct __sk_buff *skb, struct pa
 	if (bpf_skb_change_proto(skb, bpf_htons(ETH_P_IPV6), 0))
 		return -1;
 	if (p->fragmented) {
-		struct {
-			__u8 next, zero;
-			__be16 offset;
-			__be32 id;
-		} frag = {
+		struct fragment_header frag = {
 			.next = next,
 			.offset = bpf_htons(p->frag_off << 3 | p->more),
 			.id = p->frag_id,
@@ -54,6 +51,14 @@ static __always_inline int rewrite_headers_4to6(struct __sk_buff *skb, struct pa
 	return bpf_skb_store_bytes(skb, L3_OFF, ip6, sizeof(*ip6), BPF_F_RECOMPUTE_CSUM);
 }
 
+/* The pieces are on their way; the packet that they were cut from ends here and is no drop. */
+static __always_inline int split_away(struct __sk_buff *skb, struct packet *p)
+{
+	if (split_send(skb, p->end - p->l4_off))
+		return drop(skb, N64_DROP_REWRITE_FAILED, N64_4TO6);
+	return TC_ACT_SHOT;
+}
+
 static __noinline int later_fragment_4to6(struct __sk_buff *skb, struct packet *p, const struct n64_flow4_key *key,
 					  bool ours)
 {
@@ -61,6 +66,7 @@ static __noinline int later_fragment_4to6(struct __sk_buff *skb, struct packet *
 	struct n64_frag *frag = new ? frag_find(new) : NULL;
 	int index = protocol_index(p->protocol);
 	struct ipv6hdr ip6;
+	bool split;
 
 	if (!frag || index < 0)
 		return ours ? drop(skb,
@@ -71,15 +77,15 @@ static __noinline int later_fragment_4to6(struct __sk_buff *skb, struct packet *
 		return drop(skb, N64_DROP_FRAGMENT_TINY, N64_4TO6);
 	if (trim_trailer(skb, p))
 		return drop(skb, N64_DROP_REWRITE_FAILED, N64_4TO6);
-	/* The next link would not take it, and a router does not split IPv6 packets. */
-	if (IP6_LEN + FRAG_LEN + p->end - p->l4_off > cfg.device_mtu)
+	split = split_wanted(skb, p);
+	if (split ? !split_possible(p) : IP6_LEN + FRAG_LEN + p->end - p->l4_off > cfg.device_mtu)
 		return refuse4(skb, p, N64_DROP_TOO_BIG, 0);
 	copy16(&ip6.saddr, frag->src);
 	copy16(&ip6.daddr, frag->dst);
 	count_packet(N64_4TO6, index, 1, p->end - L3_OFF);
 	if (rewrite_headers_4to6(skb, p, &ip6))
 		return drop(skb, N64_DROP_REWRITE_FAILED, N64_4TO6);
-	return egress_ip6(skb);
+	return split ? split_away(skb, p) : egress_ip6(skb);
 }
 
 static __always_inline void session_touch4(const struct n64_flow4_key *key, struct n64_flow4 *flow, __u8 tcp_flags,
@@ -163,7 +169,7 @@ static __always_inline int xlat46(struct __sk_buff *skb)
 	struct n64_flow4 *flow;
 	struct ipv6hdr ip6;
 	struct iphdr *ip4;
-	bool zero_checksum, shared;
+	bool zero_checksum, shared, split;
 	__u32 length, payload, packets, mtu;
 	__u16 frag;
 	void *data;
@@ -195,6 +201,7 @@ static __always_inline int xlat46(struct __sk_buff *skb)
 	p.frag_off = frag & 0x1fff;
 	p.more = !!(frag & 0x2000);
 	p.fragmented = p.more || p.frag_off;
+	p.dont_fragment = !!(frag & 0x4000);
 	/* RFC 7915 4.1 */
 	p.frag_id = bpf_htonl(bpf_ntohs(ip4->id));
 	index = p.protocol == IPPROTO_ICMPV6 ? -1 : protocol_index(p.protocol);
@@ -262,8 +269,9 @@ static __always_inline int xlat46(struct __sk_buff *skb)
 	if (trim_trailer(skb, &p))
 		return drop(skb, N64_DROP_REWRITE_FAILED, N64_4TO6);
 	payload = segment_payload(skb, &p);
+	split = split_wanted(skb, &p);
 	mtu = cfg.device_mtu - (p.fragmented ? FRAG_LEN : 0);
-	if (IP6_LEN + payload > mtu)
+	if (split ? !split_possible(&p) : IP6_LEN + payload > mtu)
 		return refuse4(skb, &p, N64_DROP_TOO_BIG, mtu - 20);
 
 	length = p.end - L3_OFF;
@@ -282,6 +290,10 @@ static __always_inline int xlat46(struct __sk_buff *skb)
 		}
 	}
 
+	/* The Fragment Header of what will be cut: offset 0, nothing after it. */
+	if (split)
+		p.fragmented = 1;
+
 	/* ---- point of no return: from here a failure drops ---- */
 	if (zero_checksum && udp_checksum_compute(skb, &p, &key))
 		return drop(skb, N64_DROP_REWRITE_FAILED, N64_4TO6);
@@ -291,5 +303,5 @@ static __always_inline int xlat46(struct __sk_buff *skb)
 		rewrite_port(skb, &p, flow->csum_delta, p.dport, flow->port_be, p.l4_off + 2);
 	if (rewrite_headers_4to6(skb, &p, &ip6))
 		return drop(skb, N64_DROP_REWRITE_FAILED, N64_4TO6);
-	return egress_ip6(skb);
+	return split ? split_away(skb, &p) : egress_ip6(skb);
 }

@@ -145,6 +145,9 @@ export const configSchema = section({
       .default(1_048_576)
       .describe('Sessions the table holds at most; its memory is taken as they come.'),
     maxBlocksPerPod: whole(1, 16).default(8).describe('Blocks of ports that one pod may hold.'),
+    lowestIpv6Mtu: whole(1280, 9000)
+      .default(1280)
+      .describe('IPv4 packets that may be fragmented become IPv6 packets of this size at most (RFC 7915 4.1).'),
     filtering: oneOf(['addressDependent', 'endpointIndependent'])
       .default('addressDependent')
       .describe("Who may write to a pod's port: those the pod wrote to, or everybody (RFC 6146 3.5)."),

@@ -183,6 +183,8 @@ export interface DatapathConfig {
   /** Whether an allow list of sources (setSources) is in force. */
   readonly restrictSources: boolean;
   readonly maxBlocksPerPod: number;
+  /** RFC 7915 §4: IPv4 packets without DF become IPv6 packets of this size at most; 1280 or more. */
+  readonly lowestIpv6Mtu: number;
   /** Pool addresses: how many slots a new pod may be put on. */
   readonly slots: number;
   readonly timeouts: DatapathTimeouts;

@@ -120,12 +120,13 @@ export interface Config {
   readonly restrictSources: number;
   readonly maxBlocksPerPod: number;
   readonly slots: number;
+  readonly lowestIpv6Mtu: number;
   readonly node6: Uint8Array;
   readonly deviceMac: Uint8Array;
 }
 
 export const configCodec = {
-  size: 368,
+  size: 376,
   read(view: DataView, offset: number): Config {
     return {
       timeoutNs: repeat(9, (i) => view.getBigUint64(offset + 8 * i, true)),
@@ -142,12 +143,13 @@ export const configCodec = {
       restrictSources: view.getUint32(offset + 332, true),
       maxBlocksPerPod: view.getUint32(offset + 336, true),
       slots: view.getUint32(offset + 340, true),
-      node6: bytes(view, offset + 344, 16),
-      deviceMac: bytes(view, offset + 360, 6),
+      lowestIpv6Mtu: view.getUint32(offset + 344, true),
+      node6: bytes(view, offset + 352, 16),
+      deviceMac: bytes(view, offset + 368, 6),
     };
   },
   write(view: DataView, offset: number, value: Config): void {
-    clear(view, offset, 368);
+    clear(view, offset, 376);
     value.timeoutNs.forEach((element, i) => view.setBigUint64(offset + 8 * i, element, true));
     view.setBigUint64(offset + 72, value.fragmentNs, true);
     value.prefixes.forEach((element, i) => prefixCodec.write(view, offset + 80 + 24 * i, element));
@@ -162,8 +164,9 @@ export const configCodec = {
     view.setUint32(offset + 332, value.restrictSources, true);
     view.setUint32(offset + 336, value.maxBlocksPerPod, true);
     view.setUint32(offset + 340, value.slots, true);
-    setBytes(view, offset + 344, value.node6, 16);
-    setBytes(view, offset + 360, value.deviceMac, 6);
+    view.setUint32(offset + 344, value.lowestIpv6Mtu, true);
+    setBytes(view, offset + 352, value.node6, 16);
+    setBytes(view, offset + 368, value.deviceMac, 6);
   },
 };
 

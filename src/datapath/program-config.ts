@@ -60,6 +60,7 @@ export function programConfig(config: DatapathConfig): Config {
     restrictSources: Number(config.restrictSources),
     maxBlocksPerPod: config.maxBlocksPerPod,
     slots: config.slots,
+    lowestIpv6Mtu: config.lowestIpv6Mtu,
     node6: config.node6,
     deviceMac: config.device.mac,
   };

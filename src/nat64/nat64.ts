@@ -44,6 +44,7 @@ export interface Nat64Settings {
     | 'egress'
     | 'blockSize'
     | 'maxBlocksPerPod'
+    | 'lowestIpv6Mtu'
     | 'filtering'
     | 'allowNonGlobalIpv4'
     | 'deny'
@@ -107,6 +108,7 @@ export function datapathConfig(config: Nat64Settings, facts: HostFacts, slots: n
     filtering: nat64.filtering,
     restrictSources: nat64.allowSources.length > 0,
     maxBlocksPerPod: nat64.maxBlocksPerPod,
+    lowestIpv6Mtu: nat64.lowestIpv6Mtu,
     slots,
     timeouts: nat64.timeouts,
   };

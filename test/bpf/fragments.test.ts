@@ -60,18 +60,113 @@ describe('fragments', () => {
     const id = 0xbeef;
     const fix = shift(53, PORT, false);
     expectOut(
-      plane.gate(first(from4({ id, mf: true }), 0x1234, 1480, 53, PORT)),
-      first(out6().fragment({ id, more: true }), fix(0x1234), 1480, 53, PORT),
+      plane.gate(first(from4({ id, mf: true }), 0x1234, 1200, 53, PORT)),
+      first(out6().fragment({ id, more: true }), fix(0x1234), 1200, 53, PORT),
     );
     const header = { id, nextHeader: PROTO.udp };
     expectOut(
-      plane.gate(later(from4({ id, mf: true, offset: 185, protocol: 17 }), 1480)),
-      later(out6().fragment({ ...header, more: true, offset: 185 }), 1480),
+      plane.gate(later(from4({ id, mf: true, offset: 150, protocol: 17 }), 1200)),
+      later(out6().fragment({ ...header, more: true, offset: 150 }), 1200),
     );
     expectOut(
-      plane.gate(later(from4({ id, offset: 370, protocol: 17 }), 3)),
-      later(out6().fragment({ ...header, offset: 370 }), 3),
+      plane.gate(later(from4({ id, offset: 300, protocol: 17 }), 3)),
+      later(out6().fragment({ ...header, offset: 300 }), 3),
     );
+  });
+
+  describe('IPv4 packets without DF that are too large for lowest-ipv6-mtu', () => {
+    const text = (pieces: Uint8Array[]) => pieces.map((piece) => Buffer.from(piece).toString('hex'));
+    const wanted = (packets: Packet[]) => text(packets.map((packet) => packet.l3()));
+    const bytes = (length: number) => Uint8Array.from({ length }, (_, i) => (i * 7) & 255);
+    /** The translated packet as one, for its checksum and its octets. */
+    const whole6 = (data: Uint8Array) => out6().udp({ sport: 53, dport: PORT }).payload(data).l3().slice(40);
+    const cut = (data: Uint8Array, from: number, to: number, fields: { id: number; more?: boolean; offset?: number }) =>
+      out6()
+        .fragment({ nextHeader: PROTO.udp, ...fields })
+        .payload(data.slice(from, to));
+
+    it('X7915-4-b: X7915-4.1-a: V-7 a: 1500 bytes become two fragments, 1232 bytes of them in the first', () => {
+      const data = bytes(1500 - 28);
+      const pieces = plane.pieces(from4({ id: 0xbeef }).udp({ sport: 53, dport: PORT }).payload(data));
+      const l4 = whole6(data);
+      expect(text(pieces)).to.deep.equal(
+        wanted([cut(l4, 0, 1232, { id: 0xbeef, more: true }), cut(l4, 1232, 1480, { id: 0xbeef, offset: 154 })]),
+      );
+      expect(pieces.map((piece) => piece.length)).to.deep.equal([1280, 48 + 248]);
+    });
+
+    it('X7915-4-d: V-7 c: 1260 bytes stay whole, 1261 do not', () => {
+      const fit = plane.gate(
+        from4({ id: 1 })
+          .udp({ sport: 53, dport: PORT })
+          .payload(bytes(1260 - 28)),
+      );
+      expectSound(fit);
+      expect(fit.l3.length).to.equal(1280);
+      const pieces = plane.pieces(
+        from4({ id: 1 })
+          .udp({ sport: 53, dport: PORT })
+          .payload(bytes(1261 - 28)),
+      );
+      expect(pieces.map((piece) => piece.length)).to.deep.equal([1280, 48 + 9]);
+    });
+
+    it('X7915-4.1-l: V-7 b: a fragment is split in its turn: offsets add up, M stays', () => {
+      const id = 0x77;
+      plane.pieces(first(from4({ id, mf: true }), 0x1234, 1480, 53, PORT));
+      const pieces = plane.pieces(later(from4({ id, mf: true, offset: 185, protocol: 17 }), 1480));
+      const data = new TextEncoder().encode('l'.repeat(1480));
+      expect(text(pieces)).to.deep.equal(
+        wanted([
+          cut(data, 0, 1232, { id, more: true, offset: 185 }),
+          cut(data, 1232, 1480, { id, more: true, offset: 339 }),
+        ]),
+      );
+    });
+
+    it('X7915-4.1-l: V-7 d: a fragment of 1252 bytes fits, one of 1253 does not', () => {
+      const id = 0x78;
+      expect(plane.gate(first(from4({ id, mf: true }), 1, 1232, 53, PORT)).l3.length).to.equal(1280);
+      expect(plane.pieces(later(from4({ id, offset: 154, protocol: 17 }), 1233))).to.have.length(2);
+    });
+
+    it('X7915-4-b: a frame of 3000 bytes becomes three', () => {
+      const data = bytes(3000 - 28);
+      const pieces = plane.pieces(from4({ id: 2 }).udp({ sport: 53, dport: PORT }).payload(data));
+      expect(pieces).to.have.length(3);
+      expect(Buffer.concat(pieces.map((piece) => piece.slice(48))).equals(Buffer.from(whole6(data)))).to.equal(true);
+    });
+
+    it('X7915-4.1-a: TCP and echo are split as UDP is; options go first', () => {
+      const tcp = from4({ id: 5 }).tcp({ sport: 80, dport: PORT, flags: TCP.ack }).payload(bytes(1400));
+      expect(plane.pieces(tcp)).to.have.length(2);
+      expect(plane.pieces(from4({ id: 6 }).echo4(PORT, 1, true).payload(bytes(1400)))).to.have.length(2);
+      const options = new Uint8Array(8).fill(1);
+      const data = bytes(1400);
+      const pieces = plane.pieces(from4({ id: 7, options }).udp({ sport: 53, dport: PORT }).payload(data));
+      expect(Buffer.concat(pieces.map((piece) => piece.slice(48))).equals(Buffer.from(whole6(data)))).to.equal(true);
+    });
+
+    // Last, since the copies go to the device, where the data plane that was made last translates.
+    it('X7915-4-c: the size is a setting: 1480 bytes stay whole at 1500', () => {
+      withPlane({ deviceMtu: 9000, config: { lowestIpv6Mtu: 1500 } }, (wide) => {
+        wide.gate(from6().udp({ sport: PORT, dport: 53 }));
+        expectSound(
+          wide.gate(
+            from4({ id: 4 })
+              .udp({ sport: 53, dport: PORT })
+              .payload(bytes(1480 - 28)),
+          ),
+        );
+        expect(
+          wide.pieces(
+            from4({ id: 4 })
+              .udp({ sport: 53, dport: PORT })
+              .payload(bytes(1481 - 28)),
+          ),
+        ).to.have.length(2);
+      });
+    });
   });
 
   it('X7915-4.1-l: N6146-3.7-e: IPv4 fragments of 1252 bytes become exactly 1280', () => {
@@ -226,8 +321,9 @@ describe('fragments', () => {
           .payload(packet.l3().slice(0, 548)),
         { anyId: true },
       );
-      expect(small.gate(first(from4({ id: 1, mf: true }), 3, 1448, 53, PORT)).verdict).to.equal('redirect');
-      const drops = small.dropsOf(() => small.gate(later(from4({ id: 1, offset: 181, protocol: 17 }), 1480)));
+      expect(small.gate(first(from4({ id: 1, mf: true, df: true }), 3, 1448, 53, PORT)).verdict).to.equal('redirect');
+      const tail = later(from4({ id: 1, offset: 181, df: true, protocol: 17 }), 1480);
+      const drops = small.dropsOf(() => small.gate(tail));
       expect(drops).to.deep.equal({ too_big: 1 });
     });
   });

@@ -93,7 +93,12 @@ export interface Outcome {
 export interface RunOptions {
   gsoSize?: number;
   gsoSegs?: number;
+  /** skb->mark */
+  mark?: number;
 }
+
+/** What a copy of a packet that is being split carries above the piece's number (bpf/split.h). */
+const SPLIT_MARK = 0x6e360000;
 
 let planes = 0;
 
@@ -129,6 +134,7 @@ export class Plane implements Disposable {
       filtering: 'addressDependent',
       restrictSources: false,
       maxBlocksPerPod: 4,
+      lowestIpv6Mtu: 1280,
       slots: 1,
       timeouts: TIMEOUTS,
       ...options.config,
@@ -192,12 +198,13 @@ export class Plane implements Disposable {
   #run(program: BpfProgram, packet: Packet | Uint8Array, options: RunOptions): Outcome {
     const bytes = packet instanceof Uint8Array ? packet : packet.build();
     const run: { ctxIn?: Uint8Array } = {};
-    if (options.gsoSize !== undefined) {
-      // struct __sk_buff: gso_segs at 164, gso_size at 176.
+    if (options.gsoSize !== undefined || options.mark !== undefined) {
+      // struct __sk_buff: mark at 8, gso_segs at 164, gso_size at 176.
       run.ctxIn = new Uint8Array(192);
       const view = new DataView(run.ctxIn.buffer);
-      view.setUint32(164, options.gsoSegs ?? 1, true);
-      view.setUint32(176, options.gsoSize, true);
+      view.setUint32(8, options.mark ?? 0, true);
+      if (options.gsoSize !== undefined) view.setUint32(164, options.gsoSegs ?? 1, true);
+      view.setUint32(176, options.gsoSize ?? 0, true);
     }
     const { retval, data } = program.testRun(bytes, { ...run, dataOutSize: bytes.length + 512 });
     const verdict = VERDICTS[retval];
@@ -208,6 +215,27 @@ export class Plane implements Disposable {
   /** Egress of the owned device. */
   gate(packet: Packet | Uint8Array, options: RunOptions = {}): Outcome {
     return this.#run(this.#gate, packet, options);
+  }
+
+  /**
+   * An IPv4 packet that must be split: the pieces that its copies become. The copies themselves go to the device, where
+   * nobody listens, so what they are is found by giving the program the packet again, marked as they are.
+   */
+  pieces(packet: Packet | Uint8Array): Uint8Array[] {
+    let whole: Outcome | undefined;
+    expect(
+      this.dropsOf(() => (whole = this.gate(packet))),
+      'splitting is no drop',
+    ).to.deep.equal({});
+    expect(whole?.verdict).to.equal('drop');
+    const pieces: Uint8Array[] = [];
+    for (let piece = 0; piece <= 16; piece++) {
+      const copy = this.gate(whole?.frame ?? new Uint8Array(0), { mark: SPLIT_MARK + piece });
+      if (copy.verdict !== 'redirect') break;
+      expect(faults(copy.l3).filter((fault) => !/checksum/.test(fault))).to.deep.equal([]);
+      pieces.push(copy.l3);
+    }
+    return pieces;
   }
 
   /** Ingress of the uplink. */

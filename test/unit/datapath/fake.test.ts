@@ -45,6 +45,7 @@ describe('datapath/fake', () => {
         filtering: 'addressDependent',
         restrictSources: false,
         maxBlocksPerPod: 2,
+        lowestIpv6Mtu: 1280,
         slots: 1,
         timeouts: { udp: 300, tcpEstablished: 7200, tcpTransitory: 240, tcpIncomingSyn: 6, icmp: 60, fragment: 2 },
       },

@@ -20,6 +20,7 @@ const settings = (nat64: Partial<Nat64Settings['nat64']> = {}): Nat64Settings =>
     egress: 'masquerade',
     blockSize: 4,
     maxBlocksPerPod: 2,
+    lowestIpv6Mtu: 1280,
     filtering: 'addressDependent',
     allowNonGlobalIpv4: [],
     deny: [],

@@ -79,6 +79,7 @@ export function datapathConfig(overrides: Partial<DatapathConfig> = {}): Datapat
     filtering: 'addressDependent',
     restrictSources: false,
     maxBlocksPerPod: 8,
+    lowestIpv6Mtu: 1280,
     slots: 1,
     timeouts: { udp: 300, tcpEstablished: 7200, tcpTransitory: 240, tcpIncomingSyn: 6, icmp: 60, fragment: 2 },
     ...overrides,
