@@ -137,6 +137,13 @@ test-netns: build ## End to end in network namespaces (root)
 	$(Q)test/deps/coredns.sh >/dev/null
 	$(Q)$(NODE) test/helpers/layers.ts netns
 
+# Fetches Debian's kernels once (150 MB); emulates, so that it takes minutes where the others take seconds.
+.PHONY: test-kernels
+test-kernels: deps build ## Optional, not part of test: Linux 6.1 and 6.12 in emulated machines (root, Debian)
+	$(Q)test/deps/install.sh kernels
+	$(Q)$(NODE) test/kernels/main.ts
+	$(call give_back,.cache)
+
 .PHONY: lint
 lint: bpf node_modules/.package-lock.json ## Types, oxlint, formatting, generated files, shell scripts
 	$(call msg,TSC,.)
