@@ -137,27 +137,59 @@ GLOBAL int block_take_port(__u32 index, __u32 protocol, __u32 wanted)
 	return block->first_port + found;
 }
 
+struct pod_search {
+	struct n64_pod *pod;
+	__u32 protocol;
+	__u32 wanted;
+	__u32 top;
+	__u32 block;
+	int port;
+};
+
+static long pod_search_block(__u32 index, struct pod_search *search)
+{
+	struct n64_pod *pod = search->pod;
+	__u32 block;
+	int port;
+
+	if (!pod)
+		return 1;
+	/* Any port: the block that had one the last time comes first. */
+	if (search->wanted == ANY_PORT) {
+		index += pod->hint;
+		if (index >= search->top)
+			index -= search->top;
+	}
+	if (index >= N64_MAX_BLOCKS_PER_POD)
+		return 1;
+	block = READ_ONCE(pod->block[index]);
+	if (!block)
+		return 0;
+	block--;
+	port = block_take_port(block, search->protocol, search->wanted);
+	if (port < 0)
+		return 0;
+	search->block = block;
+	search->port = port;
+	pod->hint = index;
+	return 1;
+}
+
 /* From any of the pod's blocks. */
 static __noinline int pod_take_port(struct n64_pod *pod, struct port_request *request, __u32 wanted)
 {
-	for (int i = 0; i < N64_MAX_BLOCKS_PER_POD; i++) {
-		__u32 index = READ_ONCE(pod->block[i]);
-		struct n64_block *block;
-		int port;
+	struct pod_search search = { .pod = pod, .protocol = request->protocol, .wanted = wanted, .port = -1 };
+	struct n64_block *block;
 
-		if (!index)
-			continue;
-		index--;
-		port = block_take_port(index, request->protocol, wanted);
-		if (port < 0)
-			continue;
-		block = bpf_map_lookup_elem(&n64_blocks, &index);
-		request->port = port;
-		request->pool_be = block ? block->pool_be : 0;
-		request->block = index;
-		return 0;
-	}
-	return -1;
+	search.top = READ_ONCE(pod->top);
+	bpf_loop(search.top, pod_search_block, &search, 0);
+	if (search.port < 0)
+		return -1;
+	block = bpf_map_lookup_elem(&n64_blocks, &search.block);
+	request->port = search.port;
+	request->pool_be = block ? block->pool_be : 0;
+	request->block = search.block;
+	return 0;
 }
 
 /* Takes the next free block of a pool address for the pod: its record, and the word to user space. */
@@ -191,37 +223,63 @@ static __always_inline void slot_return(__u32 slot, __u32 index)
 	bpf_map_push_elem(queue, &index, 0);
 }
 
-/*
- * How many blocks the pod has. Without branches, since the verifier would follow each of 2^16 ways through them; an index
- * is far below 2^31.
- */
-static __always_inline __u32 pod_held(struct n64_pod *pod)
-{
-	__u32 held = 0;
+struct pod_places {
+	struct n64_pod *pod;
+	/* Index plus one of a block to put into the first free place; 0: only count. */
+	__u32 block;
+	__u32 held;
+	int placed;
+};
 
-	for (int i = 0; i < N64_MAX_BLOCKS_PER_POD; i++)
-		held += (0u - READ_ONCE(pod->block[i])) >> 31;
-	return held;
+static long pod_visit_place(__u32 index, struct pod_places *places)
+{
+	struct n64_pod *pod = places->pod;
+
+	if (!pod || index >= N64_MAX_BLOCKS_PER_POD)
+		return 1;
+	if (!places->block) {
+		places->held += READ_ONCE(pod->block[index]) != 0;
+		return 0;
+	}
+	if (__sync_val_compare_and_swap(&pod->block[index], 0, places->block))
+		return 0;
+	places->placed = index;
+	return 1;
+}
+
+/* `top` covers every place in use, whatever another processor writes. */
+static __always_inline void pod_raise_top(struct n64_pod *pod, __u32 top)
+{
+	for (int try = 0; try < 4; try++) {
+		__u32 old = READ_ONCE(pod->top);
+
+		if (old >= top || __sync_val_compare_and_swap(&pod->top, old, top) == old)
+			return;
+	}
 }
 
 /* One more block for a pod that has none free; N64_PASS, or why not. */
 static __noinline int pod_grow(struct n64_pod *pod, const __u8 *src)
 {
+	struct pod_places places = { .pod = pod, .placed = -1 };
 	int index;
 
-	if (pod_held(pod) >= cfg.max_blocks_per_pod)
+	bpf_loop(READ_ONCE(pod->top), pod_visit_place, &places, 0);
+	if (places.held >= cfg.max_blocks_per_pod)
 		return N64_DROP_POD_QUOTA;
 	index = slot_lease(pod->slot, src);
 	if (index < 0)
 		return N64_DROP_POOL_EXHAUSTED;
-	for (int i = 0; i < N64_MAX_BLOCKS_PER_POD; i++) {
-		if (!__sync_val_compare_and_swap(&pod->block[i], 0, index + 1)) {
-			event_block_leased(src, index);
-			return N64_PASS;
-		}
+	places.block = index + 1;
+	bpf_loop(N64_MAX_BLOCKS_PER_POD, pod_visit_place, &places, 0);
+	if (places.placed < 0) {
+		slot_return(pod->slot, index);
+		return N64_DROP_POD_QUOTA;
 	}
-	slot_return(pod->slot, index);
-	return N64_DROP_POD_QUOTA;
+	pod_raise_top(pod, places.placed + 1);
+	pod->hint = places.placed;
+	event_block_leased(src, index);
+	return N64_PASS;
 }
 
 /* A pod's first block: from the address its own address points at, or from one of the next. */
@@ -234,7 +292,8 @@ static __noinline int pod_create(const __u8 *src)
 
 	if (!cfg.slots || !new)
 		return N64_DROP_NOT_CONFIGURED;
-	__builtin_memset(&new->pod, 0, sizeof(new->pod));
+	/* All other places of the scratch record are never written. */
+	new->pod.top = 1;
 	slot = (w[0] ^ w[1] ^ w[2] ^ w[3]) * 0x9e3779b1u >> 8;
 	for (int i = 0; i < SLOT_TRIES; i++) {
 		new->pod.slot = (slot + i) % cfg.slots;

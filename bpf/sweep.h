@@ -65,15 +65,26 @@ static __always_inline int sweep_session(struct bpf_iter__bpf_map_elem *ctx)
 	return 0;
 }
 
+static long pod_forget_place(__u32 index, struct pod_places *places)
+{
+	struct n64_pod *pod = places->pod;
+
+	if (!pod || index >= N64_MAX_BLOCKS_PER_POD)
+		return 1;
+	__sync_val_compare_and_swap(&pod->block[index], places->block, 0);
+	places->held += READ_ONCE(pod->block[index]) != 0;
+	return 0;
+}
+
 static __noinline void pod_forget(const __u8 *holder, __u32 index)
 {
 	struct n64_pod *pod = bpf_map_lookup_elem(&n64_pods, holder);
+	struct pod_places places = { .pod = pod, .block = index + 1 };
 
 	if (!pod)
 		return;
-	for (int i = 0; i < N64_MAX_BLOCKS_PER_POD; i++)
-		__sync_val_compare_and_swap(&pod->block[i], index + 1, 0);
-	if (!pod_held(pod))
+	bpf_loop(READ_ONCE(pod->top), pod_forget_place, &places, 0);
+	if (!places.held)
 		bpf_map_delete_elem(&n64_pods, holder);
 }
 

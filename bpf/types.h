@@ -10,7 +10,7 @@
 
 #define N64_MAX_PREFIXES 8
 #define N64_MAX_UPLINKS 8
-#define N64_MAX_BLOCKS_PER_POD 16
+#define N64_MAX_BLOCKS_PER_POD 256
 #define N64_MAX_SLOTS 1024
 /* A block holds up to 1024 ports. */
 #define N64_BLOCK_WORDS 16
@@ -193,6 +193,11 @@ struct n64_peer {
 struct n64_pod {
 	/* Paired pooling (RFC 6888 REQ-2): the one pool address this pod appears as. */
 	__u32 slot;
+	/* Places in use lie below it; it never falls. */
+	__u32 top;
+	/* Place of the block that had a free port the last time. */
+	__u32 hint;
+	__u32 zero;
 	/* Index plus one; 0 is none. */
 	__u32 block[N64_MAX_BLOCKS_PER_POD];
 };

@@ -6,7 +6,7 @@
 
 export const MAX_PREFIXES = 8;
 export const MAX_UPLINKS = 8;
-export const MAX_BLOCKS_PER_POD = 16;
+export const MAX_BLOCKS_PER_POD = 256;
 export const MAX_SLOTS = 1024;
 export const BLOCK_WORDS = 16;
 export const BIB_DEAD = 0x80000000;
@@ -433,21 +433,27 @@ export const bib4Codec = {
 
 export interface Pod {
   readonly slot: number;
+  readonly top: number;
+  readonly hint: number;
   readonly block: readonly number[];
 }
 
 export const podCodec = {
-  size: 68,
+  size: 1040,
   read(view: DataView, offset: number): Pod {
     return {
       slot: view.getUint32(offset, true),
-      block: repeat(16, (i) => view.getUint32(offset + 4 + 4 * i, true)),
+      top: view.getUint32(offset + 4, true),
+      hint: view.getUint32(offset + 8, true),
+      block: repeat(256, (i) => view.getUint32(offset + 16 + 4 * i, true)),
     };
   },
   write(view: DataView, offset: number, value: Pod): void {
-    clear(view, offset, 68);
+    clear(view, offset, 1040);
     view.setUint32(offset, value.slot, true);
-    value.block.forEach((element, i) => view.setUint32(offset + 4 + 4 * i, element, true));
+    view.setUint32(offset + 4, value.top, true);
+    view.setUint32(offset + 8, value.hint, true);
+    value.block.forEach((element, i) => view.setUint32(offset + 16 + 4 * i, element, true));
   },
 };
 

@@ -26,6 +26,7 @@ export class Metrics {
   readonly registry = new Registry();
   readonly #instances = new Map<string, Instance>();
   readonly #onSourceError: (error: unknown) => void;
+  readonly #flushes: (() => void)[] = [];
   #source: MetricsSource | undefined;
   #cacheEntries: (() => number) | undefined;
 
@@ -65,8 +66,14 @@ export class Metrics {
     if (successful) this.gauge('gate64_config_last_reload_success_timestamp_seconds').set(atMs / 1000);
   }
 
+  /** `flush` brings counts that are kept elsewhere into their counters; it runs before every reading. */
+  onRead(flush: () => void): void {
+    this.#flushes.push(flush);
+  }
+
   /** Prometheus's text format. */
   text(): Promise<string> {
+    for (const flush of this.#flushes) flush();
     return this.registry.metrics();
   }
 

@@ -140,7 +140,7 @@ export class Plane implements Disposable {
       ...options.config,
     };
     this.#pins = new Pins(`/sys/fs/bpf/plane${planes}`);
-    const sizes = { maxSessions: options.maxSessions ?? 4096, maxBlocks: 64 };
+    const sizes = { maxSessions: options.maxSessions ?? 4096, maxBlocks: 128 };
     this.datapath = EbpfDatapath.open({ objectPath: OBJECT, pins: this.#pins, sizes }, this.config);
     this.maps = openMaps(this.#pins);
     // The same programs once more on the same maps: those that are attached belong to the data plane.

@@ -120,6 +120,22 @@ describe('ports', () => {
     });
   });
 
+  it('G6888-4-a: a pod with many blocks gets all of their ports, and not one more', () => {
+    withPlane({ blocks: blocks(80, 16), config: { maxBlocksPerPod: 64 } }, (plane) => {
+      const given64 = Array.from({ length: 64 * 16 }, (_, i) => given(plane, udp(POD, 1000 + i)).port);
+      expect(new Set(given64).size, 'each once').to.equal(64 * 16);
+      expect(answer(plane, udp(POD, 5000))).to.deep.equal([1, 3]);
+      expect(plane.lastDrop('pod_quota')?.count).to.equal(1);
+      expect(plane.datapath.blocks().filter((row) => row.state === 'leased')).to.have.length(64);
+      // Idle, it gives them all back and may begin anew.
+      plane.age(1000);
+      plane.datapath.sweep(0);
+      plane.datapath.sweep(0);
+      expect(plane.datapath.blocks().filter((row) => row.state === 'leased')).to.have.length(0);
+      given(plane, udp(POD, 5000));
+    });
+  });
+
   it('without a pool: Address Unreachable, with a reason of its own', () => {
     withPlane({ blocks: [], pool: [], config: { slots: 0 } }, (plane) => {
       expect(answer(plane, udp(POD, 1))).to.deep.equal([1, 3]);

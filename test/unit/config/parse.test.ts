@@ -55,7 +55,7 @@ describe('configuration: defaults', () => {
       uplink: 'auto',
       blockSize: 256,
       maxSessions: 1_048_576,
-      maxBlocksPerPod: 8,
+      maxBlocksPerPod: 64,
       lowestIpv6Mtu: 1280,
       filtering: 'addressDependent',
       allowNonGlobalIpv4: [],

@@ -284,8 +284,8 @@ const CASES: [title: string, text: string, line: string][] = [
   ],
   [
     'too many blocks a pod',
-    'nat64: { maxBlocksPerPod: 17 }\n',
-    '1:27: nat64.maxBlocksPerPod: 17 is not a whole number from 1 to 16',
+    'nat64: { maxBlocksPerPod: 257 }\n',
+    '1:27: nat64.maxBlocksPerPod: 257 is not a whole number from 1 to 256',
   ],
   ['a log level', 'log: { level: loud }\n', '1:15: log.level: "loud" is not trace or debug or info or warn or error'],
 ];
