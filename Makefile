@@ -167,6 +167,7 @@ fmt: node_modules/.package-lock.json ## Format TypeScript, Markdown, YAML and C
 .PHONY: bench
 bench: deps build ## Bulk, packet and DNS rates against peers, interleaved in one run (root)
 	$(Q)$(NODE) test/bench/main.ts
+	$(call give_back,.output docs)
 
 .PHONY: manifests
 manifests: | $(NODE) ## Print the Kubernetes manifests as kustomize renders them
