@@ -60,7 +60,7 @@ static __always_inline __u32 csum_icmp6_pseudo_tail(__u32 length)
 	return csum_add(bpf_htonl(length), bpf_htonl(IPPROTO_ICMPV6));
 }
 
-#define CSUM_CHUNK 64
+#define CSUM_CHUNK 32
 
 struct csum_walk {
 	struct __sk_buff *skb;
@@ -83,7 +83,7 @@ static long csum_walk_step(__u32 index __attribute__((unused)), struct csum_walk
 			return 1;
 		}
 	} else {
-		/* 1 to 63, in words from which the verifier of 6.1 learns that it is not 0. */
+		/* 1 to 31, in words from which the verifier of 6.1 learns that it is not 0. */
 		barrier_var(left);
 		left = ((left - 1) & (CSUM_CHUNK - 1)) + 1;
 		if (bpf_skb_load_bytes(walk->skb, walk->offset, chunk, left)) {
