@@ -73,6 +73,7 @@ export interface TimeoutsConfig {
   readonly udp: number;
   readonly tcpEstablished: number;
   readonly tcpTransitory: number;
+  readonly tcpClosing: number;
   readonly tcpIncomingSyn: number;
   readonly icmp: number;
   readonly fragment: number;

@@ -214,13 +214,18 @@ function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
   return formatEndpoint(a) === formatEndpoint(b);
 }
 
-/** RFC 7857 §2.1: the transitory timer may be lowered by the operator, who should know what it costs. */
+/** RFC 7857 §2.1: the transitory timers may be lowered by the operator, who should know what it costs. */
 function warnTimeouts(raw: unknown): Finding[] {
-  const path = ['nat64', 'timeouts', 'tcpTransitory'];
-  const value = valueAt(raw, path);
-  if (typeof value !== 'number' || value >= 240) return [];
-  const message = `${keyName(path)}: ${value} is below 240 (RFC 6146 4); connections that open or close slowly may break`;
-  return [{ path, message }];
+  const costs = {
+    tcpTransitory: 'connections that open slowly may break',
+    tcpClosing: 'segments that come late find their connection gone',
+  };
+  return Object.entries(costs).flatMap(([key, cost]) => {
+    const path = ['nat64', 'timeouts', key];
+    const value = valueAt(raw, path);
+    if (typeof value !== 'number' || value >= 240) return [];
+    return [{ path, message: `${keyName(path)}: ${value} is below 240 (RFC 6146 4); ${cost}` }];
+  });
 }
 
 function pairs<T>(rows: readonly T[]): [T, T][] {

@@ -168,7 +168,10 @@ export const configSchema = section({
         .describe('An idle established TCP connection is probed after this.'),
       tcpTransitory: seconds(1, '')
         .default(240)
-        .describe('A TCP connection that opens, closes or does not answer ends after this.'),
+        .describe('A TCP connection that opens, or does not answer any more, ends after this.'),
+      tcpClosing: seconds(1, '')
+        .default(240)
+        .describe('A TCP connection that was closed or reset gives its port back after this (RFC 7857 2.1).'),
       tcpIncomingSyn: seconds(6, ' (RFC 6146 4)')
         .default(6)
         .describe('How long an unasked TCP SYN from the IPv4 side is held.'),

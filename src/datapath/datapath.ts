@@ -163,7 +163,10 @@ export interface DatapathTimeouts {
   /** All in seconds. */
   readonly udp: number;
   readonly tcpEstablished: number;
+  /** Half-open, and established ones that have run out (RFC 6146 TCP_TRANS). */
   readonly tcpTransitory: number;
+  /** Closed by both sides, or reset (RFC 7857 §2.1: a timer of its own). */
+  readonly tcpClosing: number;
   readonly tcpIncomingSyn: number;
   readonly icmp: number;
   readonly fragment: number;

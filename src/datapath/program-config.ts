@@ -21,7 +21,7 @@ function padded<T>(values: readonly T[], size: number, filler: T, what: string):
 }
 
 function timeoutNs(config: DatapathConfig): bigint[] {
-  const { udp, icmp, tcpEstablished, tcpTransitory } = config.timeouts;
+  const { udp, icmp, tcpEstablished, tcpTransitory, tcpClosing } = config.timeouts;
   const byState: Record<number, number> = {
     [STATE.OPEN_UDP]: udp,
     [STATE.OPEN_ICMP]: icmp,
@@ -31,8 +31,8 @@ function timeoutNs(config: DatapathConfig): bigint[] {
     [STATE.ESTABLISHED]: tcpEstablished + tcpTransitory,
     [STATE.V4_FIN_RCV]: tcpEstablished,
     [STATE.V6_FIN_RCV]: tcpEstablished,
-    [STATE.BOTH_FIN_RCV]: tcpTransitory,
-    [STATE.TRANS]: tcpTransitory,
+    [STATE.BOTH_FIN_RCV]: tcpClosing,
+    [STATE.TRANS]: tcpClosing,
   };
   return Array.from({ length: STATE.STATES }, (_, state) => seconds(byState[state] ?? 0) + SLACK_NS);
 }

@@ -37,6 +37,7 @@ export const TIMEOUTS = {
   udp: 30,
   tcpEstablished: 60,
   tcpTransitory: 24,
+  tcpClosing: 18,
   tcpIncomingSyn: 6,
   icmp: 8,
   fragment: 2,

@@ -10,6 +10,7 @@ import { Plane, POD, POOL, SERVER, SERVER6, TIMEOUTS } from './plane.ts';
 const T = 40001;
 const STATIC = 40007;
 const TRANS = TIMEOUTS.tcpTransitory;
+const CLOSING = TIMEOUTS.tcpClosing;
 const EST = TIMEOUTS.tcpEstablished;
 /** Ports of the session under test; the pod's own is the pool's too. */
 type Side = 'v6' | 'v4';
@@ -175,31 +176,31 @@ describe('TCP states', () => {
     ['N6146-3.5.2.2-14', 'v6Init', 'v4', syn | rst, 'V4 SYN with RST', 'v6Init', TRANS - 10],
     ['N6146-3.5.2.2-16', 'established', 'v4', fin | ack, 'V4 FIN', 'v4FinReceived', EST - 10],
     ['N6146-3.5.2.2-17', 'established', 'v6', fin | ack, 'V6 FIN', 'v6FinReceived', EST - 10],
-    ['N6146-3.5.2.2-18', 'established', 'v4', rst, 'V4 RST', 'transitory', TRANS],
-    ['N6146-3.5.2.2-18', 'established', 'v6', rst | ack, 'V6 RST', 'transitory', TRANS],
-    ['N6146-3.5.2.2-18', 'established', 'v6', rst | fin, 'V6 RST with FIN', 'transitory', TRANS],
+    ['N6146-3.5.2.2-18', 'established', 'v4', rst, 'V4 RST', 'transitory', CLOSING],
+    ['N6146-3.5.2.2-18', 'established', 'v6', rst | ack, 'V6 RST', 'transitory', CLOSING],
+    ['N6146-3.5.2.2-18', 'established', 'v6', rst | fin, 'V6 RST with FIN', 'transitory', CLOSING],
     ['N6146-3.5.2.2-19', 'established', 'v4', ack, 'V4 ACK', 'established', EST + TRANS],
     ['N6146-3.5.2.2-19', 'established', 'v6', psh | ack, 'V6 data', 'established', EST + TRANS],
     ['N6146-3.5.2.2-19', 'established', 'v6', syn, 'V6 SYN', 'established', EST + TRANS],
     ['N6146-3.5.2.2-19', 'established', 'v4', syn, 'V4 SYN', 'established', EST + TRANS],
-    ['N6146-3.5.2.2-21', 'v4FinReceived', 'v6', fin | ack, 'V6 FIN', 'bothFinReceived', TRANS],
+    ['N6146-3.5.2.2-21', 'v4FinReceived', 'v6', fin | ack, 'V6 FIN', 'bothFinReceived', CLOSING],
     ['N6146-3.5.2.2-22', 'v4FinReceived', 'v4', fin | ack, 'V4 FIN again', 'v4FinReceived', EST],
     ['N6146-3.5.2.2-22', 'v4FinReceived', 'v6', ack, 'V6 data', 'v4FinReceived', EST],
-    ['B7857-2.2-a', 'v4FinReceived', 'v6', rst, 'V6 RST', 'transitory', TRANS],
-    ['N6146-3.5.2.2-24', 'v6FinReceived', 'v4', fin | ack, 'V4 FIN', 'bothFinReceived', TRANS],
+    ['B7857-2.2-a', 'v4FinReceived', 'v6', rst, 'V6 RST', 'transitory', CLOSING],
+    ['N6146-3.5.2.2-24', 'v6FinReceived', 'v4', fin | ack, 'V4 FIN', 'bothFinReceived', CLOSING],
     ['N6146-3.5.2.2-25', 'v6FinReceived', 'v6', fin | ack, 'V6 FIN again', 'v6FinReceived', EST],
     ['N6146-3.5.2.2-25', 'v6FinReceived', 'v4', psh | ack, 'V4 data', 'v6FinReceived', EST],
-    ['B7857-2.2-a', 'v6FinReceived', 'v4', rst, 'V4 RST', 'transitory', TRANS],
-    ['N6146-3.5.2.2-27', 'bothFinReceived', 'v6', ack, 'V6 ACK', 'bothFinReceived', TRANS - 10],
-    ['N6146-3.5.2.2-27', 'bothFinReceived', 'v4', psh | ack, 'V4 data', 'bothFinReceived', TRANS - 10],
-    ['N6146-3.5.2.2-27', 'bothFinReceived', 'v4', rst, 'V4 RST', 'bothFinReceived', TRANS - 10],
-    ['N6146-3.5.2.2-27', 'bothFinReceived', 'v4', syn, 'V4 SYN', 'bothFinReceived', TRANS - 10],
+    ['B7857-2.2-a', 'v6FinReceived', 'v4', rst, 'V4 RST', 'transitory', CLOSING],
+    ['N6146-3.5.2.2-27', 'bothFinReceived', 'v6', ack, 'V6 ACK', 'bothFinReceived', CLOSING - 10],
+    ['N6146-3.5.2.2-27', 'bothFinReceived', 'v4', psh | ack, 'V4 data', 'bothFinReceived', CLOSING - 10],
+    ['N6146-3.5.2.2-27', 'bothFinReceived', 'v4', rst, 'V4 RST', 'bothFinReceived', CLOSING - 10],
+    ['N6146-3.5.2.2-27', 'bothFinReceived', 'v4', syn, 'V4 SYN', 'bothFinReceived', CLOSING - 10],
     ['N6146-3.5.2.2-27', 'bothFinReceived', 'v6', syn, 'V6 SYN, a new connection (C-15)', 'v6Init', TRANS],
     ['N6146-3.5.2.2-29', 'transitory', 'v4', ack, 'V4 ACK', 'established', EST + TRANS],
     ['N6146-3.5.2.2-29', 'transitory', 'v6', syn, 'V6 SYN', 'established', EST + TRANS],
     ['N6146-3.5.2.2-29', 'transitory', 'v6', fin | ack, 'V6 FIN', 'established', EST + TRANS],
-    ['N6146-3.5.2.2-30', 'transitory', 'v6', rst, 'V6 RST', 'transitory', TRANS - 10],
-    ['N6146-3.5.2.2-30', 'transitory', 'v4', rst, 'V4 RST', 'transitory', TRANS - 10],
+    ['N6146-3.5.2.2-30', 'transitory', 'v6', rst, 'V6 RST', 'transitory', CLOSING - 10],
+    ['N6146-3.5.2.2-30', 'transitory', 'v4', rst, 'V4 RST', 'transitory', CLOSING - 10],
   ];
   for (const [id, state, side, flags, what, next, seconds] of rows) {
     it(`${id}: ${state}, ${what}: forwarded, ${next}, ${seconds} s left`, () => {
@@ -215,8 +216,8 @@ describe('TCP states', () => {
     ['N6146-3.5.2.2-20', 'established', EST + TRANS],
     ['N6146-3.5.2.2-23', 'v4FinReceived', EST],
     ['N6146-3.5.2.2-26', 'v6FinReceived', EST],
-    ['N6146-3.5.2.2-28', 'bothFinReceived', TRANS],
-    ['N6146-3.5.2.2-31', 'transitory', TRANS],
+    ['N6146-3.5.2.2-28', 'bothFinReceived', CLOSING],
+    ['N6146-3.5.2.2-31', 'transitory', CLOSING],
   ] as const) {
     it(`N6146-3.5.2.1-b: ${id}: ${state} ends after ${seconds} s, not before`, () => {
       enter(state);

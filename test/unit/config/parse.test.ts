@@ -158,6 +158,14 @@ describe('configuration: values', () => {
     expect(parse('nat64: { timeouts: { udp: 120 } }').nat64.timeouts.udp).to.equal(120);
   });
 
+  it('B7857-2.1-a: B7857-2.1-b: the timers of half-open and of closed connections are two, and may be lowered with a warning', () => {
+    const { config, warnings } = parseWithWarnings('nat64: { timeouts: { tcpClosing: 30 } }', 'gate64.yaml');
+    expect(config.nat64.timeouts).to.include({ tcpTransitory: 240, tcpClosing: 30 });
+    expect(warnings.map((warning) => warning.message)).to.deep.equal([
+      'nat64.timeouts.tcpClosing: 30 is below 240 (RFC 6146 4); segments that come late find their connection gone',
+    ]);
+  });
+
   it('warns of a shorter transitory timer, and says where it stands', () => {
     const { config, warnings } = parseWithWarnings('nat64:\n  timeouts:\n    tcpTransitory: 60\n', 'gate64.yaml');
     expect(config.nat64.timeouts.tcpTransitory).to.equal(60);

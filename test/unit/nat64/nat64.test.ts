@@ -26,7 +26,15 @@ const settings = (nat64: Partial<Nat64Settings['nat64']> = {}): Nat64Settings =>
     deny: [],
     allowSources: [],
     static: [],
-    timeouts: { udp: 300, tcpEstablished: 7200, tcpTransitory: 240, tcpIncomingSyn: 6, icmp: 60, fragment: 2 },
+    timeouts: {
+      udp: 300,
+      tcpEstablished: 7200,
+      tcpTransitory: 240,
+      tcpClosing: 240,
+      tcpIncomingSyn: 6,
+      icmp: 60,
+      fragment: 2,
+    },
     ...nat64,
   },
 });

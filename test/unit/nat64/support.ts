@@ -81,7 +81,15 @@ export function datapathConfig(overrides: Partial<DatapathConfig> = {}): Datapat
     maxBlocksPerPod: 8,
     lowestIpv6Mtu: 1280,
     slots: 1,
-    timeouts: { udp: 300, tcpEstablished: 7200, tcpTransitory: 240, tcpIncomingSyn: 6, icmp: 60, fragment: 2 },
+    timeouts: {
+      udp: 300,
+      tcpEstablished: 7200,
+      tcpTransitory: 240,
+      tcpClosing: 240,
+      tcpIncomingSyn: 6,
+      icmp: 60,
+      fragment: 2,
+    },
     ...overrides,
   };
 }
