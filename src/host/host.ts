@@ -10,6 +10,7 @@ import { directCollisions, listSockets, masqueradeCollisions } from './collision
 import { execCommand, run, type Exec } from './exec.ts';
 import { deviceChanges, deviceConflict, listInterfaces, type Change, type Interface } from './links.ts';
 import { nftChanges } from './nft.ts';
+import { rememberQdisc } from './qdisc.ts';
 import { preflight } from './preflight.ts';
 import { problemOf, throwErrors, type HostProblem } from './problem.ts';
 import {
@@ -244,6 +245,7 @@ class LinuxHost implements Host {
     const changes: Change[] = [];
     if (state.device !== device) changes.push(...this.#renamed(interfaces, state.device, device));
     changes.push(...deviceChanges(exec, interfaces, device));
+    if (egress === 'direct') changes.push(...(await rememberQdisc(exec, this.#state, uplink.name)));
     // An address of the pool is answered for by ARP, and its packets are let in, on an interface that forwards alone.
     const forwardingUplink = egress === 'masquerade' || proxies.length > 0 ? uplink.name : undefined;
     const sysctls = wantedSysctls({ device, forwardingUplink });

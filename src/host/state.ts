@@ -14,15 +14,18 @@ export interface HostState {
   readonly sysctls: Readonly<Record<string, { readonly before: string; readonly written: string }>>;
   /** Addresses that an interface answers for by ARP. */
   readonly proxies: readonly { readonly v4: number; readonly device: string }[];
+  /** Devices that had no clsact qdisc before. */
+  readonly withoutQdisc: readonly string[];
 }
 
 /** As it stands in the file: addresses as text. */
-type StateJson = Omit<HostState, 'version' | 'proxies'> & {
+type StateJson = Omit<HostState, 'version' | 'proxies' | 'withoutQdisc'> & {
   readonly version: number;
+  readonly withoutQdisc?: readonly string[];
   readonly proxies: readonly { readonly v4: string; readonly device: string }[];
 };
 
-const EMPTY: HostState = { version: 1, device: undefined, sysctls: {}, proxies: [] };
+const EMPTY: HostState = { version: 1, device: undefined, sysctls: {}, proxies: [], withoutQdisc: [] };
 
 export interface StateFile {
   /** Empty when there is no file. Throws G64_HOST_STATE when it cannot be read or is not one of gate64's. */
@@ -54,7 +57,13 @@ export function openStateFile(path: string): StateFile {
         const json = JSON.parse(text) as StateJson;
         if (json.version !== 1) throw fail(`has version ${json.version}; this gate64 knows version 1`);
         const proxies = json.proxies.map(({ v4, device }) => ({ v4: parseIp4(v4), device }));
-        return { version: 1, device: json.device, sysctls: json.sysctls, proxies };
+        return {
+          version: 1,
+          device: json.device,
+          sysctls: json.sysctls,
+          proxies,
+          withoutQdisc: json.withoutQdisc ?? [],
+        };
       } catch (error) {
         throw error instanceof Gate64Error && error.code === 'G64_HOST_STATE'
           ? error

@@ -5,6 +5,7 @@ import { formatIp4 } from '../addr/ip.ts';
 import { execCommand, run, type Exec } from './exec.ts';
 import { deviceConflict, listInterfaces } from './links.ts';
 import { removeTable } from './nft.ts';
+import { removeQdiscs } from './qdisc.ts';
 import { listProxies, removeGuards, sameProxy } from './routes.ts';
 import { openStateFile, STATE_FILE, type HostState } from './state.ts';
 import { openSysctls, restoreSysctls, sysctlRoot } from './sysctls.ts';
@@ -27,6 +28,7 @@ export async function uninstallHost(options: UninstallOptions): Promise<string[]
   const state = stateFile.read();
   const steps: [verb: string, step: () => Promise<string[]>][] = [
     ['removed', () => removeProxies(exec, state)],
+    ['removed', () => removeUplinkQdiscs(exec, state)],
     ['removed', () => removeDevices(exec, [options.device, state.device ?? options.device])],
     ['removed', () => removeGuards(exec)],
     ['removed', async () => ((await removeTable(exec)) ? ['nftables table ip gate64'] : [])],
@@ -51,6 +53,12 @@ async function removeProxies(exec: Exec, state: HostState): Promise<string[]> {
   const ours = (await listProxies(exec)).filter((proxy) => state.proxies.some((entry) => sameProxy(entry, proxy)));
   for (const { v4, device } of ours) await run(exec, 'ip', ['neighbour', 'del', 'proxy', formatIp4(v4), 'dev', device]);
   return ours.map(({ v4, device }) => `proxy neighbour ${formatIp4(v4)} on ${device}`);
+}
+
+async function removeUplinkQdiscs(exec: Exec, state: HostState): Promise<string[]> {
+  if (state.withoutQdisc.length === 0) return [];
+  const names = new Set((await listInterfaces(exec)).map(({ name }) => name));
+  return removeQdiscs(exec, state.withoutQdisc, (device) => names.has(device));
 }
 
 async function removeDevices(exec: Exec, names: readonly string[]): Promise<string[]> {

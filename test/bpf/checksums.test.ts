@@ -133,7 +133,7 @@ describe('checksums', () => {
   it('N6146-3.4-l: X7915-4.5-b: UDP without a checksum gets one from IPv4, for every length', () => {
     withPlane({}, (other) => {
       other.gate(eth().ip6({ src: POD, dst: SERVER6 }).udp({ sport: PORT, dport: 53 }));
-      for (const length of [0, 1, 2, 3, 55, 56, 57, 63, 64, 65, 127, 128, 129, 500, 1000, 1444]) {
+      for (const length of [0, 1, 2, 3, 55, 56, 57, 63, 64, 65, 127, 128, 129, 500, 1000, 1232]) {
         const data = Uint8Array.from({ length }, (_, i) => (i * 7 + length) & 0xff);
         const packet = eth().ip4({ src: SERVER, dst: POOL }).udp({ sport: 53, dport: PORT, checksum: 0 }).payload(data);
         const expected = bare()

@@ -335,6 +335,27 @@ describe('host: a node with an uplink', () => {
   });
 
   describe('direct', () => {
+    it('takes the clsact qdisc away that came with the data plane, and no other', async () => {
+      const direct = () => host({ egress: 'direct', pool: SHARED_POOL });
+      const qdiscs = () => sh('tc qdisc show dev up0');
+      await direct().apply();
+      // Before Linux 6.6 attaching the filter makes it.
+      sh('tc qdisc add dev up0 clsact');
+      await direct().apply();
+      expect(await direct().uninstall()).to.include('removed: clsact qdisc of up0');
+      expect(qdiscs()).not.to.include('clsact');
+
+      await direct().apply();
+      sh('tc qdisc add dev up0 clsact; tc filter add dev up0 ingress prio 9 u32 match u32 0 0 classid 1:1');
+      await direct().uninstall();
+      expect(qdiscs(), 'somebody has a filter there').to.include('clsact');
+
+      await direct().apply();
+      sh('tc filter del dev up0 ingress');
+      await direct().uninstall();
+      expect(qdiscs(), 'it was there before').to.include('clsact');
+    });
+
     it("takes the node's own address with reserved ports, and no nftables table", async () => {
       const before = nodeState();
       const snapshot = await host({ egress: 'direct', pool: SHARED_POOL }).apply();
