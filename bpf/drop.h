@@ -46,7 +46,9 @@
 	X(TCP_NO_SESSION, tcp_no_session, "A TCP segment that starts no connection and belongs to none.")         \
 	X(TCP_EXTERNAL_SYN, tcp_external_syn, "A TCP connection from the IPv4 side to a dynamic binding.")        \
 	X(POOL_EXHAUSTED, pool_exhausted, "No block of ports is left in the pool; add addresses or ports.")       \
-	X(POD_QUOTA, pod_quota, "The pod holds nat64.maxBlocksPerPod blocks and all their ports are in use.")     \
+	X(POD_QUOTA, pod_quota,                                                                                   \
+	  "The pod holds nat64.maxBlocksPerPod blocks and all their ports are in use, or it has "                 \
+	  "nat64.maxSessionsPerPod sessions.")                                                                    \
 	X(SESSIONS_FULL, sessions_full, "The session table is full; raise nat64.maxSessions.")                    \
 	X(SESSION_CONFLICT, session_conflict,                                                                     \
 	  "The flow's IPv4 side belongs to another session: the same pod reaches one server by two prefixes, or " \

@@ -68,7 +68,7 @@ struct n64_config {
 	__u32 slots;
 	/* RFC 7915 4: IPv4 packets without DF become IPv6 packets of this size at most. */
 	__u32 lowest_ipv6_mtu;
-	__u32 zero2;
+	__u32 max_sessions_per_pod;
 	__u8 node6[16];
 	__u8 device_mac[6];
 	__u8 zero[2];
@@ -100,7 +100,8 @@ struct n64_flow6 {
 	__u8 zero;
 	/* Checksum difference of the addresses, IPv6 pair to IPv4 pair. */
 	__u32 csum_delta;
-	__u32 zero2;
+	/* Low bits of the binding's created_ns: the one that this session is counted in, and no later one in its place. */
+	__u32 generation;
 };
 
 struct n64_flow4_key {
@@ -197,7 +198,8 @@ struct n64_pod {
 	__u32 top;
 	/* Place of the block that had a free port the last time. */
 	__u32 hint;
-	__u32 zero;
+	/* As many as it has, those of its static bindings too; two processors may lose one of them. */
+	__u32 sessions;
 	/* Index plus one; 0 is none. */
 	__u32 block[N64_MAX_BLOCKS_PER_POD];
 };
@@ -261,6 +263,9 @@ struct n64_pool_address {
 	__u32 slot;
 	/* The node uses the address too: what is not ours passes to the host stack. */
 	__u32 shared;
+	/* It has left the pool: its flows go on, new ones get another. */
+	__u32 draining;
+	__u32 zero;
 };
 
 /* ---- fragments ---- */

@@ -42,6 +42,7 @@ export interface Nat64Config {
   readonly blockSize: number;
   readonly maxSessions: number;
   readonly maxBlocksPerPod: number;
+  readonly maxSessionsPerPod: number;
   readonly lowestIpv6Mtu: number;
   readonly filtering: 'addressDependent' | 'endpointIndependent';
   readonly allowNonGlobalIpv4: readonly Ip4Net[];

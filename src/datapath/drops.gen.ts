@@ -76,7 +76,7 @@ export const DROP_TEXTS: Readonly<Record<DropReason, string>> = {
   tcp_no_session: 'A TCP segment that starts no connection and belongs to none.',
   tcp_external_syn: 'A TCP connection from the IPv4 side to a dynamic binding.',
   pool_exhausted: 'No block of ports is left in the pool; add addresses or ports.',
-  pod_quota: 'The pod holds nat64.maxBlocksPerPod blocks and all their ports are in use.',
+  pod_quota: 'The pod holds nat64.maxBlocksPerPod blocks and all their ports are in use, or it has nat64.maxSessionsPerPod sessions.',
   sessions_full: 'The session table is full; raise nat64.maxSessions.',
   session_conflict: 'The flow\'s IPv4 side belongs to another session: the same pod reaches one server by two prefixes, or two processors met; a repeat passes.',
   rewrite_failed: 'The kernel refused to change the packet: out of memory.',

@@ -121,6 +121,7 @@ export interface Config {
   readonly maxBlocksPerPod: number;
   readonly slots: number;
   readonly lowestIpv6Mtu: number;
+  readonly maxSessionsPerPod: number;
   readonly node6: Uint8Array;
   readonly deviceMac: Uint8Array;
 }
@@ -144,6 +145,7 @@ export const configCodec = {
       maxBlocksPerPod: view.getUint32(offset + 336, true),
       slots: view.getUint32(offset + 340, true),
       lowestIpv6Mtu: view.getUint32(offset + 344, true),
+      maxSessionsPerPod: view.getUint32(offset + 348, true),
       node6: bytes(view, offset + 352, 16),
       deviceMac: bytes(view, offset + 368, 6),
     };
@@ -165,6 +167,7 @@ export const configCodec = {
     view.setUint32(offset + 336, value.maxBlocksPerPod, true);
     view.setUint32(offset + 340, value.slots, true);
     view.setUint32(offset + 344, value.lowestIpv6Mtu, true);
+    view.setUint32(offset + 348, value.maxSessionsPerPod, true);
     setBytes(view, offset + 352, value.node6, 16);
     setBytes(view, offset + 368, value.deviceMac, 6);
   },
@@ -211,6 +214,7 @@ export interface Flow6 {
   readonly port: number;
   readonly state: number;
   readonly csumDelta: number;
+  readonly generation: number;
 }
 
 export const flow6Codec = {
@@ -225,6 +229,7 @@ export const flow6Codec = {
       port: view.getUint16(offset + 36, false),
       state: view.getUint8(offset + 38),
       csumDelta: view.getUint32(offset + 40, true),
+      generation: view.getUint32(offset + 44, true),
     };
   },
   write(view: DataView, offset: number, value: Flow6): void {
@@ -237,6 +242,7 @@ export const flow6Codec = {
     view.setUint16(offset + 36, value.port, false);
     view.setUint8(offset + 38, value.state);
     view.setUint32(offset + 40, value.csumDelta, true);
+    view.setUint32(offset + 44, value.generation, true);
   },
 };
 
@@ -435,6 +441,7 @@ export interface Pod {
   readonly slot: number;
   readonly top: number;
   readonly hint: number;
+  readonly sessions: number;
   readonly block: readonly number[];
 }
 
@@ -445,6 +452,7 @@ export const podCodec = {
       slot: view.getUint32(offset, true),
       top: view.getUint32(offset + 4, true),
       hint: view.getUint32(offset + 8, true),
+      sessions: view.getUint32(offset + 12, true),
       block: repeat(256, (i) => view.getUint32(offset + 16 + 4 * i, true)),
     };
   },
@@ -453,6 +461,7 @@ export const podCodec = {
     view.setUint32(offset, value.slot, true);
     view.setUint32(offset + 4, value.top, true);
     view.setUint32(offset + 8, value.hint, true);
+    view.setUint32(offset + 12, value.sessions, true);
     value.block.forEach((element, i) => view.setUint32(offset + 16 + 4 * i, element, true));
   },
 };
@@ -567,20 +576,23 @@ export const lpm6KeyCodec = {
 export interface PoolAddress {
   readonly slot: number;
   readonly shared: number;
+  readonly draining: number;
 }
 
 export const poolAddressCodec = {
-  size: 8,
+  size: 16,
   read(view: DataView, offset: number): PoolAddress {
     return {
       slot: view.getUint32(offset, true),
       shared: view.getUint32(offset + 4, true),
+      draining: view.getUint32(offset + 8, true),
     };
   },
   write(view: DataView, offset: number, value: PoolAddress): void {
-    clear(view, offset, 8);
+    clear(view, offset, 16);
     view.setUint32(offset, value.slot, true);
     view.setUint32(offset + 4, value.shared, true);
+    view.setUint32(offset + 8, value.draining, true);
   },
 };
 

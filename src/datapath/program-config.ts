@@ -59,6 +59,7 @@ export function programConfig(config: DatapathConfig): Config {
     endpointIndependentFiltering: Number(config.filtering === 'endpointIndependent'),
     restrictSources: Number(config.restrictSources),
     maxBlocksPerPod: config.maxBlocksPerPod,
+    maxSessionsPerPod: config.maxSessionsPerPod,
     slots: config.slots,
     lowestIpv6Mtu: config.lowestIpv6Mtu,
     node6: config.node6,

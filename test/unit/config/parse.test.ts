@@ -56,6 +56,7 @@ describe('configuration: defaults', () => {
       blockSize: 256,
       maxSessions: 1_048_576,
       maxBlocksPerPod: 64,
+      maxSessionsPerPod: 65_536,
       lowestIpv6Mtu: 1280,
       filtering: 'addressDependent',
       allowNonGlobalIpv4: [],
