@@ -24,8 +24,20 @@ export class BlockStore implements Disposable {
     this.#pins = pins;
   }
 
-  /** The queue of a slot; made and put into the outer map when the slot is new. */
-  queue(slot: number): BpfMap {
+  /**
+   * Makes the queues of `slots`, and no other, those that the programs take blocks from. A queue that is hidden keeps its
+   * pin: its address may be wanted again.
+   */
+  expose(slots: ReadonlySet<number>): void {
+    for (const slot of slots) {
+      this.#maps.n64_free.update(encode(u32Codec, slot), encode(u32Codec, this.#queue(slot).fd));
+    }
+    for (const slot of this.#pins.queues()) {
+      if (!slots.has(slot)) this.#maps.n64_free.delete(encode(u32Codec, slot));
+    }
+  }
+
+  #queue(slot: number): BpfMap {
     const known = this.#queues.get(slot);
     if (known) return known;
     const pin = this.#pins.queue(slot);
@@ -36,8 +48,6 @@ export class BlockStore implements Disposable {
       queue = BpfMap.create({ type: 'queue', keySize: 0, valueSize: 4, maxEntries: QUEUE_ENTRIES, name: 'n64_free_q' });
       queue.pin(pin);
     }
-    // Also where it is there already: a crash may have come between the two steps.
-    this.#maps.n64_free.update(encode(u32Codec, slot), encode(u32Codec, queue.fd));
     this.#queues.set(slot, queue);
     return queue;
   }
@@ -79,7 +89,7 @@ export class BlockStore implements Disposable {
     // State first: a block that is queued must say so, and one that says so and is not queued is found at the next start.
     const slot = this.#setBlockState(index, BLOCK_STATE.BLOCK_OFFERED);
     if (slot === undefined) throw new RangeError(`block ${index} was never written`);
-    this.queue(slot).push(encode(u32Codec, index));
+    this.#queue(slot).push(encode(u32Codec, index));
   }
 
   queuedBlocks(slot: number): Set<number> {
@@ -88,7 +98,7 @@ export class BlockStore implements Disposable {
 
   /** Takes each queued block out once and puts it back if `keep` says so; the queue is never empty for long. */
   #rotate(slot: number, keep: (index: number) => boolean): Set<number> {
-    const queue = this.queue(slot);
+    const queue = this.#queue(slot);
     const seen = new Set<number>();
     for (let turn = 0; turn < QUEUE_ENTRIES; turn++) {
       const item = queue.pop();
@@ -104,21 +114,24 @@ export class BlockStore implements Disposable {
     return seen;
   }
 
-  retireBlock(index: number): boolean {
-    const block = typed(this.#maps.n64_blocks, u32Codec, blockCodec).lookup(index);
-    if (!block) return false;
-    if (block.state === BLOCK_STATE.BLOCK_HELD) {
-      this.#setBlockState(index, BLOCK_STATE.BLOCK_RETIRED);
-      return true;
+  retireBlocks(indexes: Iterable<number>): Set<number> {
+    const blocks = typed(this.#maps.n64_blocks, u32Codec, blockCodec);
+    const retired = new Set<number>();
+    const bySlot = new Map<number, Set<number>>();
+    for (const index of indexes) {
+      const block = blocks.lookup(index);
+      if (block?.state === BLOCK_STATE.BLOCK_HELD) retired.add(index);
+      else if (block) bySlot.set(block.slot, (bySlot.get(block.slot) ?? new Set()).add(index));
     }
-    let found = false;
-    this.#rotate(block.slot, (queued) => {
-      if (queued !== index) return true;
-      found = true;
-      return false;
-    });
-    if (found) this.#setBlockState(index, BLOCK_STATE.BLOCK_RETIRED);
-    return found;
+    for (const [slot, wanted] of bySlot) {
+      this.#rotate(slot, (queued) => {
+        if (!wanted.has(queued)) return true;
+        retired.add(queued);
+        return false;
+      });
+    }
+    for (const index of retired) this.#setBlockState(index, BLOCK_STATE.BLOCK_RETIRED);
+    return retired;
   }
 
   [Symbol.dispose](): void {

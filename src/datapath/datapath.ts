@@ -145,6 +145,8 @@ export interface PoolAddress {
   readonly slot: number;
   /** True when the node uses the address too: what is not ours passes to the host stack (requirements C-06). */
   readonly shared: boolean;
+  /** Left the pool: its flows go on, and nobody gets a new port of it. */
+  readonly draining: boolean;
 }
 
 export interface StaticBinding {
@@ -186,6 +188,7 @@ export interface DatapathConfig {
   /** Whether an allow list of sources (setSources) is in force. */
   readonly restrictSources: boolean;
   readonly maxBlocksPerPod: number;
+  readonly maxSessionsPerPod: number;
   /** RFC 7915 §4: IPv4 packets without DF become IPv6 packets of this size at most; 1280 or more. */
   readonly lowestIpv6Mtu: number;
   /** Pool addresses: how many slots a new pod may be put on. */
@@ -216,6 +219,13 @@ export interface DatapathEvent {
   readonly holder: Uint8Array;
 }
 
+/** How much the maps and programs take; maps keep their size for life. */
+export interface DatapathLimits {
+  readonly blocks: number;
+  readonly destinations: number;
+  readonly sources: number;
+}
+
 export interface DatapathInfo {
   readonly attach: 'tcx' | 'clsact';
   /** True when pinned state of an earlier process was taken over. */
@@ -241,6 +251,7 @@ export interface DatapathReader extends Disposable {
 
 export interface Datapath extends DatapathReader {
   info(): DatapathInfo;
+  limits(): DatapathLimits;
   /** False when somebody deleted the device, cleared its filters or detached the programs. */
   attached(): boolean;
   /** Puts the programs back where they were. */
@@ -250,6 +261,7 @@ export interface Datapath extends DatapathReader {
 
   setDestinations(rules: readonly DestinationRule[]): void;
   setSources(nets: readonly Ip6Net[]): void;
+  /** Also says whose queues the programs see: only those of addresses that do not drain. */
   setPoolAddresses(addresses: readonly PoolAddress[]): void;
 
   /** Makes or replaces a block's record: state 'held', nothing used but `staticPorts`. */
@@ -258,8 +270,11 @@ export interface Datapath extends DatapathReader {
   offerBlock(index: number): void;
   /** Any block of the slot's queue that is marked offered; learned without emptying the queue. */
   queuedBlocks(slot: number): Set<number>;
-  /** Takes an offered block out of its queue for good; false when a pod was faster. */
-  retireBlock(index: number): boolean;
+  /**
+   * Takes held and offered blocks out for good; gives those that it got. What is missing lay in no queue: a pod was faster,
+   * or an earlier process died between two steps. One pass over each queue, however many blocks.
+   */
+  retireBlocks(indexes: Iterable<number>): Set<number>;
 
   putStaticBinding(binding: StaticBinding): void;
   deleteStaticBinding(binding: StaticBinding): void;

@@ -15,6 +15,7 @@ import {
   type DatapathConfig,
   type DatapathEvent,
   type DatapathInfo,
+  type DatapathLimits,
   type DestinationRule,
   type DestinationVerdict,
   type PoolAddress,
@@ -119,6 +120,15 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
     };
   }
 
+  limits(): DatapathLimits {
+    const { n64_blocks: blocks, n64_dst4: destinations, n64_src6: sources } = this.maps;
+    return {
+      blocks: blocks.maxEntries,
+      destinations: destinations.maxEntries,
+      sources: sources.maxEntries,
+    };
+  }
+
   configure(config: DatapathConfig): void {
     const object = loadObject(this.#options, config, this.#idleBlockMs);
     const before = this.#object;
@@ -175,12 +185,14 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
   }
 
   setPoolAddresses(addresses: readonly PoolAddress[]): void {
-    for (const { slot } of addresses) this.#blocks.queue(slot);
-    const wanted = addresses.map((address) => ({
-      key: encode(poolKeyCodec, address.v4),
-      value: encode(poolAddressCodec, { slot: address.slot, shared: Number(address.shared) }),
+    const wanted = addresses.map(({ v4, slot, shared, draining }) => ({
+      key: encode(poolKeyCodec, v4),
+      value: encode(poolAddressCodec, { slot, shared: Number(shared), draining: Number(draining) }),
     }));
+    // Addresses before queues: whoever gets a block finds its address.
     replaceAll(this.maps.n64_pool, wanted);
+    // A slot of an address that left may have been given to one that came.
+    this.#blocks.expose(new Set(addresses.filter(({ draining }) => !draining).map(({ slot }) => slot)));
   }
 
   // ---- blocks, static bindings ----
@@ -197,8 +209,8 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
     return this.#blocks.queuedBlocks(slot);
   }
 
-  retireBlock(index: number): boolean {
-    return this.#blocks.retireBlock(index);
+  retireBlocks(indexes: Iterable<number>): Set<number> {
+    return this.#blocks.retireBlocks(indexes);
   }
 
   putStaticBinding(binding: StaticBinding): void {

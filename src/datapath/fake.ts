@@ -13,6 +13,7 @@ import type {
   DatapathConfig,
   DatapathEvent,
   DatapathInfo,
+  DatapathLimits,
   DatapathSizes,
   DestinationRule,
   DropRow,
@@ -98,6 +99,10 @@ export class FakeDatapath implements Datapath {
     return { attach: 'tcx', adopted: this.#blocks.size > 0, replaced: undefined, programs: [] };
   }
 
+  limits(): DatapathLimits {
+    return { blocks: this.#sizes.maxBlocks ?? 16384, destinations: 16384, sources: 4096 };
+  }
+
   configure(config: DatapathConfig): void {
     this.config = config;
     this.configureCalls++;
@@ -125,6 +130,7 @@ export class FakeDatapath implements Datapath {
   }
 
   writeBlock(block: Block, staticPorts: Readonly<Record<Protocol, readonly number[]>>): void {
+    if (block.index >= this.limits().blocks) throw new Error(`E2BIG: block ${block.index}`);
     this.#dequeue(block.index);
     this.#blocks.set(block.index, {
       ...block,
@@ -148,12 +154,16 @@ export class FakeDatapath implements Datapath {
     return new Set(this.#queue(slot).filter((index) => this.#blocks.get(index)?.state === 'offered'));
   }
 
-  retireBlock(index: number): boolean {
-    const block = this.#blocks.get(index);
-    if (block === undefined || block.state === 'leased') return false;
-    this.#dequeue(index);
-    block.state = 'retired';
-    return true;
+  retireBlocks(indexes: Iterable<number>): Set<number> {
+    const retired = new Set<number>();
+    for (const index of indexes) {
+      const block = this.#blocks.get(index);
+      if (block === undefined) continue;
+      if (block.state !== 'held' && !this.#dequeue(index)) continue;
+      block.state = 'retired';
+      retired.add(index);
+    }
+    return retired;
   }
 
   putStaticBinding(binding: StaticBinding): void {
@@ -302,11 +312,15 @@ export class FakeDatapath implements Datapath {
     return queue;
   }
 
-  #dequeue(index: number): void {
+  /** False when it lay in no queue. */
+  #dequeue(index: number): boolean {
     for (const queue of this.#queues.values()) {
       const at = queue.indexOf(index);
-      if (at >= 0) queue.splice(at, 1);
+      if (at < 0) continue;
+      queue.splice(at, 1);
+      return true;
     }
+    return false;
   }
 
   #isEmpty(block: FakeBlock): boolean {
@@ -361,8 +375,13 @@ export class FakeDatapath implements Datapath {
 
   #allocate(protocol: Protocol, source: TransportAddress6): FakeBinding | DropReason {
     const holder = formatIp6(source.v6);
+    const draining = new Set(this.poolAddresses.filter((address) => address.draining).map(({ v4 }) => v4));
     const mine = [...this.#blocks.values()].filter(
-      (block) => block.state === 'leased' && block.holder !== undefined && formatIp6(block.holder) === holder,
+      (block) =>
+        block.state === 'leased' &&
+        block.holder !== undefined &&
+        formatIp6(block.holder) === holder &&
+        !draining.has(block.v4),
     );
     for (const block of mine) {
       const port = this.#freePort(block, protocol, source.port);

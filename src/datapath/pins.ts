@@ -11,7 +11,7 @@ export const BPFFS = '/sys/fs/bpf';
 export const PIN_ROOT = `${BPFFS}/gate64`;
 
 /** Counts up when a struct of bpf/types.h or the meaning of a map changes. */
-export const LAYOUT = 1;
+export const LAYOUT = 2;
 
 export type LinkName = 'gate' | 'uplink';
 
@@ -59,6 +59,15 @@ export class Pins {
   /** The queue of a pool address's free blocks. Pinned by itself: opening a map by its id takes CAP_SYS_ADMIN. */
   queue(slot: number): string {
     return join(this.mapFolder, `free-${slot}`);
+  }
+
+  /** Slots that have a queue. */
+  queues(): number[] {
+    if (!existsSync(this.mapFolder)) return [];
+    return readdirSync(this.mapFolder).flatMap((name) => {
+      const slot = /^free-(\d+)$/.exec(name)?.[1];
+      return slot === undefined ? [] : [Number(slot)];
+    });
   }
 
   link(name: LinkName): string {

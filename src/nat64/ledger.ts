@@ -64,10 +64,8 @@ export class PortBlockLedger {
     else this.#adopt();
     const byKey = new Map([...this.#entries.values()].map((entry) => [blockKey(entry), entry]));
     const wantedKeys = new Set(pool.map(blockKey));
-    for (const [key, entry] of byKey) {
-      entry.wanted = wantedKeys.has(key);
-      if (!entry.wanted) this.#retire(entry);
-    }
+    for (const [key, entry] of byKey) entry.wanted = wantedKeys.has(key);
+    this.#retire([...byKey.values()].filter((entry) => !entry.wanted && entry.state === 'offered'));
     this.#waiting = pool.filter((block) => !byKey.has(blockKey(block)));
     this.#admitWaiting();
     this.#syncStatics();
@@ -97,26 +95,20 @@ export class PortBlockLedger {
   tick(): void {
     const now = this.#options.clock.now();
     const due = [...this.#entries.values()].filter((entry) => entry.state === 'held' && entry.readyAt <= now);
-    let freed = false;
-    for (const entry of shuffle(due, this.#random)) {
-      if (entry.wanted) {
-        this.#offer(entry);
-      } else {
-        this.#options.datapath.retireBlock(entry.index);
-        this.#entries.delete(entry.index);
-        freed = true;
-      }
-    }
-    if (freed && this.#waiting.length > 0) {
+    for (const entry of shuffle(due, this.#random)) if (entry.wanted) this.#offer(entry);
+    const left = due.filter((entry) => !entry.wanted).map((entry) => entry.index);
+    this.#options.datapath.retireBlocks(left);
+    for (const index of left) this.#entries.delete(index);
+    if (left.length > 0 && this.#waiting.length > 0) {
       this.#admitWaiting();
       this.tick();
     }
   }
 
   /**
-   * Puts back blocks that are marked offered but lie in no queue (a crash between two steps), once two calls in a row
-   * have found them so: between being taken and being marked leased a block looks the same for a moment. Also catches up
-   * on leases whose events were lost.
+   * Puts back blocks that are marked offered but lie in no queue (a crash between two steps), or lets go of them when they
+   * have left the pool, once two calls in a row have found them so: between being taken and being marked leased a block
+   * looks the same for a moment. Also catches up on leases whose events were lost.
    */
   verify(): void {
     const { datapath, log } = this.#options;
@@ -126,17 +118,29 @@ export class PortBlockLedger {
     const rows = new Map(datapath.blocks().map((row) => [row.index, row]));
     this.#catchUp([...rows.values()]);
     const suspects = new Set<number>();
+    const left: Entry[] = [];
     for (const entry of this.#entries.values()) {
+      if (!entry.wanted && entry.state === 'offered' && queued.has(entry.index)) left.push(entry);
       if (entry.state !== 'offered' || queued.has(entry.index) || rows.get(entry.index)?.state !== 'offered') continue;
       if (!this.#suspects.has(entry.index)) {
         suspects.add(entry.index);
         continue;
       }
       this.#write(entry);
-      this.#offer(entry);
-      log.warn(fields(entry), 'port block was in no queue; offered again');
+      if (entry.wanted) {
+        this.#offer(entry);
+        log.warn(fields(entry), 'port block was in no queue; offered again');
+      } else {
+        left.push(entry);
+        log.warn(fields(entry), 'port block was in no queue and has left the pool; let go of');
+      }
     }
     this.#suspects = suspects;
+    this.#retire(left);
+    if (left.length > 0 && this.#waiting.length > 0) {
+      this.#admitWaiting();
+      this.tick();
+    }
   }
 
   /** Static bindings that came into force or went since `reconcile`. */
@@ -157,6 +161,12 @@ export class PortBlockLedger {
       if (address !== undefined) found.set(v4, { ...address, wanted: true });
     }
     return [...found.values()].sort((a, b) => a.slot - b.slot);
+  }
+
+  /** Addresses of which pods hold blocks, of the pool or not: packets for these have to find their way here. */
+  leasedAddresses(): number[] {
+    const leased = [...this.#entries.values()].filter((entry) => entry.state === 'leased');
+    return [...new Set(leased.map((entry) => entry.v4))].sort((a, b) => a - b);
   }
 
   /** How many queues a new pod may be put on: the highest slot in use plus one. */
@@ -210,20 +220,35 @@ export class PortBlockLedger {
     this.#log('port block leased', entry, holder, { at: iso(at) });
   }
 
-  #retire(entry: Entry): void {
-    if (entry.state !== 'offered') return;
-    // False means that a pod was faster: the block then stays until that pod gives it back.
-    if (this.#options.datapath.retireBlock(entry.index)) this.#entries.delete(entry.index);
-    else entry.state = 'leased';
+  #retire(entries: readonly Entry[]): void {
+    const retired = this.#takeOut(entries);
+    for (const { index } of entries) if (retired.has(index)) this.#entries.delete(index);
+  }
+
+  /**
+   * Takes offered blocks out of their queues. A block that lay in none was taken by a pod and stays until that pod gives
+   * it back; one that no pod holds either (a crash between two steps) stays offered, for verify() to judge.
+   */
+  #takeOut(entries: readonly Entry[]): Set<number> {
+    const { datapath } = this.#options;
+    const taken = datapath.retireBlocks(entries.map((entry) => entry.index));
+    if (taken.size < entries.length) this.#catchUp(datapath.blocks());
+    return taken;
   }
 
   #admitWaiting(): void {
-    const old = [...this.#entries.values()].filter((entry) => !entry.wanted);
+    const old = new Map<number, Entry[]>();
+    for (const entry of this.#entries.values()) {
+      if (entry.wanted) continue;
+      const sameAddress = old.get(entry.v4);
+      if (sameAddress === undefined) old.set(entry.v4, [entry]);
+      else sameAddress.push(entry);
+    }
     const rest: PoolBlock[] = [];
     const fresh: Entry[] = [];
     const names = new NameSource(this.#entries.values());
     for (const block of this.#waiting) {
-      if (old.some((entry) => blocksOverlap(entry, block))) {
+      if (old.get(block.v4)?.some((entry) => blocksOverlap(entry, block)) === true) {
         rest.push(block);
         continue;
       }
@@ -264,12 +289,12 @@ export class PortBlockLedger {
    * bindings for one port are kept apart by the table of bindings alone (RFC 6146 §3.1).
    */
   #syncStatics(): void {
-    for (const entry of this.#entries.values()) {
-      if (!entry.wanted || entry.state !== 'offered' || !this.#staticsChanged(entry)) continue;
-      if (!this.#options.datapath.retireBlock(entry.index)) {
-        entry.state = 'leased';
-        continue;
-      }
+    const stale = [...this.#entries.values()].filter(
+      (entry) => entry.wanted && entry.state === 'offered' && this.#staticsChanged(entry),
+    );
+    const taken = this.#takeOut(stale);
+    for (const entry of stale) {
+      if (!taken.has(entry.index)) continue;
       this.#write(entry);
       this.#offer(entry);
     }

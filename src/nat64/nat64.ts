@@ -15,7 +15,7 @@ import type {
   SweepResult,
   Uplink,
 } from '../datapath/datapath.ts';
-import { PortBlockLedger } from './ledger.ts';
+import { PortBlockLedger, type LedgerAddress } from './ledger.ts';
 import { SYSTEM_CLOCK, type Clock, type Log } from './log.ts';
 import { poolAddresses, poolBlocks } from './pool.ts';
 import { destinationRules } from './policy.ts';
@@ -44,6 +44,7 @@ export interface Nat64Settings {
     | 'egress'
     | 'blockSize'
     | 'maxBlocksPerPod'
+    | 'maxSessionsPerPod'
     | 'lowestIpv6Mtu'
     | 'filtering'
     | 'allowNonGlobalIpv4'
@@ -94,6 +95,8 @@ export interface Nat64 {
   /** Sessions that ended, as they last stood. Returns what ends the subscription. */
   onEnded(listener: (ended: readonly SessionRow[]) => void): () => void;
   lastSweep(): { walked: number; durationMs: number } | undefined;
+  /** Addresses of which pods hold ports, those that left the pool included: the node has to lead their packets here. */
+  leasedAddresses(): readonly number[];
 }
 
 /** What the programs are loaded with. `slots`: as many queues of blocks as there are pool addresses, or more. */
@@ -108,6 +111,7 @@ export function datapathConfig(config: Nat64Settings, facts: HostFacts, slots: n
     filtering: nat64.filtering,
     restrictSources: nat64.allowSources.length > 0,
     maxBlocksPerPod: nat64.maxBlocksPerPod,
+    maxSessionsPerPod: nat64.maxSessionsPerPod,
     lowestIpv6Mtu: nat64.lowestIpv6Mtu,
     slots,
     timeouts: nat64.timeouts,
@@ -155,7 +159,7 @@ class Nat64Half implements Nat64 {
         options.onSweep?.(result);
         this.#ledger.noteReturned(returned);
         this.#ledger.tick();
-        this.#releaseAddresses(returned.length > 0);
+        this.#releaseAddresses();
         this.#verify();
         this.#keepAttached();
       },
@@ -218,6 +222,10 @@ class Nat64Half implements Nat64 {
     return this.#sweeper.last();
   }
 
+  leasedAddresses(): readonly number[] {
+    return this.#ledger.leasedAddresses();
+  }
+
   /** Policy comes before anything that lets packets through. */
   #apply(): void {
     const { nat64 } = this.#config;
@@ -261,22 +269,23 @@ class Nat64Half implements Nat64 {
   /** Addresses that left the pool stay known to the data plane until their last flow has ended. */
   #setPoolAddresses(): void {
     const shared = new Map(poolAddresses(this.#facts.pool).map((address) => [address.v4, address.shared]));
+    const addresses = this.#ledger.addresses();
     this.#datapath.setPoolAddresses(
-      this.#ledger.addresses().map(({ v4, slot }): PoolAddress => ({
+      addresses.map(({ v4, slot, wanted }): PoolAddress => ({
         v4,
         slot,
         shared: shared.get(v4) ?? this.#facts.nodeAddresses.includes(v4),
+        draining: !wanted,
       })),
     );
+    this.#addresses = addressesText(addresses);
   }
 
-  #releaseAddresses(blocksReturned: boolean): void {
-    const draining = this.#ledger.addresses().filter((address) => !address.wanted).length;
-    if (draining === this.#draining && !blocksReturned) return;
-    if (draining !== this.#draining) this.#setPoolAddresses();
-    this.#draining = draining;
+  #releaseAddresses(): void {
+    if (addressesText(this.#ledger.addresses()) !== this.#addresses) this.#setPoolAddresses();
   }
-  #draining = 0;
+  /** The addresses that the data plane was told of last. */
+  #addresses = '';
 
   /** Somebody may clear the filters of the device (a CNI at its start does): puts the programs back. */
   #keepAttached(): void {
@@ -320,6 +329,10 @@ class Nat64Half implements Nat64 {
     this.#exhausted = exhausted;
   }
   #exhausted = 0;
+}
+
+function addressesText(addresses: readonly LedgerAddress[]): string {
+  return addresses.map(({ v4, slot, wanted }) => `${v4} ${slot} ${wanted}`).join();
 }
 
 /** Equal for configurations that the programs cannot tell apart. */

@@ -160,7 +160,7 @@ describe('headers from IPv4 to IPv6', () => {
     });
 
     it('N6146-3.5.1-d: on an address that the node uses too, what has no binding passes untouched', () => {
-      withPlane({ pool: [{ v4: parseIp4(POOL), slot: 0, shared: true }] }, (shared) => {
+      withPlane({ pool: [{ v4: parseIp4(POOL), slot: 0, shared: true, draining: false }] }, (shared) => {
         openSessions(shared);
         const quoted = bare().ip4({ src: POOL, dst: SERVER }).udp({ sport: 5353, dport: 53 }).payload('x');
         for (const packet of [

@@ -135,6 +135,7 @@ export class Plane implements Disposable {
       filtering: 'addressDependent',
       restrictSources: false,
       maxBlocksPerPod: 4,
+      maxSessionsPerPod: 65_536,
       lowestIpv6Mtu: 1280,
       slots: 1,
       timeouts: TIMEOUTS,
@@ -164,7 +165,7 @@ export class Plane implements Disposable {
 
   #fill(): void {
     const options = this.#options;
-    this.datapath.setPoolAddresses(options.pool ?? [{ v4: parseIp4(POOL), slot: 0, shared: false }]);
+    this.datapath.setPoolAddresses(options.pool ?? [{ v4: parseIp4(POOL), slot: 0, shared: false, draining: false }]);
     const ports = options.staticPorts ?? [];
     for (const block of options.blocks ?? [BLOCK]) {
       const mine = ports.filter((port) => port >= block.firstPort && port < block.firstPort + block.size);

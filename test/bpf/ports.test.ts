@@ -71,7 +71,7 @@ describe('ports', () => {
     const addresses = ['203.0.113.1', '203.0.113.2', '203.0.113.3', '203.0.113.4'];
     withPlane(
       {
-        pool: addresses.map((address, slot) => ({ v4: parseIp4(address), slot, shared: false })),
+        pool: addresses.map((address, slot) => ({ v4: parseIp4(address), slot, shared: false, draining: false })),
         blocks: addresses.flatMap((address, slot) => blocks(8, 16, 40000, address, slot, slot * 8)),
         config: { slots: 4 },
       },

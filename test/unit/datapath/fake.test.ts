@@ -45,6 +45,7 @@ describe('datapath/fake', () => {
         filtering: 'addressDependent',
         restrictSources: false,
         maxBlocksPerPod: 2,
+        maxSessionsPerPod: 1000,
         lowestIpv6Mtu: 1280,
         slots: 1,
         timeouts: {
@@ -83,10 +84,10 @@ describe('datapath/fake', () => {
 
   it('an offered block can be retired, a leased one cannot', () => {
     opened('2001:db8:1::1', 1);
-    expect(datapath.retireBlock(0)).to.equal(false);
+    expect([...datapath.retireBlocks([0])]).to.deep.equal([]);
     datapath.writeBlock(block(1, 2000), NONE);
     datapath.offerBlock(1);
-    expect(datapath.retireBlock(1)).to.equal(true);
+    expect([...datapath.retireBlocks([0, 1])]).to.deep.equal([1]);
     expect([...datapath.queuedBlocks(0)]).to.deep.equal([]);
     expect(open('2001:db8:1::2', 1)).to.equal('pool_exhausted');
   });

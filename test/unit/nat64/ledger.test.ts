@@ -226,6 +226,43 @@ describe('nat64/ledger', () => {
     expect(bench.log.with('port block was in no queue; offered again')).to.have.length(1);
   });
 
+  it('lets go of a block that no queue has and that left the pool, once two looks in a row have found it so', () => {
+    const bench = new Bench();
+    bench.use([range('192.0.2.1', 1000, 1003)]);
+    bench.datapath.loseFromQueue(bench.live()[0]?.index ?? -1);
+    bench.restart();
+    bench.use([range('192.0.2.2', 1000, 1003)]);
+    expect(bench.states(), 'a pod may be taking it just now').to.deep.equal(['1000 offered', '1000 offered']);
+    bench.ledger.verify();
+    expect(bench.states()).to.deep.equal(['1000 offered', '1000 offered']);
+    bench.ledger.verify();
+    expect(bench.states()).to.deep.equal(['1000 offered', '1000 retired']);
+    expect(bench.ledger.addresses()).to.have.length(1);
+    checkInvariants(bench);
+  });
+
+  it('retires and rewrites any number of blocks by one call', () => {
+    const bench = new Bench();
+    bench.use([range('192.0.2.0/30', 1000, 1999)]);
+    let calls = 0;
+    const retire = bench.datapath.retireBlocks.bind(bench.datapath);
+    bench.datapath.retireBlocks = (indexes) => {
+      calls++;
+      return retire(indexes);
+    };
+    const statics = [1001, 1501].map((port) => ({
+      protocol: 'tcp' as const,
+      source: { v6: pod(1), port },
+      pool: { v4: 0xc0000201, port },
+    }));
+    bench.ledger.setStatics(statics);
+    expect(calls).to.equal(1);
+    bench.use([range('198.51.100.1', 1000, 1003)]);
+    // One for what left, one for the static bindings of what stayed.
+    expect(calls).to.be.at.most(4);
+    expect(bench.states().filter((state) => state.endsWith('offered'))).to.deep.equal(['1000 offered']);
+  });
+
   it('catches up on a lease whose event was lost', () => {
     const bench = new Bench();
     bench.use([range('192.0.2.1', 1000, 1003)]);
@@ -331,13 +368,13 @@ describe('nat64/ledger', () => {
   it('keeps a block that a pod takes just when it leaves the pool', () => {
     const bench = new Bench();
     bench.use([range('192.0.2.1', 1000, 1003)]);
-    const retire = bench.datapath.retireBlock.bind(bench.datapath);
-    bench.datapath.retireBlock = (index) => {
+    const retire = bench.datapath.retireBlocks.bind(bench.datapath);
+    bench.datapath.retireBlocks = (indexes) => {
       bench.datapath.losingEvents(() => void passed(flow(bench.datapath, 1, 1)));
-      return retire(index);
+      return retire(indexes);
     };
     bench.use([range('192.0.2.1', 1000, 1001)]);
-    bench.datapath.retireBlock = retire;
+    bench.datapath.retireBlocks = retire;
     expect(bench.states()).to.deep.equal(['1000 leased']);
     bench.clock.advance(1);
     bench.sweep();

@@ -20,6 +20,7 @@ const settings = (nat64: Partial<Nat64Settings['nat64']> = {}): Nat64Settings =>
     egress: 'masquerade',
     blockSize: 4,
     maxBlocksPerPod: 2,
+    maxSessionsPerPod: 1000,
     lowestIpv6Mtu: 1280,
     filtering: 'addressDependent',
     allowNonGlobalIpv4: [],
@@ -93,7 +94,9 @@ describe('nat64', () => {
       'node',
       'configured',
     ]);
-    expect(datapath.poolAddresses).to.deep.equal([{ v4: parseIp4('192.0.2.1'), slot: 0, shared: false }]);
+    expect(datapath.poolAddresses).to.deep.equal([
+      { v4: parseIp4('192.0.2.1'), slot: 0, shared: false, draining: false },
+    ]);
     expect(datapath.config.slots).to.equal(1);
     expect(datapath.config.maxBlocksPerPod).to.equal(2);
   });
@@ -226,6 +229,30 @@ describe('nat64', () => {
     clock.advance(80_000);
     expect(log.lines.filter(({ level }) => level === 'error')).to.have.length(1);
     expect(datapath.sessions()).to.have.length(0);
+  });
+
+  it('a pod that holds ports of an address that left gets new ones elsewhere at once; its flows go on', () => {
+    nat64.start();
+    const old = passed(flow(datapath, 1, 1));
+    nat64.reload(settings(), facts({ pool: [range('192.0.2.9', 1000, 1007)] }));
+    expect(datapath.poolAddresses.map(({ v4, draining }) => [v4, draining])).to.have.deep.members([
+      [old.pool.v4, true],
+      [parseIp4('192.0.2.9'), false],
+    ]);
+    expect(passed(flow(datapath, 1, 1)).pool).to.deep.equal(old.pool);
+    expect(passed(flow(datapath, 1, 2)).pool.v4).to.equal(parseIp4('192.0.2.9'));
+    expect(nat64.leasedAddresses()).to.deep.equal([old.pool.v4, parseIp4('192.0.2.9')]);
+
+    // Another process, with the new pool from its start on.
+    nat64.stop();
+    nat64 = create(settings(), facts({ pool: [range('192.0.2.9', 1000, 1007)] }));
+    nat64.start();
+    expect(nat64.leasedAddresses()).to.deep.equal([old.pool.v4, parseIp4('192.0.2.9')]);
+    expect(datapath.poolAddresses.find(({ v4 }) => v4 === old.pool.v4)?.draining).to.equal(true);
+
+    nat64.reload(settings(), facts());
+    expect(datapath.poolAddresses.find(({ v4 }) => v4 === old.pool.v4)?.draining, 'wanted again').to.equal(false);
+    expect(passed(flow(datapath, 1, 3)).pool.v4).to.equal(old.pool.v4);
   });
 
   it('keeps an address that left the pool known until its last block has rested', () => {

@@ -79,6 +79,7 @@ export function datapathConfig(overrides: Partial<DatapathConfig> = {}): Datapat
     filtering: 'addressDependent',
     restrictSources: false,
     maxBlocksPerPod: 8,
+    maxSessionsPerPod: 1000,
     lowestIpv6Mtu: 1280,
     slots: 1,
     timeouts: {
