@@ -3,7 +3,7 @@
 
 import type { Config } from './config/config.ts';
 import type { Datapath } from './datapath/datapath.ts';
-import { hasDatapath, openDatapath, removeDatapath, type OpenDatapathOptions } from './datapath/open.ts';
+import { hasDatapath, openDatapath, openReader, removeDatapath, type OpenDatapathOptions } from './datapath/open.ts';
 import { Gate64Error } from './errors.ts';
 import { createHost, type Host, type HostSnapshot } from './host/host.ts';
 import { throwErrors } from './host/problem.ts';
@@ -22,6 +22,22 @@ function factsText(snapshot: HostSnapshot): string {
   return JSON.stringify(snapshot, (_, value: unknown) =>
     value instanceof Uint8Array ? Buffer.from(value).toString('hex') : value,
   );
+}
+
+/**
+ * Addresses that pods use on the data plane that is here: with another pool they must not lose their way. One that cannot
+ * be read is of another version and will be replaced.
+ */
+function leasedOfBefore(): number[] {
+  if (!hasDatapath()) return [];
+  try {
+    using reader = openReader();
+    const leased = reader.blocks().filter((row) => row.state === 'leased');
+    return [...new Set(leased.map((row) => row.v4))];
+  } catch (error) {
+    if (error instanceof Gate64Error) return [];
+    throw error;
+  }
 }
 
 /** A data plane that cannot be opened leaves nothing on the node, unless one was there before and goes on. */
@@ -46,6 +62,8 @@ export class NodeHalf {
   #config: Config;
   #host: Host;
   #snapshot: HostSnapshot;
+  /** Addresses that pods used when the node was looked at last. */
+  #leased: readonly number[] = [];
   #trouble: string | undefined;
   #timer: NodeJS.Timeout | undefined;
   #watch: { stop(): void } | undefined;
@@ -76,7 +94,7 @@ export class NodeHalf {
     const problems = await host.check();
     throwErrors(problems);
     for (const { code, message, hint } of problems) log.warn({ code, hint }, message);
-    const snapshot = await host.apply();
+    const snapshot = await host.apply(leasedOfBefore());
     const wanted = poolBlocks(snapshot.pool, config.nat64.blockSize).length;
     const loadedWith = datapathConfig(config, snapshot, poolAddresses(snapshot.pool).length);
     const datapath = await openOrUndo(host, {
@@ -138,13 +156,33 @@ export class NodeHalf {
   async reload(config: Config): Promise<void> {
     await this.#exclusive(async () => {
       const host = createHost({ config });
-      const snapshot = await host.apply();
+      const leased = this.#nat64.leasedAddresses();
+      const snapshot = await host.apply(leased);
+      try {
+        this.#nat64.reload(config, snapshot);
+      } catch (error) {
+        await this.#goBack();
+        throw error;
+      }
       this.#host = host;
       this.#config = config;
       this.#snapshot = snapshot;
+      this.#leased = leased;
       this.#trouble = undefined;
-      this.#nat64.reload(config, snapshot);
     });
+    // A pod may have taken a block of an address that left, while the node was being changed.
+    if (this.#nat64.leasedAddresses().join() !== this.#leased.join()) this.#look();
+  }
+
+  /** Node and data plane as the configuration in force has them. */
+  async #goBack(): Promise<void> {
+    try {
+      const snapshot = await this.#host.apply(this.#nat64.leasedAddresses());
+      this.#nat64.reload(this.#config, snapshot);
+      this.#snapshot = snapshot;
+    } catch (error) {
+      this.#log.error({ err: error }, 'could not go back to the configuration before');
+    }
   }
 
   /** Ends this process's part. Device, routes, programs and maps stay and go on translating. */
@@ -172,8 +210,15 @@ export class NodeHalf {
   }
 
   async #reconcile(): Promise<void> {
-    const { repaired, snapshot } = await this.#host.reconcile();
-    if (repaired.length > 0) this.#log.warn({ repaired }, 'put back what was missing on the node');
+    const leased = this.#nat64.leasedAddresses();
+    const { repaired, snapshot } = await this.#host.reconcile(leased);
+    const left = this.#leased.filter((v4) => !leased.includes(v4));
+    this.#leased = leased;
+    if (repaired.length > 0) {
+      // What is gone now was kept for flows that have ended.
+      if (left.length > 0) this.#log.info({ changes: repaired }, 'brought the node up to date');
+      else this.#log.warn({ repaired }, 'put back what was missing on the node');
+    }
     const changed = factsText(snapshot) !== factsText(this.#snapshot);
     this.#snapshot = snapshot;
     if (changed) this.#nat64.reload(this.#config, snapshot);

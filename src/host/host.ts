@@ -15,6 +15,7 @@ import { preflight } from './preflight.ts';
 import { problemOf, throwErrors, type HostProblem } from './problem.ts';
 import {
   listProxies,
+  drainingRanges,
   listRoutes,
   proxyChanges,
   routeChanges,
@@ -79,10 +80,13 @@ export interface Reconciled {
 export interface Host {
   /** What is wrong, without changing anything. */
   check(): Promise<HostProblem[]>;
-  /** Prepares the node; idempotent. Throws the first error of check(), or what failed after taking its own changes back. */
-  apply(): Promise<HostSnapshot>;
-  /** Puts back what is missing (nftables flushed, a route or the device deleted). */
-  reconcile(): Promise<Reconciled>;
+  /**
+   * Prepares the node; idempotent. Throws the first error of check(), or what failed after taking its own changes back.
+   * `leased`: IPv4 addresses that pods use; those that left the pool are led to gate64 as if they were of it.
+   */
+  apply(leased?: readonly number[]): Promise<HostSnapshot>;
+  /** Puts back what is missing (nftables flushed, a route or the device deleted), takes away what is no longer leased. */
+  reconcile(leased?: readonly number[]): Promise<Reconciled>;
   snapshot(): Promise<HostSnapshot>;
   /** Removes all of it and restores sysctls. */
   uninstall(): Promise<string[]>;
@@ -128,18 +132,18 @@ class LinuxHost implements Host {
     return problems;
   }
 
-  async apply(): Promise<HostSnapshot> {
+  async apply(leased: readonly number[] = []): Promise<HostSnapshot> {
     throwErrors(await this.check());
-    await this.#makeAll(await this.#changes(await this.#look()));
+    await this.#makeAll(await this.#changes(await this.#look(), leased));
     return this.snapshot();
   }
 
-  async reconcile(): Promise<Reconciled> {
+  async reconcile(leased: readonly number[] = []): Promise<Reconciled> {
     const look = await this.#look();
     const conflict = deviceConflict(look.interfaces, this.#config.nat64.device);
     if (conflict !== undefined) throw conflict;
     const deviceRecreated = !look.interfaces.some(({ name }) => name === this.#config.nat64.device);
-    const changes = await this.#changes(look);
+    const changes = await this.#changes(look, leased);
     await this.#makeAll(changes);
     const snapshot = changes.length === 0 ? this.#snapshotOf(look) : await this.snapshot();
     return { repaired: changes.map((change) => change.what), deviceRecreated, snapshot };
@@ -236,11 +240,12 @@ class LinuxHost implements Host {
   }
 
   /** Everything that is not as it must be, in the order to make it. */
-  async #changes({ interfaces, routes4, routes6, uplink, pool }: Look): Promise<Change[]> {
+  async #changes({ interfaces, routes4, routes6, uplink, pool }: Look, leased: readonly number[]): Promise<Change[]> {
     const { device, egress } = this.#config.nat64;
     const exec = this.#exec;
-    const poolNets = routedPoolNets(pool);
-    const proxies = egress === 'direct' ? wantedProxies(pool, uplink) : [];
+    const routed = [...pool, ...drainingRanges(pool, leased, nodeAddresses4(interfaces))];
+    const poolNets = routedPoolNets(routed);
+    const proxies = egress === 'direct' ? wantedProxies(routed, uplink) : [];
     const state = this.#state.read();
     const changes: Change[] = [];
     if (state.device !== device) changes.push(...this.#renamed(interfaces, state.device, device));

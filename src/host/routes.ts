@@ -76,6 +76,18 @@ export function routedPoolNets(pool: readonly PoolRange[]): Ip4Net[] {
   return [...nets.values()];
 }
 
+/** Leased addresses that left the pool, as ranges; those of the node itself need no route. In order of addresses. */
+export function drainingRanges(
+  pool: readonly PoolRange[],
+  leased: readonly number[],
+  nodeAddresses: readonly number[],
+): PoolRange[] {
+  return leased
+    .filter((v4) => !nodeAddresses.includes(v4) && !pool.some(({ net }) => ip4InNet(v4, net)))
+    .sort((a, b) => a - b)
+    .map((v4) => ({ net: { v4, length: 32 }, firstPort: 1, lastPort: 65535, shared: false }));
+}
+
 /** Routes of others that take the prefixes away from the device. */
 export function routeConflicts(
   routes: readonly Route[],
