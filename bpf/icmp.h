@@ -6,6 +6,7 @@
 #include "egress.h"
 #include "events.h"
 #include "parse.h"
+#include "partial.h"
 #include "policy.h"
 
 #define ICMP_ERRORS_PER_SECOND 1000
@@ -63,7 +64,7 @@ static __noinline int icmp6_send(struct __sk_buff *skb, struct icmp_verdict *ver
 	if (length > L3_OFF + IPV6_MIN_MTU - IP6_LEN - ICMP_LEN)
 		length = L3_OFF + IPV6_MIN_MTU - IP6_LEN - ICMP_LEN;
 	/* Also where nothing is cut: it turns a GSO packet into a plain one. */
-	if (bpf_skb_change_tail(skb, length, 0))
+	if (bpf_skb_change_tail(skb, length, 0) || partial_end(skb, IP6_LEN))
 		return TC_ACT_SHOT;
 	if (bpf_skb_adjust_room(skb, IP6_LEN + ICMP_LEN, BPF_ADJ_ROOM_NET, 0))
 		return TC_ACT_SHOT;
@@ -107,7 +108,7 @@ static __noinline int icmp4_send(struct __sk_buff *skb, struct icmp_verdict *ver
 		return TC_ACT_SHOT;
 	if (length > L3_OFF + ICMP4_MAX - IP4_LEN - ICMP_LEN)
 		length = L3_OFF + ICMP4_MAX - IP4_LEN - ICMP_LEN;
-	if (bpf_skb_change_tail(skb, length, 0))
+	if (bpf_skb_change_tail(skb, length, 0) || partial_end(skb, IP4_LEN))
 		return TC_ACT_SHOT;
 	if (bpf_skb_adjust_room(skb, IP4_LEN + ICMP_LEN, BPF_ADJ_ROOM_NET, 0))
 		return TC_ACT_SHOT;

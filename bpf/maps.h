@@ -86,6 +86,9 @@ struct {
 	__uint(max_entries, 256 * 1024);
 } n64_events SEC(".maps");
 
+/* More than lies before the transport checksum's start. */
+#define PARTIAL_MOVED 128
+
 /* What bib_create asks for, and what it gets. */
 struct port_request {
 	/* in */
@@ -112,6 +115,8 @@ struct n64_making {
 	struct n64_bib6 bib6;
 	struct n64_flow6_key key6;
 	struct n64_bib6_key bib6_key;
+	/* Bytes of a packet that step aside (partial.h). */
+	__u8 moved[PARTIAL_MOVED];
 };
 
 ARRAY_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, n64_making, struct n64_making, 1);

@@ -8,7 +8,7 @@
 #pragma once
 
 #include "egress.h"
-#include "parse.h"
+#include "partial.h"
 
 /* In skb->mark of a copy, above the piece's number. Marks never leave the node, and the piece has none. */
 #define SPLIT_MARK 0x6e360000u
@@ -43,13 +43,15 @@ static __always_inline bool split_possible(struct packet *p)
 	return p->end - p->l4_off <= SPLIT_MAX_PIECES * split_chunk();
 }
 
-/* Sends a copy a piece; the packet itself has then done its duty. */
-static __noinline int split_send(struct __sk_buff *skb, __u32 payload)
+/* Sends a copy a piece; the packet itself has then done its duty. `whole` is its protocol, 0 if it came as a fragment. */
+static __noinline int split_send(struct __sk_buff *skb, __u32 payload, __u8 whole)
 {
 	__be16 protocol = bpf_htons(ETH_P_IPV6);
 	__u32 chunk = split_chunk();
 
 	if (bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_proto), &protocol, sizeof(protocol), 0))
+		return -1;
+	if ((whole && partial_finish(skb, L3_OFF + IP6_LEN + FRAG_LEN, whole)) || partial_end(skb, IP6_LEN))
 		return -1;
 	for (__u32 i = 0; i < SPLIT_MAX_PIECES; i++) {
 		if (i * chunk >= payload)

@@ -54,7 +54,9 @@ static __always_inline int rewrite_headers_4to6(struct __sk_buff *skb, struct pa
 /* The pieces are on their way; the packet that they were cut from ends here and is no drop. */
 static __always_inline int split_away(struct __sk_buff *skb, struct packet *p)
 {
-	if (split_send(skb, p->end - p->l4_off))
+	__u8 whole = p->more || p->frag_off || p->protocol == IPPROTO_ICMP ? 0 : p->protocol;
+
+	if (split_send(skb, p->end - p->l4_off, whole))
 		return drop(skb, N64_DROP_REWRITE_FAILED, N64_4TO6);
 	return TC_ACT_SHOT;
 }

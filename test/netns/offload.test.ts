@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Packets whose checksum somebody else is to finish (CHECKSUM_PARTIAL), as veth hands them on by default: cut into pieces,
+// or quoted in an error that gate64 makes (RFC 7915 §4.1).
+
+import { join } from 'node:path';
+import { expect } from 'chai';
+import { EGRESSES, Scene } from '../helpers/scene.ts';
+import { startUdpEcho } from '../helpers/server-parts.ts';
+
+const ECHO_PORT = 7008;
+const probe = join(import.meta.dirname, '../helpers/udp-probe.ts');
+
+for (const egress of EGRESSES) {
+  describe(`checksum offload, egress ${egress}`, function () {
+    this.timeout(60_000);
+    let scene: Scene;
+
+    before(async () => {
+      scene = await Scene.create({ egress });
+      // Sockets that begin now send without DF.
+      await scene.topology.sh('server', 'sysctl -qw net.ipv4.ip_no_pmtu_disc=1');
+      await startUdpEcho(scene.topology, ECHO_PORT);
+    });
+    after(async () => {
+      await (scene as Scene | undefined)?.[Symbol.asyncDispose]();
+    });
+
+    async function checksumErrors(namespace: 'pod' | 'server', counter: string): Promise<number> {
+      const text = await scene.topology.sh(namespace, 'cat /proc/net/snmp6');
+      const line = text.split('\n').find((one) => one.startsWith(counter));
+      return Number(line?.trim().split(/\s+/)[1]);
+    }
+
+    it('X7915-4.1-a: datagrams without DF that become fragments arrive intact', async () => {
+      const before = await checksumErrors('pod', 'Udp6InCsumErrors');
+      for (const size of ['1233', '1300', '1400', '1452']) {
+        const argv = [process.execPath, probe, 'v4only.example', String(ECHO_PORT), size, size];
+        const { lost } = JSON.parse((await scene.topology.run('pod', argv)).stdout) as { lost: number[] };
+        expect(lost, `${size} bytes`).to.deep.equal([]);
+      }
+      expect(await checksumErrors('pod', 'Ip6FragCreates'), 'the pod sends none').to.equal(0);
+      expect(await checksumErrors('pod', 'Ip6ReasmOKs'), 'the answers came in fragments').to.be.at.least(4);
+      expect((await checksumErrors('pod', 'Udp6InCsumErrors')) - before).to.equal(0);
+    });
+
+    it('an ICMPv6 error about a packet whose checksum is not finished verifies at the pod', async () => {
+      // The error is finished in software on the last link: the pod's kernel then looks at the checksum.
+      await scene.topology.sh('node', 'ethtool -K pod0 tx off >/dev/null');
+      try {
+        const trace = ['traceroute', '-6', '-n', '-q', '3', '-f', '2', '-m', '2', '-w', '2', 'v4only.example'];
+        for (const option of [[], ['-T', '-p', '80']]) {
+          const { stdout } = await scene.topology.run('pod', [...trace, ...option]);
+          expect(stdout).not.to.include('*');
+        }
+        expect(await checksumErrors('pod', 'Icmp6InCsumErrors')).to.equal(0);
+        expect(await checksumErrors('pod', 'Icmp6InTimeExcds')).to.be.at.least(3);
+      } finally {
+        await scene.topology.sh('node', 'ethtool -K pod0 tx on >/dev/null');
+      }
+    });
+  });
+}
