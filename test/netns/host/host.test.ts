@@ -7,7 +7,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { formatIp4, formatIp6, parseIp4Net, parseIp6Net } from '../../../src/addr/ip.ts';
+import { formatIp4, formatIp6, parseIp4, parseIp4Net, parseIp6Net } from '../../../src/addr/ip.ts';
 import { parsePrefix64 } from '../../../src/addr/rfc6052.ts';
 import { Gate64Error } from '../../../src/errors.ts';
 import { execCommand, type Exec } from '../../../src/host/exec.ts';
@@ -223,6 +223,26 @@ describe('host: a node with an uplink', () => {
       expect(sh('ip -6 route get 2001:db8:64::1')).to.match(/dev gate65/);
       await uninstallHost({ device: 'gate64', stateFile });
       expect(sh('ip -j link show')).not.to.match(/"gate65"/);
+    });
+
+    it('leads addresses that left the pool here as long as pods use them', async () => {
+      const [old, other] = ['192.0.2.9', '192.0.2.10'].map(parseIp4) as [number, number];
+      await host({ pool: pool('192.0.2.0/28') }).apply();
+      const next = host({ pool: pool('192.0.2.64/28') });
+      // The last is of the new pool anyway.
+      await next.apply([old, other, parseIp4('192.0.2.65')]);
+      const routes = () => sh('ip route show dev gate64 proto 64').match(/^\S+/gm);
+      expect(routes()).to.have.members(['192.0.2.9', '192.0.2.10', '192.0.2.64/28']);
+      expect(sh('nft list table ip gate64').match(/saddr \S+/g)).to.deep.equal([
+        'saddr 192.0.2.64/28',
+        'saddr 192.0.2.9',
+        'saddr 192.0.2.10',
+      ]);
+      expect((await next.reconcile([other, old])).repaired, 'in whatever order').to.deep.equal([]);
+      expect((await next.reconcile([old])).repaired).to.include('old route 192.0.2.10/32');
+      await next.reconcile([]);
+      expect(routes()).to.deep.equal(['192.0.2.64/28']);
+      expect(sh('nft list table ip gate64')).not.to.match(/192\.0\.2\.9/);
     });
 
     it('takes back its own changes when one of them fails', async () => {
