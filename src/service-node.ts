@@ -150,7 +150,9 @@ export class NodeHalf {
 
   /** Throws when the new configuration cannot work on this node; the old one is then in force still. */
   async check(config: Config): Promise<void> {
-    throwErrors(await createHost({ config }).check());
+    const host = createHost({ config });
+    throwErrors(await host.check());
+    this.#nat64.check(config, await host.snapshot());
   }
 
   async reload(config: Config): Promise<void> {
@@ -222,10 +224,6 @@ export class NodeHalf {
     const changed = factsText(snapshot) !== factsText(this.#snapshot);
     this.#snapshot = snapshot;
     if (changed) this.#nat64.reload(this.#config, snapshot);
-    if (!this.#datapath.attached()) {
-      this.#log.warn({ device: this.#config.nat64.device }, 'the programs were detached; attaching them again');
-      this.#datapath.reattach();
-    }
     if (this.#trouble !== undefined) this.#log.info({}, 'the node is as gate64 needs it again');
     this.#trouble = undefined;
   }

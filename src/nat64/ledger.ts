@@ -169,6 +169,13 @@ export class PortBlockLedger {
     return [...new Set(leased.map((entry) => entry.v4))].sort((a, b) => a - b);
   }
 
+  /** Blocks in use, or resting, that `pool` has not: they need records as well as those of `pool`. */
+  leaving(pool: readonly PoolBlock[]): number {
+    const wanted = new Set(pool.map(blockKey));
+    const entries = [...this.#entries.values()];
+    return entries.filter((entry) => entry.state !== 'offered' && !wanted.has(blockKey(entry))).length;
+  }
+
   /** How many queues a new pod may be put on: the highest slot in use plus one. */
   slots(): number {
     return this.addresses().reduce((most, { slot, wanted }) => (wanted ? Math.max(most, slot + 1) : most), 0);

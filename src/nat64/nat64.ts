@@ -9,12 +9,16 @@ import type { Nat64Config } from '../config/config.ts';
 import type {
   Datapath,
   DatapathConfig,
+  DatapathLimits,
+  DestinationRule,
   PoolAddress,
   SessionRow,
   StaticBinding,
   SweepResult,
   Uplink,
 } from '../datapath/datapath.ts';
+import { MAX_UPLINKS } from '../datapath/layout.gen.ts';
+import { Gate64Error } from '../errors.ts';
 import { PortBlockLedger, type LedgerAddress } from './ledger.ts';
 import { SYSTEM_CLOCK, type Clock, type Log } from './log.ts';
 import { poolAddresses, poolBlocks } from './pool.ts';
@@ -86,6 +90,8 @@ export interface Nat64 {
   start(): void;
   /** Brings a changed configuration or a changed node into the data plane; sessions stay. */
   reload(config: Nat64Settings, hostFacts: HostFacts): void;
+  /** Throws G64_CONFIG_INVALID when reload() could not carry it out. Changes nothing. */
+  check(config: Nat64Settings, hostFacts: HostFacts): void;
   /** Ends timers and subscriptions; the data plane goes on. */
   stop(): void;
   ready(): Readiness;
@@ -106,7 +112,7 @@ export function datapathConfig(config: Nat64Settings, facts: HostFacts, slots: n
     prefixes: config.prefixes,
     egress: nat64.egress,
     device: facts.device,
-    uplinks: facts.uplinks,
+    uplinks: facts.uplinks.slice(0, MAX_UPLINKS),
     node6: facts.node6,
     filtering: nat64.filtering,
     restrictSources: nat64.allowSources.length > 0,
@@ -116,6 +122,36 @@ export function datapathConfig(config: Nat64Settings, facts: HostFacts, slots: n
     slots,
     timeouts: nat64.timeouts,
   };
+}
+
+/** Throws G64_CONFIG_INVALID when the data plane's maps, whose size is fixed, cannot hold what is configured. */
+function refuseOversized(limits: DatapathLimits, config: Nat64Settings, facts: HostFacts, blocksLeaving: number): void {
+  const { nat64 } = config;
+  const restart = 'restart the service, which makes larger maps; running sessions end then';
+  const blocks = poolBlocks(facts.pool, nat64.blockSize).length;
+  if (blocks + blocksLeaving > limits.blocks) {
+    const leaving = blocksLeaving === 0 ? '' : ` and ${blocksLeaving} that left it are in use still`;
+    throw new Gate64Error(
+      'G64_CONFIG_INVALID',
+      `nat64.pool makes ${blocks} blocks of ${nat64.blockSize} ports${leaving}; the data plane holds ${limits.blocks} blocks`,
+      { hint: `choose a larger nat64.blockSize or a smaller pool, or ${restart}` },
+    );
+  }
+  const rules = destinationRules({ ...nat64, nodeAddresses: [], pool: facts.pool }).length;
+  if (rules > limits.destinations) {
+    throw new Gate64Error(
+      'G64_CONFIG_INVALID',
+      `nat64.deny, nat64.allowNonGlobalIpv4 and nat64.pool make ${rules} networks; the data plane holds ${limits.destinations}`,
+      { hint: 'join networks to larger ones' },
+    );
+  }
+  if (nat64.allowSources.length > limits.sources) {
+    throw new Gate64Error(
+      'G64_CONFIG_INVALID',
+      `nat64.allowSources has ${nat64.allowSources.length} networks; the data plane holds ${limits.sources}`,
+      { hint: 'join networks to larger ones' },
+    );
+  }
 }
 
 export function createNat64(options: Nat64Options): Nat64 {
@@ -182,6 +218,11 @@ class Nat64Half implements Nat64 {
     this.#apply();
   }
 
+  check(config: Nat64Settings, hostFacts: HostFacts): void {
+    const pool = poolBlocks(hostFacts.pool, config.nat64.blockSize);
+    refuseOversized(this.#datapath.limits(), config, hostFacts, this.#ledger.leaving(pool));
+  }
+
   stop(): void {
     this.#sweeper.stop();
     this.#unsubscribe?.();
@@ -230,8 +271,15 @@ class Nat64Half implements Nat64 {
   #apply(): void {
     const { nat64 } = this.#config;
     const { pool, nodeAddresses } = this.#facts;
-    this.#datapath.setDestinations(
+    this.#setDestinations(
       destinationRules({ allowNonGlobalIpv4: nat64.allowNonGlobalIpv4, deny: nat64.deny, nodeAddresses, pool }),
+    );
+    const beyond = this.#facts.uplinks.slice(MAX_UPLINKS).map(({ name }) => name);
+    this.#complain(
+      'uplinks',
+      beyond,
+      { interfaces: beyond },
+      'too many interfaces lead outside; these may use the prefix',
     );
     this.#datapath.setSources(nat64.allowSources satisfies readonly Ip6Net[]);
     this.#applyStatics();
@@ -245,6 +293,23 @@ class Nat64Half implements Nat64 {
       this.#attached = true;
     }
   }
+
+  /** The node's own addresses come last; a node may have more (a load balancer's) than there is room for. */
+  #setDestinations(rules: readonly DestinationRule[]): void {
+    const { destinations } = this.#datapath.limits();
+    const beyond = rules.slice(destinations).map(({ net }) => formatIp4(net.v4));
+    this.#datapath.setDestinations(rules.slice(0, destinations));
+    const fields = { addresses: beyond.slice(0, 8), count: beyond.length, room: destinations };
+    this.#complain('destinations', beyond, fields, 'too many addresses of the node; pods reach these through NAT64');
+  }
+
+  /** Logs an error once for what is there, and again when that changes. */
+  #complain(topic: string, about: readonly string[], fields: object, message: string): void {
+    const text = about.join();
+    if (text !== (this.#complaints.get(topic) ?? '') && about.length > 0) this.#log.error(fields, message);
+    this.#complaints.set(topic, text);
+  }
+  readonly #complaints = new Map<string, string>();
 
   #applyStatics(): void {
     const addresses = new Set(poolAddresses(this.#facts.pool).map((address) => address.v4));

@@ -10,6 +10,7 @@ import {
   type Nat64,
   type Nat64Settings,
 } from '../../../src/nat64/nat64.ts';
+import { Gate64Error } from '../../../src/errors.ts';
 import { HOLD_DOWN_SECONDS, RFC6146_TIMEOUTS } from '../../../src/nat64/timeouts.ts';
 import { filterSessions, poolUsage } from '../../../src/nat64/views.ts';
 import { fakeDatapath, flow, passed, pod, PREFIX, range, TestClock, TestLog } from './support.ts';
@@ -229,6 +230,61 @@ describe('nat64', () => {
     clock.advance(80_000);
     expect(log.lines.filter(({ level }) => level === 'error')).to.have.length(1);
     expect(datapath.sessions()).to.have.length(0);
+  });
+
+  it('a check refuses what the maps have no room for, with the number, and changes nothing', () => {
+    nat64.start();
+    const refused = (config: Nat64Settings, hostFacts = facts()) => {
+      const before = JSON.stringify(datapath.blocks());
+      expect(() => nat64.check(config, hostFacts)).to.throw(Gate64Error);
+      expect(JSON.stringify(datapath.blocks())).to.equal(before);
+      try {
+        nat64.check(config, hostFacts);
+      } catch (error) {
+        return (error as Gate64Error).message;
+      }
+      return '';
+    };
+    nat64.check(settings({ blockSize: 64 }), facts({ pool: [range('192.0.2.0/28', 1, 65535)] }));
+    const wide = facts({ pool: [range('192.0.2.0/28', 1, 65535)] });
+    expect(refused(settings({ blockSize: 16 }), wide)).to.match(/makes 65536 blocks of 16 ports; .* holds 16384/);
+    // A block that a pod holds needs its record while it empties.
+    passed(flow(datapath, 1, 1));
+    const exact = facts({ pool: [range('198.51.100.0/28', 1, 1024)] });
+    expect(refused(settings({ blockSize: 1 }), exact)).to.match(/16384 blocks of 1 ports and 1 that left it/);
+    const deny = Array.from({ length: 17_000 }, (_, i) => ({ v4: 0x08000000 + i, length: 32 }));
+    expect(refused(settings({ deny }))).to.match(/nat64\.deny.* 17\d\d\d networks/);
+    nat64.check(settings(), facts({ nodeAddresses: deny.map(({ v4 }) => v4) }));
+  });
+
+  it('goes back to the configuration before when the data plane fails in the middle of another', () => {
+    nat64.start();
+    const session = passed(flow(datapath, 1, 1));
+    const offered = () => datapath.blocks().filter(({ state }) => state === 'offered').length;
+    const before = offered();
+    const wide = facts({ pool: [range('192.0.2.0/28', 1, 65535)] });
+    expect(() => nat64.reload(settings({ blockSize: 16 }), wide)).to.throw(/E2BIG/);
+    nat64.reload(settings(), facts());
+    expect(offered()).to.equal(before);
+    expect(passed(flow(datapath, 1, 1)).pool).to.deep.equal(session.pool);
+    expect(passed(flow(datapath, 2, 1)).pool.v4).to.equal(session.pool.v4);
+    expect(nat64.ready()).to.deep.equal({ ready: true });
+  });
+
+  it('serves a node with more addresses and uplinks than there is room for, and says so once', () => {
+    const nodeAddresses = Array.from({ length: 17_000 }, (_, i) => 0x08000000 + i);
+    const uplinks = Array.from({ length: 10 }, (_, i) => ({ ifindex: i + 2, name: `up${i}`, mtu: 1500 }));
+    nat64 = create(settings(), facts({ nodeAddresses, uplinks }));
+    nat64.start();
+    expect(datapath.destinations).to.have.length(16384);
+    expect(datapath.destinations.map(({ verdict }) => verdict)).to.include.members(['never', 'nonGlobal', 'node']);
+    expect(datapath.config.uplinks.map(({ name }) => name)).to.deep.equal(uplinks.slice(0, 8).map(({ name }) => name));
+    nat64.reload(settings({ maxBlocksPerPod: 3 }), facts({ nodeAddresses, uplinks }));
+    const errors = () => log.lines.filter(({ level }) => level === 'error').map(({ message }) => message);
+    expect(errors()).to.have.length(2);
+    nat64.reload(settings(), facts({ nodeAddresses: nodeAddresses.slice(1), uplinks }));
+    expect(errors()).to.have.length(3);
+    expect(nat64.ready()).to.deep.equal({ ready: true });
   });
 
   it('a pod that holds ports of an address that left gets new ones elsewhere at once; its flows go on', () => {
