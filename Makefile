@@ -120,8 +120,8 @@ demo: deps-demo build ## Show it: an IPv6-only "pod" fetches a file from an IPv4
 	$(Q)$(NODE) test/demo/demo.ts
 
 .PHONY: test
-test: deps build lint ## All tests: unit, meta, BPF, namespaces (root); ends with 'N passed, N failed'
-	$(Q)$(NODE) test/helpers/layers.ts unit meta bpf netns
+test: deps build ## All tests: lint, unit, meta, BPF, namespaces (root); ends with 'N passed, N failed'
+	$(Q)$(NODE) test/helpers/layers.ts lint unit meta bpf netns
 
 .PHONY: test-unit test-meta test-bpf test-netns
 test-unit: build ## Unit, property and meta tests (no root)
@@ -183,7 +183,8 @@ install: build ## Install below PREFIX (/usr/local) with a systemd unit; DESTDIR
 	$(Q)install -d $(DESTDIR)$(LIBDIR)/bin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(UNITDIR)
 	$(Q)rm -rf $(DESTDIR)$(LIBDIR)/dist $(DESTDIR)$(LIBDIR)/node_modules
 	$(Q)cp -R dist $(DESTDIR)$(LIBDIR)/dist
-	$(Q)install -m 644 package.json package-lock.json .npmrc LICENSE $(wildcard README.md) $(DESTDIR)$(LIBDIR)/
+	$(Q)install -m 644 package.json package-lock.json .npmrc LICENSE CHANGELOG.md README.md $(DESTDIR)$(LIBDIR)/
+	$(Q)rm -rf $(DESTDIR)$(LIBDIR)/docs && cp -R docs $(DESTDIR)$(LIBDIR)/docs
 	$(call msg,NPM,$(LIBDIR)/node_modules)
 	$(Q)cd $(DESTDIR)$(LIBDIR) && $(NPM) ci --omit=dev --no-progress --loglevel=error >/dev/null
 	$(Q)node=$$(readlink -f $(NODE)); case $$node in \
@@ -191,6 +192,11 @@ install: build ## Install below PREFIX (/usr/local) with a systemd unit; DESTDIR
 		*) ln -sfn $$node $(DESTDIR)$(LIBDIR)/bin/node ;; esac
 	$(Q)ln -sfn ../lib/gate64/dist/gate64 $(DESTDIR)$(PREFIX)/bin/gate64
 	$(Q)sed 's|@PREFIX@|$(PREFIX)|' manifests/systemd/gate64.service >$(DESTDIR)$(UNITDIR)/gate64.service
+
+.PHONY: uninstall
+uninstall: ## Remove what install put below PREFIX (first, on the node: gate64 uninstall); the configuration stays
+	$(Q)rm -rf $(DESTDIR)$(LIBDIR)
+	$(Q)rm -f $(DESTDIR)$(PREFIX)/bin/gate64 $(DESTDIR)$(UNITDIR)/gate64.service
 
 .PHONY: clean
 clean: ## Remove what was built (kept: node_modules, .tools, .cache)

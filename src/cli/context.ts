@@ -7,6 +7,7 @@ import type { Config } from '../config/config.ts';
 import type { LoadedConfig } from '../config/load.ts';
 import type { DatapathReader } from '../datapath/datapath.ts';
 import type { ServiceStatus } from '../telemetry/status.ts';
+import { Gate64Error } from '../errors.ts';
 import { lookup, type LookupAnswer, type LookupType } from './lookup.ts';
 import { fetchStatus } from './status-client.ts';
 
@@ -45,12 +46,30 @@ export function defaultContext(): CliContext {
       if (process.listenerCount('SIGINT') === 0) process.once('SIGINT', () => stop.abort());
       return stop.signal;
     },
-    openReader: async () => (await import('../datapath/open.ts')).openReader(),
+    openReader: async () => {
+      const { openReader } = await import('../datapath/open.ts');
+      return asRoot('read the data plane', () => Promise.resolve(openReader()));
+    },
     fetchStatus,
     lookup: (server, name, type) => lookup(server, name, type),
     runService: async (config, loaded) => (await import('../service.ts')).runService(config, loaded),
-    uninstall: async (config) => (await import('../service.ts')).uninstall(config),
+    uninstall: async (config) => {
+      const { uninstall } = await import('../service.ts');
+      return asRoot('take gate64 off this node', () => uninstall(config));
+    },
   };
+}
+
+/** Maps, devices and rules are root's: a refusal by the kernel is told as what it is. */
+async function asRoot<T>(what: string, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action();
+  } catch (cause) {
+    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+    const refused = ['EACCES', 'EPERM'].includes(code) || process.getuid?.() !== 0;
+    if (!refused || code === 'G64_DATAPATH_MISSING') throw cause;
+    throw new Gate64Error('G64_NO_CAPABILITY', `this user may not ${what}`, { cause, hint: 'run it as root' });
+  }
 }
 
 function output(stream: NodeJS.WriteStream): Output {

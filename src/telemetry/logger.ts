@@ -30,7 +30,7 @@ export function createLogger(options: LoggerOptions): Logger {
       base: null,
       timestamp: stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
-      serializers: { err: stdSerializers.errWithCause },
+      serializers: { err: verbose(options.level) ? stdSerializers.errWithCause : errorFields },
     },
     asText ? textStream(sink, options.level) : sink,
   );
@@ -41,7 +41,20 @@ export function silentLogger(): Logger {
   return pino({ level: 'silent' });
 }
 
+function verbose(level: string): boolean {
+  return level === 'debug' || level === 'trace';
+}
+
+/** An error that has a code explains itself: no stack. One that has none was not foreseen, and keeps it. */
+function errorFields(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  if (!('code' in error)) return stdSerializers.errWithCause(error);
+  const { message, code, cause } = error;
+  const hint = 'hint' in error ? error.hint : undefined;
+  return { message, code, hint, cause: cause instanceof Error ? { message: cause.message } : undefined };
+}
+
 function textStream(sink: DestinationStream, level: string): DestinationStream {
-  const withStacks = level === 'debug' || level === 'trace';
+  const withStacks = verbose(level);
   return { write: (line) => sink.write(`${formatTextLine(line, withStacks)}\n`) };
 }

@@ -44,7 +44,9 @@ export const METRICS = [
   {
     name: 'gate64_dns64_passthrough_total',
     type: 'counter',
-    help: 'Responses that were passed on as they came, by why nothing was synthesized.',
+    help:
+      'Responses that were passed on as they came, by why nothing was synthesized: aaaaExists, nxdomain, noA, notMappable ' +
+      '(its IPv4 address may not be carried by the prefix), aError, aaaaError, bogus, checkingDisabled, class.',
     labels: ['reason'],
   },
   {

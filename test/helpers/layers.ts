@@ -13,6 +13,9 @@ interface Layer {
   limitMinutes: number;
 }
 
+/** `lint` is one test: a blemish must not keep the others from being run, and must not be overlooked. */
+const LINT = 'lint';
+
 const LAYERS: Readonly<Record<string, Layer>> = {
   unit: { root: false, limitMinutes: 5 },
   meta: { root: false, limitMinutes: 2 },
@@ -79,10 +82,24 @@ function runLayer(name: string, { root: needsRoot, limitMinutes }: Layer): Count
   return counts;
 }
 
+function lint(): boolean {
+  console.log('\n== lint');
+  const started = performance.now();
+  const { status } = spawnSync('make', ['--no-print-directory', 'lint'], { cwd: root, stdio: 'inherit' });
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  console.log(`== lint: ${status === 0 ? 'clean' : 'not clean'} in ${seconds} s`);
+  return status === 0;
+}
+
 const sum: Counts = { passed: 0, failed: 0, skipped: 0 };
 try {
   for (const name of process.argv.slice(2)) {
     const layer = LAYERS[name];
+    if (name === LINT) {
+      const clean = lint();
+      sum[clean ? 'passed' : 'failed'] += 1;
+      continue;
+    }
     if (layer === undefined) throw new Error(`no layer '${name}': there are ${Object.keys(LAYERS).join(', ')}`);
     const counts = runLayer(name, layer);
     sum.passed += counts?.passed ?? 0;

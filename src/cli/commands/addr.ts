@@ -3,12 +3,14 @@
 
 import { Command } from 'commander';
 import { formatIp4, formatIp6, formatIp6Net, parseIp4, parseIp6 } from '../../addr/ip.ts';
-import { neverIp4, nonGlobalIp4 } from '../../addr/non-global.ts';
-import { embedIp4, extractWithAny, isWellKnownPrefix, type Prefix64 } from '../../addr/rfc6052.ts';
+import { nonGlobalIp4 } from '../../addr/non-global.ts';
+import { embedIp4, extractWithAny, type Prefix64 } from '../../addr/rfc6052.ts';
+import type { Config } from '../../config/config.ts';
 import { loadConfig } from '../../config/load.ts';
 import { Gate64Error } from '../../errors.ts';
 import { prefixArgument } from '../arguments.ts';
 import type { CliContext } from '../context.ts';
+import { refusal } from '../destination.ts';
 import { emit, outputOption, type OutputOptions } from '../output.ts';
 import { renderPairs } from '../render.ts';
 
@@ -35,20 +37,21 @@ export function addrCommand(context: CliContext): Command {
     .option('-c, --config <file>', 'the configuration file')
     .addOption(outputOption())
     .action((text: string, options: AddrOptions) => {
-      const prefixes = options.prefix === undefined ? loadConfig(options.config).config.prefixes : [options.prefix];
-      const mappings = text.includes(':') ? [fromIp6(text, prefixes)] : fromIp4(text, prefixes);
+      const { config } = loadConfig(options.config);
+      const prefixes = options.prefix === undefined ? config.prefixes : [options.prefix];
+      const mappings = text.includes(':') ? [fromIp6(text, prefixes, config)] : fromIp4(text, prefixes, config);
       emit(context.stdout, options, mappings.length === 1 ? mappings[0] : mappings, () =>
         mappings.map(mappingText).join('\n'),
       );
     });
 }
 
-function fromIp4(text: string, prefixes: readonly Prefix64[]): Mapping[] {
+function fromIp4(text: string, prefixes: readonly Prefix64[], config: Config): Mapping[] {
   const v4 = parseAddress(text, parseIp4);
-  return prefixes.map((prefix) => mapping(v4, embedIp4(prefix, v4), prefix));
+  return prefixes.map((prefix) => mapping(v4, embedIp4(prefix, v4), prefix, config));
 }
 
-function fromIp6(text: string, prefixes: readonly Prefix64[]): Mapping {
+function fromIp6(text: string, prefixes: readonly Prefix64[], config: Config): Mapping {
   const v6 = parseAddress(text, parseIp6);
   const found = extractWithAny(prefixes, v6);
   if (found === undefined) {
@@ -57,7 +60,7 @@ function fromIp6(text: string, prefixes: readonly Prefix64[]): Mapping {
       hint: 'name the prefix it was made with: --prefix PREFIX',
     });
   }
-  return mapping(found.v4, v6, found.prefix);
+  return mapping(found.v4, v6, found.prefix, config);
 }
 
 function parseAddress<T>(text: string, parse: (text: string) => T): T {
@@ -68,22 +71,14 @@ function parseAddress<T>(text: string, parse: (text: string) => T): T {
   }
 }
 
-function mapping(v4: number, v6: Uint8Array, prefix: Prefix64): Mapping {
+function mapping(v4: number, v6: Uint8Array, prefix: Prefix64, config: Config): Mapping {
   return {
     ipv4: formatIp4(v4),
     ipv6: formatIp6(v6),
     prefix: formatIp6Net(prefix),
     global: nonGlobalIp4(v4) === undefined,
-    refused: refusal(v4, prefix),
+    refused: refusal(v4, prefix, config.nat64),
   };
-}
-
-function refusal(v4: number, prefix: Prefix64): string | null {
-  const never = neverIp4(v4);
-  if (never !== undefined) return `${never.name}: refused under every prefix`;
-  const nonGlobal = nonGlobalIp4(v4);
-  if (nonGlobal === undefined || !isWellKnownPrefix(prefix)) return null;
-  return `${nonGlobal.name}: not global, refused under ${formatIp6Net(prefix)} (RFC 6052 3.1)`;
 }
 
 function mappingText(row: Mapping): string {
@@ -91,6 +86,6 @@ function mappingText(row: Mapping): string {
     ['ipv4', row.ipv4],
     ['ipv6', row.ipv6],
     ['prefix', row.prefix],
-    ['translated', row.refused === null ? 'yes' : `no, unless nat64.allowNonGlobalIpv4 has it: ${row.refused}`],
+    ['translated', row.refused === null ? 'yes' : `no: ${row.refused}`],
   ]);
 }

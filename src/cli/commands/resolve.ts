@@ -2,11 +2,13 @@
 // `gate64 resolve`: asks gate64's DNS for a name as a pod would and says which addresses are synthesized (RFC 6147).
 
 import { Command } from 'commander';
-import { formatEndpoint, formatIp4, parseIp6, type Endpoint } from '../../addr/ip.ts';
+import { formatEndpoint, formatIp4, parseIp4, parseIp6, type Endpoint } from '../../addr/ip.ts';
 import { extractWithAny, type Prefix64 } from '../../addr/rfc6052.ts';
+import type { Config } from '../../config/config.ts';
 import { loadConfig } from '../../config/load.ts';
 import { endpointArgument } from '../arguments.ts';
 import type { CliContext } from '../context.ts';
+import { refusal } from '../destination.ts';
 import type { LookupAnswer } from '../lookup.ts';
 import { emit, outputOption, type OutputOptions } from '../output.ts';
 import { renderTable, type Column } from '../render.ts';
@@ -44,9 +46,12 @@ export function resolveCommand(context: CliContext): Command {
       const [aaaa, a] = await Promise.all([context.lookup(server, name, 'AAAA'), context.lookup(server, name, 'A')]);
       const addresses = [...rows(aaaa, 'AAAA', config.prefixes), ...rows(a, 'A', config.prefixes)];
       const rcode = RCODES[aaaa.rcode] ?? `RCODE${aaaa.rcode}`;
-      emit(context.stdout, options, { name, server: formatEndpoint(server), rcode, addresses }, () => {
+      const notSynthesized = unsynthesized(aaaa, a, config);
+      const json = { name, server: formatEndpoint(server), rcode, addresses, notSynthesized };
+      emit(context.stdout, options, json, () => {
         const empty = `${name}: ${rcode === 'NOERROR' ? 'no addresses' : rcode}, says ${formatEndpoint(server)}`;
-        return renderTable(COLUMNS, addresses, context.stdout, empty);
+        const why = notSynthesized.map(({ ipv4, reason }) => `not synthesized: ${ipv4}: ${reason}\n`).join('');
+        return renderTable(COLUMNS, addresses, context.stdout, empty) + why;
       });
       if (addresses.length === 0) throw new ExitCode(1);
     });
@@ -62,6 +67,16 @@ function rows(answer: LookupAnswer, type: 'AAAA' | 'A', prefixes: readonly Prefi
       ipv4: found === undefined ? null : formatIp4(found.v4),
       ttlSeconds,
     };
+  });
+}
+
+/** IPv4 addresses that a pod gets no AAAA for although there is no other, with the reason (RFC 6052 §3.1). */
+function unsynthesized(aaaa: LookupAnswer, a: LookupAnswer, config: Config): { ipv4: string; reason: string }[] {
+  if (aaaa.records.length > 0) return [];
+  const prefix = config.prefixes[0];
+  return a.records.flatMap(({ address }) => {
+    const reason = prefix === undefined ? null : refusal(parseIp4(address), prefix, config.nat64);
+    return reason === null ? [] : [{ ipv4: address, reason }];
   });
 }
 

@@ -244,13 +244,25 @@ describe('gate64 addr', () => {
       ipv6: '64:ff9b::a01:203',
       prefix: '64:ff9b::/96',
       global: false,
-      refused: 'private use: not global, refused under 64:ff9b::/96 (RFC 6052 3.1)',
+      refused:
+        'private use: not global, refused under 64:ff9b::/96 (RFC 6052 3.1), unless nat64.allowNonGlobalIpv4 has it; ' +
+        'a prefix of your own leads there',
     });
     expect((await json(['10.1.2.3', '--prefix', '2001:db8:64::/96'])).refused).to.equal(null);
     expect((await json(['64:ff9b::169.254.169.254'])).refused).to.match(
       /^link-local, cloud metadata: refused under every/,
     );
     expect((await json(['1.1.1.1'])).refused).to.equal(null);
+  });
+
+  it('A6052-5.3-a: judges by the configuration', async () => {
+    const text = 'nat64: { allowNonGlobalIpv4: [198.51.100.0/24, 169.254.0.0/16], deny: [203.0.113.0/24] }\n';
+    await withFile(text, async (file) => {
+      expect((await json(['198.51.100.7', '-c', file])).refused).to.equal(null);
+      expect((await json(['169.254.169.254', '-c', file])).refused).to.equal(null);
+      expect((await json(['203.0.113.7', '-c', file])).refused).to.equal('nat64.deny has 203.0.113.0/24');
+    });
+    expect((await json(['127.0.0.1'])).refused).to.equal('an address of this node');
   });
 
   it('prints a table', async () => {
@@ -297,7 +309,18 @@ describe('gate64 resolve', () => {
         { address: '64:ff9b::203.0.113.7', type: 'AAAA', synthesized: true, ipv4: '203.0.113.7', ttlSeconds: 60 },
         { address: '203.0.113.7', type: 'A', synthesized: false, ipv4: null, ttlSeconds: 60 },
       ],
+      notSynthesized: [],
     });
+  });
+
+  it('A6052-3.1-a: says why a private address was not synthesized', async () => {
+    const context = {
+      lookup: (_: unknown, name: string, type: 'A' | 'AAAA') =>
+        Promise.resolve({ rcode: 0, records: type === 'A' ? [{ name, address: '10.9.9.9', ttlSeconds: 60 }] : [] }),
+    };
+    const { stdout, code } = await cli(['resolve', 'private.example', '-o', 'table'], { context });
+    expect(code).to.equal(0);
+    expect(stdout).to.match(/^not synthesized: 10\.9\.9\.9: private use: not global, refused under 64:ff9b::\/96/m);
   });
 
   it('asks the server it is told to', async () => {
