@@ -55,6 +55,12 @@ static __always_inline bool frag_overlaps_header(struct packet *p)
 	return p->protocol == IPPROTO_TCP && p->frag_off < 3;
 }
 
+/* RFC 791 3.2, RFC 8200 4.5: no datagram is longer. Offsets of pieces would begin anew at 0. */
+static __always_inline bool frag_beyond_end(struct packet *p)
+{
+	return p->frag_off * 8 + p->end - p->l4_off > 65535;
+}
+
 static __always_inline void frag_remember(struct n64_making *new)
 {
 	new->frag.expires_ns = now_ns() + cfg.fragment_ns;

@@ -9,6 +9,7 @@
 
 #include "egress.h"
 #include "partial.h"
+#include "rfc6052.h"
 
 /* In skb->mark of a copy, above the piece's number. Marks never leave the node, and the piece has none. */
 #define SPLIT_MARK 0x6e360000u
@@ -63,9 +64,15 @@ static __noinline int split_send(struct __sk_buff *skb, __u32 payload, __u8 whol
 	return 0;
 }
 
-static __always_inline bool split_is_piece(struct __sk_buff *skb)
+/* A mark can be anybody's (a CNI writes a pod's identity there), but only ours come from under the prefix, in fragments. */
+static __noinline bool split_is_piece(struct __sk_buff *skb)
 {
-	return (skb->mark & SPLIT_MARK_MASK) == SPLIT_MARK;
+	struct ipv6hdr ip6;
+
+	if ((skb->mark & SPLIT_MARK_MASK) != SPLIT_MARK || (skb->mark & ~SPLIT_MARK_MASK) >= SPLIT_MAX_PIECES)
+		return false;
+	return !bpf_skb_load_bytes(skb, L3_OFF, &ip6, sizeof(ip6)) && ip6.nexthdr == IPPROTO_FRAGMENT &&
+	       prefix_find(&ip6.saddr) >= 0;
 }
 
 /* Cuts one copy to its piece. */
@@ -77,8 +84,7 @@ static __noinline int split_piece(struct __sk_buff *skb)
 	__u16 offset;
 
 	if (bpf_skb_load_bytes(skb, L3_OFF, &ip6, sizeof(ip6)) ||
-	    bpf_skb_load_bytes(skb, L3_OFF + IP6_LEN, &frag, sizeof(frag)) || ip6.nexthdr != IPPROTO_FRAGMENT ||
-	    piece >= SPLIT_MAX_PIECES)
+	    bpf_skb_load_bytes(skb, L3_OFF + IP6_LEN, &frag, sizeof(frag)) || piece >= SPLIT_MAX_PIECES)
 		return -1;
 	payload = bpf_ntohs(ip6.payload_len) - FRAG_LEN;
 	start = piece * chunk;

@@ -75,6 +75,8 @@ static __noinline int later_fragment_4to6(struct __sk_buff *skb, struct packet *
 				   p->protocol == IPPROTO_ICMP ? N64_DROP_FRAGMENT_ICMP : N64_DROP_FRAGMENT_UNKNOWN,
 				   N64_4TO6)
 			    : VERDICT_PASS;
+	if (frag_beyond_end(p))
+		return drop(skb, N64_DROP_MALFORMED, N64_4TO6);
 	if (frag_overlaps_header(p))
 		return drop(skb, N64_DROP_FRAGMENT_TINY, N64_4TO6);
 	if (trim_trailer(skb, p))

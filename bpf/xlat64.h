@@ -93,6 +93,8 @@ static __noinline int later_fragment_6to4(struct __sk_buff *skb, struct packet *
 	struct n64_frag *frag = new ? frag_find(new) : NULL;
 	int index = protocol_index(p->protocol);
 
+	if (frag_beyond_end(p))
+		return drop(skb, N64_DROP_MALFORMED, N64_6TO4);
 	if (frag_overlaps_header(p))
 		return drop(skb, N64_DROP_FRAGMENT_TINY, N64_6TO4);
 	if (!frag || index < 0)

@@ -241,6 +241,32 @@ describe('fragments', () => {
     );
   });
 
+  it('a fragment that reaches beyond 65535 bytes is dropped, to the byte', () => {
+    withPlane({ deviceMtu: 9000 }, (wide) => {
+      const gone = (packet: Packet) =>
+        expect(wide.dropsOf(() => expect(wide.gate(packet).verdict).to.equal('drop'))).to.deep.equal({ malformed: 1 });
+      wide.gate(from6().udp({ sport: PORT, dport: 53 }));
+      wide.gate(first(from4({ id: 77, mf: true }), 1, 64, 53, PORT));
+      const last4 = (bytes: number) => later(from4({ id: 77, offset: 64304 / 8, protocol: 17 }), bytes);
+      gone(last4(1332));
+      gone(last4(65536 - 64304));
+      expectSound(wide.gate(last4(65535 - 64304)));
+      wide.gate(first(from6().fragment({ id: 77, more: true }), 1, 64));
+      const last6 = (bytes: number) => later(from6().fragment({ id: 77, offset: 8188, nextHeader: PROTO.udp }), bytes);
+      gone(last6(32));
+      expectSound(wide.gate(last6(31)));
+    });
+  });
+
+  it('a mark of somebody else’s that looks like that of a piece changes nothing', () => {
+    const packet = from6().udp({ sport: PORT, dport: 53 }).payload('marked');
+    const fragment = first(from6().fragment({ id: 402, more: true }), 1, 64);
+    for (const mark of [0x6e360000, 0x6e360001, 0x6e360f00]) {
+      expectOut(plane.gate(packet, { mark }), plane.gate(packet).l3, { anyId: true });
+      expectOut(plane.gate(fragment, { mark }), plane.gate(fragment).l3);
+    }
+  });
+
   it('N6146-3.4-k: only the same source, destination, protocol, identification and direction join', () => {
     plane.gate(first(from6().fragment({ id: 50, more: true }), 1, 64));
     const tail = { offset: 8, nextHeader: PROTO.udp };
