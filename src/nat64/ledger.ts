@@ -65,7 +65,9 @@ export class PortBlockLedger {
     const byKey = new Map([...this.#entries.values()].map((entry) => [blockKey(entry), entry]));
     const wantedKeys = new Set(pool.map(blockKey));
     for (const [key, entry] of byKey) entry.wanted = wantedKeys.has(key);
-    this.#retire([...byKey.values()].filter((entry) => !entry.wanted && entry.state === 'offered'));
+    const now = this.#options.clock.now();
+    const isFree = ({ state, readyAt }: Entry) => state === 'offered' || (state === 'held' && readyAt <= now);
+    this.#retire([...byKey.values()].filter((entry) => !entry.wanted && isFree(entry)));
     this.#waiting = pool.filter((block) => !byKey.has(blockKey(block)));
     this.#admitWaiting();
     this.#syncStatics();
