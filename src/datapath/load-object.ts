@@ -5,10 +5,10 @@ import { existsSync } from 'node:fs';
 import { Gate64Error } from '../errors.ts';
 import { BpfLoadError, BpfMap, BpfObject } from '../libbpf/mod.ts';
 import { encode, viewOf } from './bytes.ts';
-import type { DatapathConfig, DatapathSizes } from './datapath.ts';
+import type { DatapathSizes } from './datapath.ts';
 import { configCodec } from './layout.gen.ts';
 import { PINNED_MAPS, type PinnedMap, type Pins } from './pins.ts';
-import { programConfig } from './program-config.ts';
+import { programConfig, type PlacedConfig } from './program-config.ts';
 
 export interface EbpfOptions {
   /** The compiled nat64.bpf.o. */
@@ -40,7 +40,7 @@ export function misfit({ pins, sizes }: EbpfOptions): string | undefined {
 }
 
 /** Loads the object with `config`, its maps taken from `pins` or pinned there. */
-export function loadObject(options: EbpfOptions, config: DatapathConfig, idleBlockMs: number): BpfObject {
+export function loadObject(options: EbpfOptions, config: PlacedConfig, idleBlockMs: number): BpfObject {
   const object = BpfObject.open(options.objectPath);
   try {
     object.setVariable('cfg', encode(configCodec, programConfig(config)));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // DatapathConfig → struct n64_config, which is compiled into the programs when they are loaded.
 
-import { isWellKnownPrefix } from '../addr/rfc6052.ts';
+import { isWellKnownPrefix, type Prefix64 } from '../addr/rfc6052.ts';
 import type { DatapathConfig } from './datapath.ts';
 import { MAX_PREFIXES, MAX_SLOTS, MAX_UPLINKS, STATE, type Config, type Prefix } from './layout.gen.ts';
 
@@ -11,7 +11,32 @@ import { MAX_PREFIXES, MAX_SLOTS, MAX_UPLINKS, STATE, type Config, type Prefix }
  */
 const SLACK_NS = 1_020_000_000n;
 
-const NO_PREFIX: Prefix = { address: new Uint8Array(16), length: 0, wellKnown: 0 };
+/** Length 0 is no prefix; its first 32 bits, which a program may look at all the same, are of no address in use. */
+const NO_PREFIX: Prefix = { address: new Uint8Array(16).fill(0xff), length: 0, wellKnown: 0 };
+
+/** A configuration whose prefixes have their places; undefined is a place that none has. */
+export type PlacedConfig = Omit<DatapathConfig, 'prefixes'> & { readonly prefixes: readonly (Prefix64 | undefined)[] };
+
+/**
+ * Sessions name their prefix by its place, so one that stays keeps it, whatever the order in the configuration; the others
+ * get what is free. `before` are the places of the programs whose maps are taken over.
+ */
+export function placePrefixes(config: DatapathConfig, before: readonly Prefix[]): PlacedConfig {
+  const text = (address: Uint8Array, length: number) => `${Buffer.from(address).toString('hex')}/${length}`;
+  const waiting = new Map(config.prefixes.map((prefix) => [text(prefix.v6, prefix.length), prefix]));
+  const places = before.map(({ address, length }) => {
+    const key = text(address, length);
+    const stays = waiting.get(key);
+    waiting.delete(key);
+    return stays;
+  });
+  for (const prefix of waiting.values()) {
+    const free = places.indexOf(undefined);
+    if (free < 0) places.push(prefix);
+    else places[free] = prefix;
+  }
+  return { ...config, prefixes: places.slice(0, places.findLastIndex((prefix) => prefix !== undefined) + 1) };
+}
 
 const seconds = (value: number): bigint => BigInt(Math.round(value * 1000)) * 1_000_000n;
 
@@ -20,7 +45,7 @@ function padded<T>(values: readonly T[], size: number, filler: T, what: string):
   return Array.from({ length: size }, (_, i) => values[i] ?? filler);
 }
 
-function timeoutNs(config: DatapathConfig): bigint[] {
+function timeoutNs(config: PlacedConfig): bigint[] {
   const { udp, icmp, tcpEstablished, tcpTransitory, tcpClosing } = config.timeouts;
   const byState: Record<number, number> = {
     [STATE.OPEN_UDP]: udp,
@@ -37,13 +62,13 @@ function timeoutNs(config: DatapathConfig): bigint[] {
   return Array.from({ length: STATE.STATES }, (_, state) => seconds(byState[state] ?? 0) + SLACK_NS);
 }
 
-export function programConfig(config: DatapathConfig): Config {
+export function programConfig(config: PlacedConfig): Config {
   if (config.slots > MAX_SLOTS) throw new RangeError(`${config.slots} pool addresses: the programs take ${MAX_SLOTS}`);
-  const prefixes = config.prefixes.map((prefix) => ({
-    address: prefix.v6,
-    length: prefix.length,
-    wellKnown: Number(isWellKnownPrefix(prefix)),
-  }));
+  const prefixes = config.prefixes.map((prefix) =>
+    prefix === undefined
+      ? NO_PREFIX
+      : { address: prefix.v6, length: prefix.length, wellKnown: Number(isWellKnownPrefix(prefix)) },
+  );
   const uplinks = config.uplinks.map((uplink) => uplink.ifindex);
   return {
     timeoutNs: timeoutNs(config),
