@@ -206,8 +206,16 @@ async function checkListen(endpoints: readonly Endpoint[]): Promise<void> {
   }
 }
 
-/** Calls `onChange` when the file's content is another; a ConfigMap changes by links, so events tell little. */
-function watchConfig(file: string, onChange: () => void): () => void {
+/**
+ * Calls `onChange` when the file's content is another than `loaded`, the text in force; a ConfigMap changes by links, so
+ * events tell little.
+ */
+export function watchConfig(
+  file: string,
+  loaded: string,
+  onChange: () => void,
+  pollMs: number = CONFIG_POLL_MS,
+): () => void {
   const read = () => {
     try {
       return readFileSync(file, 'utf8');
@@ -215,14 +223,14 @@ function watchConfig(file: string, onChange: () => void): () => void {
       return undefined;
     }
   };
-  let last = read();
+  let last: string | undefined = loaded;
   const timer = setInterval(() => {
     const now = read();
     // Gone for a moment is no change; a file that stays away is no reason to stop serving.
     if (now === undefined || now === last) return;
     last = now;
     onChange();
-  }, CONFIG_POLL_MS);
+  }, pollMs);
   return () => clearInterval(timer);
 }
 
@@ -238,14 +246,18 @@ export async function runService(_config: Config, loaded: LoadedConfig): Promise
     if (signals === 1) first.resolve(signal);
     else second.resolve();
   };
-  let turn: Promise<void> = Promise.resolve();
+  // A reload waits for the start: before its end there is nothing to apply it to.
+  const started = Promise.withResolvers<void>();
+  let turn: Promise<void> = started.promise;
   const onReload = () => {
     turn = turn.then(() => service.reload());
   };
   process.on('SIGTERM', onEnd).on('SIGINT', onEnd).on('SIGHUP', onReload).on('SIGUSR1', onReload);
   try {
     await service.start();
-    const unwatch = loaded.file === undefined ? () => {} : watchConfig(loaded.file, onReload);
+    started.resolve();
+    const { file, text } = loaded;
+    const unwatch = file === undefined || text === undefined ? () => {} : watchConfig(file, text, onReload);
     const signal = await first.promise;
     service.log.info({ signal }, 'gate64 ends; the data plane stays in place and goes on translating');
     unwatch();

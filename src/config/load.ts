@@ -13,6 +13,8 @@ export interface LoadedConfig {
   readonly config: Config;
   /** The file that was read; undefined: the defaults. */
   readonly file: string | undefined;
+  /** What stood in the file; undefined: the defaults. */
+  readonly text: string | undefined;
   /** `file:line:column: …`, ready to print. */
   readonly warnings: readonly string[];
 }
@@ -29,7 +31,7 @@ export function loadConfig(path: string | undefined, defaultFile: string = DEFAU
   } catch (cause) {
     const code = errorCode(cause);
     if (path === undefined && code === 'ENOENT') {
-      return { config: parseWithWarnings('', file).config, file: undefined, warnings: [] };
+      return { config: parseWithWarnings('', file).config, file: undefined, text: undefined, warnings: [] };
     }
     throw new Gate64Error('G64_CONFIG_UNREADABLE', `${file}: ${unreadable(code, cause)}`, {
       cause,
@@ -37,7 +39,7 @@ export function loadConfig(path: string | undefined, defaultFile: string = DEFAU
     });
   }
   const { config, warnings } = parseWithWarnings(text, file);
-  return { config, file, warnings: warnings.map((warning) => formatProblem(file, warning)) };
+  return { config, file, text, warnings: warnings.map((warning) => formatProblem(file, warning)) };
 }
 
 function errorCode(error: unknown): string | undefined {
