@@ -124,7 +124,7 @@ class LinuxHost implements Host {
     const problems = await preflight(this.#exec);
     if (problems.some((problem) => problem.severity === 'error')) return problems;
     try {
-      problems.push(...(await this.#problems(await this.#look())));
+      problems.push(...(await this.#problems(await this.#look('all'))));
     } catch (error) {
       if (!(error instanceof Gate64Error)) throw error;
       problems.push(problemOf(error));
@@ -190,12 +190,12 @@ class LinuxHost implements Host {
     return uninstallHost({ device, stateFile: this.#stateFile, exec: this.#exec });
   }
 
-  async #look(): Promise<Look> {
+  async #look(tables: 'all' | 'main' = 'main'): Promise<Look> {
     const { nat64 } = this.#config;
     const [interfaces, routes4, routes6] = await Promise.all([
       listInterfaces(this.#exec),
-      listRoutes(this.#exec, 4),
-      listRoutes(this.#exec, 6),
+      listRoutes(this.#exec, 4, tables),
+      listRoutes(this.#exec, 6, tables),
     ]);
     const uplink = findUplink(interfaces, routes4, nat64);
     const pool = poolRanges(nat64.pool, {

@@ -42,8 +42,9 @@ interface RouteJson {
   nexthops?: { dev?: string; gateway?: string }[];
 }
 
-export async function listRoutes(exec: Exec, family: 4 | 6): Promise<Route[]> {
-  const rows = await ipRows<RouteJson>(exec, [`-${family}`, 'route', 'show', 'table', 'all']);
+/** `tables`: all for conflicts with others; main, where gate64's own and the default routes are, for frequent looks. */
+export async function listRoutes(exec: Exec, family: 4 | 6, tables: 'all' | 'main' = 'all'): Promise<Route[]> {
+  const rows = await ipRows<RouteJson>(exec, [`-${family}`, 'route', 'show', 'table', tables]);
   return rows.map((row): Route => {
     const hops = [row, ...(row.nexthops ?? [])];
     const whole = family === 4 ? '/32' : '/128';
@@ -175,7 +176,7 @@ function change(exec: Exec, what: string, verb: 'add' | 'del', [family = '', ...
 
 /** Removes every guard route; the device's own routes go with the device. Returns what was removed. */
 export async function removeGuards(exec: Exec): Promise<string[]> {
-  const guards = (await listRoutes(exec, 6)).filter((route) => route.table === MAIN && isGuard(route));
+  const guards = (await listRoutes(exec, 6, MAIN)).filter((route) => route.table === MAIN && isGuard(route));
   for (const { dst } of guards) {
     await run(exec, 'ip', ['-6', 'route', 'del', 'unreachable', dst, 'metric', `${GUARD_METRIC}`, 'proto', PROTOCOL]);
   }

@@ -197,6 +197,21 @@ describe('host: a node with an uplink', () => {
       expect(nodeState()).to.deep.equal(before);
     });
 
+    it('a look at the node leaves alone the tables that pods fill', async () => {
+      const asked: string[] = [];
+      const listening: Exec = (command, args) => {
+        asked.push([command, ...args].join(' '));
+        return execCommand(command, args);
+      };
+      const running = host({}, ['64:ff9b::/96'], listening);
+      await running.apply();
+      expect(asked.join('\n'), 'conflicts may be in any').to.include('table all');
+      asked.length = 0;
+      sh('ip route del 192.0.0.0/29');
+      expect((await running.reconcile()).repaired).to.deep.equal(['route 192.0.0.0/29']);
+      expect(asked.join('\n')).to.include('-4 route show table main').and.not.include('table all');
+    });
+
     it('makes a deleted device anew and tells that programs have to be attached again', async () => {
       const running = host();
       const first = await running.apply();
