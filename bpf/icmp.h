@@ -21,10 +21,14 @@ struct icmp_verdict {
 	__u32 rest;
 };
 
-/* RFC 4443 2.4(f), RFC 1812 4.3.2.8: a token bucket a family. Two processors may both take the last one. */
-static __always_inline bool rate_allows(__u32 family)
+/*
+ * RFC 4443 2.4(f), RFC 1812 4.3.2.8: a token bucket a family, and one more for sizes: who has no path MTU stands still, so
+ * nobody else's errors may use it up. Two processors may both take the last token.
+ */
+static __always_inline bool rate_allows(__u32 family, __u32 reason)
 {
-	struct n64_rate *rate = bpf_map_lookup_elem(&n64_rate, &family);
+	__u32 bucket = family + (reason == N64_DROP_TOO_BIG ? 2 : 0);
+	struct n64_rate *rate = bpf_map_lookup_elem(&n64_rate, &bucket);
 	__u64 now = now_ns(), gained;
 
 	if (!rate)
@@ -213,7 +217,7 @@ GLOBAL int refuse6(struct __sk_buff *skb, struct packet *p, __u32 reason, __u32 
 	/* RFC 6146 3.5: nor to an address under our own prefix, which would come back to us. */
 	if (prefix_find(&ip6.saddr) >= 0)
 		return TC_ACT_SHOT;
-	return rate_allows(1) ? icmp6_send(skb, &verdict) : TC_ACT_SHOT;
+	return rate_allows(1, reason) ? icmp6_send(skb, &verdict) : TC_ACT_SHOT;
 }
 
 GLOBAL int refuse4(struct __sk_buff *skb, struct packet *p, __u32 reason, __u32 rest)
@@ -231,5 +235,5 @@ GLOBAL int refuse4(struct __sk_buff *skb, struct packet *p, __u32 reason, __u32 
 		return TC_ACT_SHOT;
 	if (ip4_source_illegal(ip4.saddr))
 		return TC_ACT_SHOT;
-	return rate_allows(0) ? icmp4_send(skb, &verdict) : TC_ACT_SHOT;
+	return rate_allows(0, reason) ? icmp4_send(skb, &verdict) : TC_ACT_SHOT;
 }

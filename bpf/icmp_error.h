@@ -453,8 +453,15 @@ GLOBAL int icmp_error6(struct __sk_buff *skb, struct packet *p)
 	if (!scratch || !p || bpf_skb_load_bytes(skb, L3_OFF, &ip6, sizeof(ip6)))
 		return TC_ACT_SHOT;
 	rest = bpf_ntohl(p->icmp_rest);
-	/* RFC 6146 3.5: holds for errors as for all else. */
-	reason = prefix_find(&ip6.saddr) >= 0 ? N64_DROP_SOURCE_IN_PREFIX : quoted_read6(skb, p, scratch);
+	/*
+	 * Holds for errors as for all else. Packet Too Big may come from a router that is nobody's pod: without it the path
+	 * MTU would be a black hole, and the least that it can say is 1280.
+	 */
+	reason = policy_source((const __u8 *)&ip6.saddr);
+	if (reason == N64_DROP_SOURCE_NOT_ALLOWED && p->icmp_type == ICMPV6_PKT_TOOBIG)
+		reason = N64_PASS;
+	if (!reason)
+		reason = quoted_read6(skb, p, scratch);
 	if (!reason)
 		reason = icmp_error_6to4(p->icmp_type, p->icmp_code, rest, scratch->quoted.fragmented,
 					 &scratch->verdict);

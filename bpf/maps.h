@@ -65,7 +65,7 @@ ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_statics, __u32, N64_PROTOCOLS);
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_current, struct n64_config, 1);
 ARRAY_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, n64_drops, __u64, N64_DROP_MAX *N64_DIRECTIONS);
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_drop_last, struct n64_drop_sample, N64_DROP_MAX *N64_DIRECTIONS);
-ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_rate, struct n64_rate, 2);
+ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_rate, struct n64_rate, 4);
 
 /* One queue of free blocks a pool address. TypeScript fills it; the first packet of a pod that needs one takes it. */
 struct {

@@ -119,6 +119,31 @@ describe('policy', () => {
     });
   });
 
+  it('A6052-5.1-a: errors of who is not allowed count for nothing, but for Packet Too Big of a router on the way', () => {
+    withPlane({ config: { restrictSources: true } }, (other) => {
+      other.datapath.setSources([parseIp6Net('2001:db8:1::/64')]);
+      other.gate(to('198.51.100.7'));
+      const quoted = bare().ip6({ src: SERVER6, dst: POD }).udp({ sport: 53, dport: 40001 }).payload('x');
+      const error = (src: string, type: number) =>
+        eth()
+          .ip6({ src, dst: SERVER6 })
+          .icmp6({ type, code: 0, rest: type === 2 ? 1300 : 0 })
+          .payload(quoted);
+      const refused = (src: string, type: number, reason: string) =>
+        expect(other.dropsOf(() => expect(other.gate(error(src, type)).verdict).to.equal('drop'))).to.deep.equal({
+          [reason]: 1,
+        });
+      refused('2001:db8:2::1', 1, 'source_not_allowed');
+      refused('2001:db8:2::1', 3, 'source_not_allowed');
+      refused('fe80::1', 1, 'source_illegal');
+      refused('fe80::1', 2, 'source_illegal');
+      refused('::1', 1, 'source_illegal');
+      expectSound(other.gate(error('2001:db8:2::1', 2)));
+      expectSound(other.gate(error(POD, 1)));
+      expectSound(other.gate(error('2001:db8:1::20', 3)));
+    });
+  });
+
   it('V6791-3.1-a: a router that the prefix may not carry shows as the server (C-02)', () => {
     withPlane({ prefixes: [`${WKP}/96`] }, (other) => {
       other.datapath.setDestinations(RULES);
@@ -153,6 +178,21 @@ describe('policy', () => {
           expect(sent).to.be.within(1000, 1000 + 1000 * seconds + 20);
         }
         expect(other.lastDrop('hop_limit')).to.include({ count: 4000 });
+      });
+    });
+
+    it('H4443-2.4-c: Packet Too Big has a share of its own: one pod’s traceroutes silence no other’s path MTU', () => {
+      withPlane({ uplinkMtu: 1400 }, (other) => {
+        const expiring = eth().ip6({ src: POD, dst: SERVER6, hopLimit: 1 }).udp({ sport: 1, dport: 2 }).build();
+        let silent = 0;
+        for (let i = 0; i < 8000 && silent < 3; i++) if (other.gate(expiring).verdict === 'drop') silent += 1;
+        expect(silent, 'the other share is used up').to.equal(3);
+        const large = eth()
+          .ip6({ src: '2001:db8:1::20', dst: SERVER6 })
+          .udp({ sport: 1, dport: 2 })
+          .payload('x'.repeat(1400));
+        const { l3 } = other.gate(large);
+        expect([l3[40], new DataView(l3.buffer, l3.byteOffset).getUint32(44)]).to.deep.equal([2, 1420]);
       });
     });
 
