@@ -51,6 +51,15 @@ static __always_inline void block_leave(struct n64_block *block)
 		block->emptied_ns = bpf_ktime_get_ns();
 }
 
+/* Whether its address is of the pool still: new flows of one that has left would find no way back. */
+static __always_inline bool block_serves(struct n64_block *block)
+{
+	__be32 address = block->pool_be;
+	struct n64_pool_address *pool = bpf_map_lookup_elem(&n64_pool, &address);
+
+	return pool && !pool->draining;
+}
+
 struct port_search {
 	struct n64_block *block;
 	__u32 protocol;
@@ -120,6 +129,8 @@ GLOBAL int block_take_port(__u32 index, __u32 protocol, __u32 wanted)
 		return -1;
 	at = wanted - block->first_port;
 	if (wanted != ANY_PORT && (wanted < block->first_port || at >= block->size))
+		return -1;
+	if (!block_serves(block))
 		return -1;
 	if (!block_enter(block))
 		return -1;
@@ -238,7 +249,10 @@ static long pod_visit_place(__u32 index, struct pod_places *places)
 	if (!pod || index >= N64_MAX_BLOCKS_PER_POD)
 		return 1;
 	if (!places->block) {
-		places->held += READ_ONCE(pod->block[index]) != 0;
+		__u32 held = READ_ONCE(pod->block[index]) - 1;
+		struct n64_block *block = bpf_map_lookup_elem(&n64_blocks, &held);
+
+		places->held += block && block_serves(block);
 		return 0;
 	}
 	if (__sync_val_compare_and_swap(&pod->block[index], 0, places->block))
@@ -258,22 +272,64 @@ static __always_inline void pod_raise_top(struct n64_pod *pod, __u32 top)
 	}
 }
 
+struct slot_search {
+	const __u8 *src;
+	__u32 first;
+	__u32 tries;
+	/* Out: a block and the slot it is of; negative when there is none. */
+	__u32 slot;
+	int block;
+};
+
+static long slot_search_step(__u32 index, struct slot_search *search)
+{
+	__u32 slot = (search->first + index) % (cfg.slots ? cfg.slots : 1);
+
+	/* An address that has left the pool has no queue here, and is no try. */
+	if (!bpf_map_lookup_elem(&n64_free, &slot))
+		return 0;
+	search->slot = slot;
+	search->block = slot_lease(slot, search->src);
+	return search->block >= 0 || ++search->tries == SLOT_TRIES;
+}
+
+/* The slot that a pod's address points at. */
+static __always_inline __u32 slot_of(const __u8 *src)
+{
+	const __u32 *w = (const __u32 *)src;
+
+	return (w[0] ^ w[1] ^ w[2] ^ w[3]) * 0x9e3779b1u >> 8;
+}
+
+/* A block of any address, from the one on that the pod's own address points at. */
+static __noinline int slots_lease(const __u8 *src, __u32 *slot)
+{
+	struct slot_search search = { .src = src, .first = slot_of(src), .block = -1 };
+
+	bpf_loop(cfg.slots, slot_search_step, &search, 0);
+	*slot = search.slot;
+	return search.block;
+}
+
 /* One more block for a pod that has none free; N64_PASS, or why not. */
 static __noinline int pod_grow(struct n64_pod *pod, const __u8 *src)
 {
 	struct pod_places places = { .pod = pod, .placed = -1 };
+	__u32 slot = pod->slot;
 	int index;
 
 	bpf_loop(READ_ONCE(pod->top), pod_visit_place, &places, 0);
 	if (places.held >= cfg.max_blocks_per_pod)
 		return N64_DROP_POD_QUOTA;
-	index = slot_lease(pod->slot, src);
+	/* RFC 6888 REQ-2 holds the pod to its address; with no block of one in the pool it may have any. */
+	index = places.held ? slot_lease(slot, src) : slots_lease(src, &slot);
 	if (index < 0)
 		return N64_DROP_POOL_EXHAUSTED;
+	pod->slot = slot;
 	places.block = index + 1;
 	bpf_loop(N64_MAX_BLOCKS_PER_POD, pod_visit_place, &places, 0);
 	if (places.placed < 0) {
-		slot_return(pod->slot, index);
+		slot_return(slot, index);
 		return N64_DROP_POD_QUOTA;
 	}
 	pod_raise_top(pod, places.placed + 1);
@@ -282,29 +338,19 @@ static __noinline int pod_grow(struct n64_pod *pod, const __u8 *src)
 	return N64_PASS;
 }
 
-/* A pod's first block: from the address its own address points at, or from one of the next. */
+/* A pod's first block. */
 static __noinline int pod_create(const __u8 *src)
 {
-	const __u32 *w = (const __u32 *)src;
 	struct n64_making *new = making();
-	__u32 slot;
-	int index = -1;
+	int index;
 
 	if (!cfg.slots || !new)
 		return N64_DROP_NOT_CONFIGURED;
-	/* All other places of the scratch record are never written. */
-	new->pod.top = 1;
-	slot = (w[0] ^ w[1] ^ w[2] ^ w[3]) * 0x9e3779b1u >> 8;
-	for (int i = 0; i < SLOT_TRIES; i++) {
-		new->pod.slot = (slot + i) % cfg.slots;
-		index = slot_lease(new->pod.slot, src);
-		if (index >= 0)
-			break;
-		if ((__u32)i + 1 >= cfg.slots)
-			break;
-	}
+	index = slots_lease(src, &new->pod.slot);
 	if (index < 0)
 		return N64_DROP_POOL_EXHAUSTED;
+	/* All other places of the scratch record are never written. */
+	new->pod.top = 1;
 	new->pod.block[0] = index + 1;
 	switch (bpf_map_update_elem(&n64_pods, src, &new->pod, BPF_NOEXIST)) {
 	case 0:
@@ -317,6 +363,17 @@ static __noinline int pod_create(const __u8 *src)
 		slot_return(new->pod.slot, index);
 		return N64_DROP_SESSIONS_FULL;
 	}
+}
+
+/* For a pod that has sessions without a block: those of its static bindings. */
+static __always_inline void pod_create_empty(const __u8 *src)
+{
+	struct n64_making *new = making();
+
+	if (!new)
+		return;
+	new->pod.slot = new->pod.top = new->pod.block[0] = 0;
+	bpf_map_update_elem(&n64_pods, src, &new->pod, BPF_NOEXIST);
 }
 
 /* Finds and takes a port for the (X',x) of making()->request; N64_PASS, or why there is none. */
@@ -346,6 +403,15 @@ GLOBAL int port_take(void)
 			return reason;
 	}
 	return N64_DROP_POOL_EXHAUSTED;
+}
+
+/* The port is another's: its bit stays, the block does without this user. */
+static __always_inline void port_pass_over(__u32 index)
+{
+	struct n64_block *block = bpf_map_lookup_elem(&n64_blocks, &index);
+
+	if (block)
+		block_leave(block);
 }
 
 static __always_inline void port_release(__u32 index, __u32 protocol, __u16 port)

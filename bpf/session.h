@@ -58,14 +58,22 @@ static __always_inline bool bib_join(struct n64_bib6 *bib)
 	return true;
 }
 
-/* RFC 6146 3.1: a dynamic binding goes with its last session, a static one stays. */
-static __noinline void bib_leave(const struct n64_bib6_key *key)
+/*
+ * RFC 6146 3.1: a dynamic binding goes with its last session, a static one stays. A binding that stands in the place of the
+ * one that was joined counts other sessions: it is left alone.
+ */
+static __noinline void bib_leave(const struct n64_bib6_key *key, __u32 generation)
 {
 	struct n64_bib6 *bib = bpf_map_lookup_elem(&n64_bib6, key);
 	struct n64_bib4_key key4 = {};
-	__u32 block;
+	__u32 block, refs;
 
-	if (!bib || __sync_fetch_and_sub(&bib->refs, 1) != 1 || bib->is_static)
+	if (!bib || (__u32)bib->created_ns != generation)
+		return;
+	refs = __sync_fetch_and_sub(&bib->refs, 1);
+	if (!(refs & ~N64_BIB_DEAD))
+		__sync_fetch_and_add(&bib->refs, 1);
+	if (refs != 1 || bib->is_static)
 		return;
 	if (__sync_val_compare_and_swap(&bib->refs, 0, N64_BIB_DEAD) != 0)
 		return;
@@ -79,6 +87,18 @@ static __noinline void bib_leave(const struct n64_bib6_key *key)
 	count_live(N64_LIVE_BINDINGS, key->protocol, -1);
 }
 
+/* Takes a port and writes the IPv4 side; N64_PASS, why there is no port, or the update's own error. */
+static __always_inline int port_claim(struct port_request *request, struct n64_bib4_key *key4, struct n64_bib4 *bib4)
+{
+	int reason = port_take();
+
+	if (reason)
+		return reason;
+	key4->pool_be = request->pool_be;
+	key4->port_be = bpf_htons(request->port);
+	return bpf_map_update_elem(&n64_bib4, key4, bib4, BPF_NOEXIST);
+}
+
 /* Makes the binding of (X',x), or joins the one another processor just made; making()->bib6 has it. */
 GLOBAL int bib_create(const struct n64_bib6_key *wanted)
 {
@@ -88,7 +108,7 @@ GLOBAL int bib_create(const struct n64_bib6_key *wanted)
 	struct n64_bib4_key key4 = {};
 	struct n64_bib4 bib4 = {};
 	struct n64_bib6 *bib, *out;
-	int result, reason;
+	int result;
 
 	if (!wanted || !new)
 		return N64_DROP_SESSION_CONFLICT;
@@ -99,21 +119,24 @@ GLOBAL int bib_create(const struct n64_bib6_key *wanted)
 	copy16(request->src, key->src);
 	request->protocol = key->protocol;
 	request->wanted = bpf_ntohs(key->port_be);
-	reason = port_take();
-	if (reason)
-		return reason;
 	out->created_ns = bpf_ktime_get_ns();
-	out->pool_be = request->pool_be;
-	out->port_be = bpf_htons(request->port);
 	out->is_static = out->zero = 0;
 	out->refs = 1;
-	out->block = request->block;
-	key4.pool_be = out->pool_be;
-	key4.port_be = out->port_be;
 	key4.protocol = key->protocol;
 	copy16(bib4.src, key->src);
 	bib4.port_be = key->port_be;
-	result = bpf_map_update_elem(&n64_bib4, &key4, &bib4, BPF_NOEXIST);
+	result = port_claim(request, &key4, &bib4);
+	if (result == EEXIST_RESULT) {
+		/* A static binding that is younger than the block's lease: its bit stays set, and another port does as well. */
+		port_pass_over(request->block);
+		request->wanted = 0;
+		result = port_claim(request, &key4, &bib4);
+	}
+	if (result > 0)
+		return result;
+	out->pool_be = key4.pool_be;
+	out->port_be = key4.port_be;
+	out->block = request->block;
 	if (!result) {
 		result = bpf_map_update_elem(&n64_bib6, key, out, BPF_NOEXIST);
 		if (!result) {
@@ -134,10 +157,13 @@ GLOBAL int bib_create(const struct n64_bib6_key *wanted)
 
 /* ---- address-dependent filtering ---- */
 
+/*
+ * TCP from outside needs a session or a static binding anyway; an ICMP session is one with its filter. Kept under either
+ * filtering: a session may end under another than it began under.
+ */
 static __always_inline bool needs_peer(__u8 protocol)
 {
-	/* TCP from outside needs a session or a static binding anyway; an ICMP session is one with its filter. */
-	return protocol == N64_UDP && !cfg.endpoint_independent_filtering;
+	return protocol == N64_UDP;
 }
 
 static __noinline void peer_join(const struct n64_flow4_key *flow)
@@ -186,21 +212,66 @@ static __always_inline bool peer_known(const struct n64_flow4_key *flow)
 
 /* ---- sessions ---- */
 
+/* A session more of the pod. One that has static bindings alone gets its record here; without one it is not limited. */
+static __noinline void session_count_begin(const struct n64_flow6_key *key6)
+{
+	struct n64_pod *pod;
+
+	count_live(N64_LIVE_SESSIONS, key6->protocol, 1);
+	pod = bpf_map_lookup_elem(&n64_pods, key6->src);
+	if (!pod) {
+		pod_create_empty(key6->src);
+		pod = bpf_map_lookup_elem(&n64_pods, key6->src);
+	}
+	if (pod)
+		__sync_fetch_and_add(&pod->sessions, 1);
+}
+
+static __noinline void session_count_end(const struct n64_flow6_key *key6)
+{
+	struct n64_pod *pod;
+	__u32 sessions;
+
+	count_live(N64_LIVE_SESSIONS, key6->protocol, -1);
+	pod = bpf_map_lookup_elem(&n64_pods, key6->src);
+	if (!pod)
+		return;
+	sessions = __sync_fetch_and_sub(&pod->sessions, 1);
+	/* The record is younger than the session. */
+	if ((__s32)sessions <= 0)
+		__sync_fetch_and_add(&pod->sessions, 1);
+	/* One with blocks goes with its last block. */
+	else if (sessions == 1 && !READ_ONCE(pod->top))
+		bpf_map_delete_elem(&n64_pods, key6->src);
+}
+
+static __always_inline bool pod_is_full(const __u8 *src)
+{
+	struct n64_pod *pod = bpf_map_lookup_elem(&n64_pods, src);
+
+	return pod && (__s32)READ_ONCE(pod->sessions) >= (__s32)cfg.max_sessions_per_pod;
+}
+
 /* Removes both entries and lets the binding go. Of two that try, the one that deletes the IPv6 entry does the rest. */
 static __noinline void session_delete(const struct n64_flow6_key *key6, __be32 pool, __be16 port)
 {
 	struct n64_bib6_key bib = { .port_be = key6->sport_be, .protocol = key6->protocol };
+	struct n64_flow6 *six = bpf_map_lookup_elem(&n64_flow6, key6);
 	struct n64_flow4_key key4;
+	__u32 generation;
 
+	if (!six)
+		return;
+	generation = six->generation;
 	if (bpf_map_delete_elem(&n64_flow6, key6))
 		return;
-	count_live(N64_LIVE_SESSIONS, key6->protocol, -1);
+	session_count_end(key6);
 	flow4_key_of(&key4, key6, pool, port);
 	bpf_map_delete_elem(&n64_flow4, &key4);
 	if (needs_peer(key6->protocol))
 		peer_leave(&key4);
 	copy16(bib.src, key6->src);
-	bib_leave(&bib);
+	bib_leave(&bib, generation);
 }
 
 static __always_inline void flows_fill(const struct n64_flow6_key *key6, struct n64_flow6 *six, struct n64_flow4 *four,
@@ -227,7 +298,7 @@ static __always_inline void flows_fill(const struct n64_flow6_key *key6, struct 
 }
 
 /* Puts both entries in place; the binding has been joined already and is left again if that fails. */
-GLOBAL int session_insert(const struct n64_flow6_key *wanted, __be32 pool, __be16 port, __u8 state)
+GLOBAL int session_insert(const struct n64_flow6_key *wanted, __be32 pool, __be16 port, __u8 state, __u32 generation)
 {
 	struct n64_flow6_key *key6;
 	struct n64_bib6_key bib = {};
@@ -243,12 +314,13 @@ GLOBAL int session_insert(const struct n64_flow6_key *wanted, __be32 pool, __be1
 	bib.port_be = key6->sport_be;
 	bib.protocol = key6->protocol;
 	flows_fill(key6, &new->six, &new->four, pool, port, state);
+	new->six.generation = generation;
 	flow4_key_of(&key4, key6, pool, port);
 	copy16(bib.src, key6->src);
 	result = bpf_map_update_elem(&n64_flow4, &key4, &new->four, BPF_NOEXIST);
 	if (result == EEXIST_RESULT) {
 		there = bpf_map_lookup_elem(&n64_flow4, &key4);
-		bib_leave(&bib);
+		bib_leave(&bib, generation);
 		/* One that has run out is being deleted this moment: what joins it would lose its other half. */
 		if (!there || ns_after(now_ns(), there->last_ns, timeout_ns(there->state)) ||
 		    there->prefix != key6->prefix || there->port_be != key6->sport_be ||
@@ -256,21 +328,21 @@ GLOBAL int session_insert(const struct n64_flow6_key *wanted, __be32 pool, __be1
 			return N64_DROP_SESSION_CONFLICT;
 		/* Another processor is making this very session and counts it. */
 		if (!bpf_map_update_elem(&n64_flow6, key6, &new->six, BPF_NOEXIST))
-			count_live(N64_LIVE_SESSIONS, key6->protocol, 1);
+			session_count_begin(key6);
 		return N64_PASS;
 	}
 	if (!result) {
 		result = bpf_map_update_elem(&n64_flow6, key6, &new->six, BPF_NOEXIST);
 		if (!result || result == EEXIST_RESULT) {
 			if (!result)
-				count_live(N64_LIVE_SESSIONS, key6->protocol, 1);
+				session_count_begin(key6);
 			if (needs_peer(key6->protocol))
 				peer_join(&key4);
 			return N64_PASS;
 		}
 		bpf_map_delete_elem(&n64_flow4, &key4);
 	}
-	bib_leave(&bib);
+	bib_leave(&bib, generation);
 	return N64_DROP_SESSIONS_FULL;
 }
 
@@ -299,20 +371,24 @@ GLOBAL int session_create6(const struct n64_flow6_key *key6, __u8 tcp_flags)
 	reason = policy_destination(key6->dst4_be, key6->prefix);
 	if (reason)
 		return reason;
-	/* Only a plain SYN opens a connection; SYN with FIN or RST never does. */
-	if (key6->protocol == N64_TCP && (tcp_flags & TCP_CONTROL) != TCP_FLAG_SYN)
+	if (key6->protocol == N64_TCP && !tcp_opens(tcp_flags))
 		return N64_DROP_TCP_NO_SESSION;
 	copy16(key.src, key6->src);
+	/* RFC 6888 REQ-4 is about ports; one port with many destinations takes as much. */
+	if (pod_is_full(key.src))
+		return N64_DROP_POD_QUOTA;
 	bib = bpf_map_lookup_elem(&n64_bib6, &key);
 	if (bib) {
 		if (!bib_join(bib))
 			return N64_DROP_SESSION_CONFLICT;
-		return session_insert(key6, bib->pool_be, bib->port_be, initial_state(key6->protocol, N64_6TO4));
+		return session_insert(key6, bib->pool_be, bib->port_be, initial_state(key6->protocol, N64_6TO4),
+				      bib->created_ns);
 	}
 	reason = bib_create(&key);
 	if (reason)
 		return reason;
-	return session_insert(key6, new->bib6.pool_be, new->bib6.port_be, initial_state(key6->protocol, N64_6TO4));
+	return session_insert(key6, new->bib6.pool_be, new->bib6.port_be, initial_state(key6->protocol, N64_6TO4),
+			      new->bib6.created_ns);
 }
 
 /*
@@ -329,7 +405,7 @@ static __noinline int session_create4(const struct n64_flow4_key *key4, const st
 	if (ip4_source_illegal(key4->src_be))
 		return N64_DROP_SOURCE_ILLEGAL;
 	if (key4->protocol == N64_TCP) {
-		if ((tcp_flags & TCP_CONTROL) != TCP_FLAG_SYN)
+		if (!tcp_opens(tcp_flags))
 			return N64_DROP_TCP_NO_SESSION;
 		if (!is_static && !cfg.endpoint_independent_filtering)
 			return N64_DROP_TCP_EXTERNAL_SYN;
@@ -342,15 +418,19 @@ static __noinline int session_create4(const struct n64_flow4_key *key4, const st
 	key6.dport_be = key4->sport_be;
 	key6.protocol = key4->protocol;
 	/* The filter that keeps pods from an address keeps that address from pods (RFC 6052 5.3). */
-	while (policy_destination(key4->src_be, key6.prefix)) {
+	while (!cfg.prefixes[key6.prefix & (N64_MAX_PREFIXES - 1)].length ||
+	       policy_destination(key4->src_be, key6.prefix)) {
 		if (++key6.prefix >= cfg.prefix_count || key6.prefix >= N64_MAX_PREFIXES)
 			return N64_DROP_FILTERED;
 	}
 	copy16(key.src, bib4->src);
+	if (pod_is_full(key.src))
+		return N64_DROP_POD_QUOTA;
 	bib = bpf_map_lookup_elem(&n64_bib6, &key);
 	if (!bib || !bib_join(bib))
 		return N64_DROP_NO_BINDING;
-	return session_insert(&key6, key4->dst_be, key4->dport_be, initial_state(key4->protocol, N64_4TO6));
+	return session_insert(&key6, key4->dst_be, key4->dport_be, initial_state(key4->protocol, N64_4TO6),
+			      bib->created_ns);
 }
 
 /* Writes a TCP step into both entries. */

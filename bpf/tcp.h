@@ -14,6 +14,7 @@ enum tcp_event {
 #define TCP_FLAG_FIN 0x01
 #define TCP_FLAG_SYN 0x02
 #define TCP_FLAG_RST 0x04
+#define TCP_FLAG_ACK 0x10
 #define TCP_CONTROL (TCP_FLAG_FIN | TCP_FLAG_SYN | TCP_FLAG_RST)
 
 /* The RFC gives no precedence of flags: reset, then FIN, then SYN. */
@@ -24,6 +25,12 @@ static __always_inline enum tcp_event tcp_classify(__u8 flags)
 	if (flags & TCP_FLAG_FIN)
 		return TCP_FIN;
 	return flags & TCP_FLAG_SYN ? TCP_SYN : TCP_OTHER;
+}
+
+/* Only a plain SYN opens a connection; one with FIN or RST never does, and one with ACK answers somebody else's. */
+static __always_inline bool tcp_opens(__u8 flags)
+{
+	return (flags & (TCP_CONTROL | TCP_FLAG_ACK)) == TCP_FLAG_SYN;
 }
 
 struct tcp_step {

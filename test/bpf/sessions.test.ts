@@ -267,6 +267,18 @@ describe('sessions', () => {
     });
   });
 
+  it('N6146-3.5.2.2-01: only a plain SYN begins a connection, from either side', () => {
+    withPlane({ config: { filtering: 'endpointIndependent' } }, (plane) => {
+      plane.gate(open(from6(), 'tcp', 40001));
+      for (const flags of [TCP.syn | TCP.ack, TCP.syn | TCP.fin, TCP.syn | TCP.rst, TCP.ack, TCP.rst]) {
+        refused(plane, from6().tcp({ sport: 40002, dport: 7, flags }), 'tcp_no_session');
+        refused(plane, from4('198.51.100.9').tcp({ sport: 7, dport: 40001, flags }), 'tcp_no_session');
+      }
+      // RFC 3168 6.1.1: with ECN it has two flags more.
+      expectSound(plane.gate(from6().tcp({ sport: 40002, dport: 7, flags: TCP.syn | 0xc0 })));
+    });
+  });
+
   it('G6888-11-d: G6888-11-a: N6146-5.3-a: N6146-3.5.1.1-f: a full table refuses new flows and keeps the old ones', () => {
     withPlane({ maxSessions: 8 }, (plane) => {
       for (let i = 0; i < 8; i++) expectSound(plane.gate(open(from6(), 'udp', 40000 + i)));
