@@ -25,14 +25,6 @@ struct bpf_iter__bpf_map_elem {
 /* Set before the program is loaded: blocks empty for longer are taken back. */
 const volatile __u64 idle_block_ns = 60 * NSEC_PER_SEC;
 
-/*
- * Packets judge by the coarse clock, which is behind by up to a tick and no iterator's to ask. The sweep judges later than
- * they, so that it deletes nothing that a packet still takes for alive.
- */
-#define SWEEP_LATER_NS 20000000
-
-#define SWEEP_STEP 512
-
 static __noinline long record_session(struct bpf_iter__bpf_map_elem *ctx, struct n64_session_record *record)
 {
 	return bpf_seq_write(ctx->meta->seq, record, sizeof(*record));
@@ -41,6 +33,21 @@ static __noinline long record_session(struct bpf_iter__bpf_map_elem *ctx, struct
 static __noinline long record_block(struct bpf_iter__bpf_map_elem *ctx, struct n64_block_record *record)
 {
 	return bpf_seq_write(ctx->meta->seq, record, sizeof(*record));
+}
+
+#define SWEEP_STEP 512
+
+/*
+ * A read goes on until enough is written. An empty record now and then ends one that finds nothing to delete, so that user
+ * space can pause.
+ */
+static __always_inline int walk_on(struct bpf_iter__bpf_map_elem *ctx, struct n64_session_record *record)
+{
+	if (ctx->meta->seq_num % SWEEP_STEP == 0) {
+		record->six.created_ns = 0;
+		record_session(ctx, record);
+	}
+	return 0;
 }
 
 static __always_inline int sweep_session(struct bpf_iter__bpf_map_elem *ctx)
@@ -54,16 +61,16 @@ static __always_inline int sweep_session(struct bpf_iter__bpf_map_elem *ctx)
 
 	if (!key || !six)
 		return 0;
-	limit = timeout_ns(six->state) + SWEEP_LATER_NS;
+	limit = timeout_ns(six->state);
 	if (now < six->last_ns || now - six->last_ns <= limit)
-		return 0;
+		return walk_on(ctx, &record);
 	record.key = *key;
 	record.six = *six;
 	flow4_key_of(&key4, &record.key, record.six.pool_be, record.six.port_be);
 	four = bpf_map_lookup_elem(&n64_flow4, &key4);
 	if (four) {
 		if (now < four->last_ns || now - four->last_ns <= limit)
-			return 0;
+			return walk_on(ctx, &record);
 		record.four = *four;
 	}
 	/* Written first: when the buffer is full the kernel shows this entry again, and it must still be there. */
@@ -88,18 +95,11 @@ static __noinline void pod_forget(const __u8 *holder, __u32 index)
 {
 	struct n64_pod *pod = bpf_map_lookup_elem(&n64_pods, holder);
 	struct pod_places places = { .pod = pod, .block = index + 1 };
-	__u32 top;
 
 	if (!pod)
 		return;
-	top = READ_ONCE(pod->top);
-	bpf_loop(top, pod_forget_place, &places, 0);
-	if (places.held)
-		return;
-	/* Sessions of static bindings need no block. */
-	if ((__s32)READ_ONCE(pod->sessions) > 0)
-		__sync_val_compare_and_swap(&pod->top, top, 0);
-	else
+	bpf_loop(READ_ONCE(pod->top), pod_forget_place, &places, 0);
+	if (!places.held)
 		bpf_map_delete_elem(&n64_pods, holder);
 }
 

@@ -128,7 +128,7 @@ struct n64_flow4 {
 	__u32 csum_delta;
 };
 
-/* What the sweep writes for a session that ended, and what a listing joins. */
+/* What the sweep writes for a session that ended; a record without created_ns says that it walked on. */
 struct n64_session_record {
 	struct n64_flow6_key key;
 	__u32 zero;

@@ -203,11 +203,24 @@ export interface DatapathSizes {
   readonly maxBlocks?: number;
 }
 
+export interface SweepOptions {
+  /** Pauses once this much time is used, some milliseconds late at most; the next call goes on there. Default: no limit. */
+  readonly budgetMs?: number;
+  /** For how many of the sessions that ended a row is made. Default 1000. */
+  readonly maxRows?: number;
+}
+
+/** Of one call; a sweep may take several. */
 export interface SweepResult {
-  /** Sessions that ended, as they last stood. */
+  /** How many sessions ended. */
+  readonly endedCount: number;
+  /** Those sessions as they last stood, the first `maxRows`. */
   readonly ended: readonly SessionRow[];
+  /** Whether the table was walked to its end. Blocks are looked at then only. */
+  readonly finished: boolean;
   /** Blocks that pods gave back, now `held`, with who held them since when. */
   readonly returned: readonly BlockRow[];
+  /** Sessions in the table when the sweep began. */
   readonly walked: number;
   readonly durationMs: number;
 }
@@ -280,7 +293,7 @@ export interface Datapath extends DatapathReader {
   deleteStaticBinding(binding: StaticBinding): void;
 
   /** Deletes what has expired and takes back blocks that have been empty for `idleBlockMs`. */
-  sweep(idleBlockMs: number): SweepResult;
+  sweep(idleBlockMs: number, options?: SweepOptions): SweepResult;
   /** Events come in order, from the event loop. Returns what ends the subscription. */
   onEvent(listener: (event: DatapathEvent) => void): () => void;
 }

@@ -2,7 +2,7 @@
 // The data plane with the BPF object: loads it with a configuration, keeps its maps pinned, swaps programs in place.
 
 import type { Ip6Net } from '../addr/ip.ts';
-import { iterateMap, RingBuffer, typed, type BpfObject, type BpfProgram } from '../libbpf/mod.ts';
+import { BpfMap, iterateMap, RingBuffer, typed, type BpfObject, type BpfProgram } from '../libbpf/mod.ts';
 import { attach, attachKind, detach, isAttached } from './attachment.ts';
 import { BlockStore } from './block-store.ts';
 import { encode, replaceAll, viewOf } from './bytes.ts';
@@ -21,6 +21,7 @@ import {
   type PoolAddress,
   type Protocol,
   type StaticBinding,
+  type SweepOptions,
   type SweepResult,
 } from './datapath.ts';
 import { EbpfReader, openMaps, u32Codec, type MapSet } from './ebpf-reader.ts';
@@ -33,13 +34,15 @@ import {
   lpm4KeyCodec,
   lpm6KeyCodec,
   poolAddressCodec,
-  sessionRecordCodec,
   VERDICT,
+  type Prefix,
 } from './layout.gen.ts';
 import { loadObject, misfit, type EbpfOptions } from './load-object.ts';
-import { programConfig } from './program-config.ts';
+import { placePrefixes, programConfig, type PlacedConfig } from './program-config.ts';
+import type { Pins } from './pins.ts';
 import { blockRow, sessionRow } from './rows.ts';
 import { StaticStore } from './static-store.ts';
+import { SweepWalk } from './sweep-walk.ts';
 
 const VERDICTS: Readonly<Record<DestinationVerdict, number>> = {
   allow: VERDICT.ALLOW,
@@ -54,6 +57,12 @@ const poolKeyCodec = {
   write: (view: DataView, offset: number, v4: number) => view.setUint32(offset, v4, false),
 };
 
+/** Where the prefixes of the programs before stand. */
+function placesOf(pins: Pins): readonly Prefix[] {
+  using map = BpfMap.openPinned(pins.map('n64_current'));
+  return typed(map, u32Codec, configCodec).lookup(0)?.prefixes ?? [];
+}
+
 export class EbpfDatapath extends EbpfReader implements Datapath {
   readonly #options: EbpfOptions;
   readonly #blocks: BlockStore;
@@ -63,14 +72,16 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
   readonly #replaced: string | undefined;
   readonly #adopted: boolean;
   #object: BpfObject;
-  #config: DatapathConfig;
+  #config: PlacedConfig;
+  /** The sweep that has paused. */
+  #walk: SweepWalk | undefined;
   #idleBlockMs = 60_000;
 
   private constructor(
     options: EbpfOptions,
     maps: MapSet,
     object: BpfObject,
-    config: DatapathConfig,
+    config: PlacedConfig,
     state: { adopted: boolean; replaced: string | undefined },
   ) {
     super(maps);
@@ -86,7 +97,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
   }
 
   /** Takes over what is pinned, or begins anew; loads, attaches. Throws G64_DATAPATH_LOAD. */
-  static open(options: EbpfOptions, config: DatapathConfig): EbpfDatapath {
+  static open(options: EbpfOptions, wanted: DatapathConfig): EbpfDatapath {
     const { pins } = options;
     pins.create();
     const foreign = pins.foreignMapFolders();
@@ -94,6 +105,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
     let replaced = had ? misfit(options) : undefined;
     if (replaced !== undefined) pins.removeMaps();
     if (!had && foreign.length > 0) replaced = `${foreign.join(', ')} is of another version`;
+    const config = placePrefixes(wanted, pins.haveMaps ? placesOf(pins) : []);
     const object = loadObject(options, config, 60_000);
     try {
       const maps = openMaps(pins);
@@ -129,11 +141,17 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
     };
   }
 
-  configure(config: DatapathConfig): void {
+  configure(wanted: DatapathConfig): void {
+    this.#swap(placePrefixes(wanted, this.programs().prefixes));
+  }
+
+  #swap(config: PlacedConfig): void {
     const object = loadObject(this.#options, config, this.#idleBlockMs);
     const before = this.#object;
     this.#object = object;
     this.#config = config;
+    // It would go on with the program, and so with the timeouts, of before.
+    this.#endWalk();
     this.#attach();
     before.close();
   }
@@ -223,30 +241,36 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
 
   // ---- sweep ----
 
-  sweep(idleBlockMs: number): SweepResult {
+  sweep(idleBlockMs: number, { budgetMs = Infinity, maxRows = 1000 }: SweepOptions = {}): SweepResult {
     const started = performance.now();
     if (idleBlockMs !== this.#idleBlockMs) {
       this.#idleBlockMs = idleBlockMs;
-      this.configure(this.#config);
+      this.#swap(this.#config);
     }
     const toEpoch = epochClock();
+    this.#walk ??= new SweepWalk(this.#program('n64_sweep'), this.maps.n64_flow6, this.#sessionCount());
+    const walk = this.#walk;
+    const { endedCount, finished, records } = walk.go(started + budgetMs, maxRows);
+    if (finished) this.#endWalk();
     const config = this.programs();
-    const { sessions } = this.counts();
-    const bytes = iterateMap(this.#program('n64_sweep'), this.maps.n64_flow6, undefined, {
-      recordSize: sessionRecordCodec.size,
-    });
-    const view = viewOf(bytes);
-    const ended = [];
-    for (let at = 0; at < bytes.length; at += sessionRecordCodec.size) {
-      const record = sessionRecordCodec.read(view, at);
-      ended.push(sessionRow(record.key, record.six, record.four, config, toEpoch));
-    }
     return {
-      ended,
-      returned: this.#reclaim(toEpoch),
-      walked: PROTOCOLS.reduce((sum, protocol) => sum + sessions[protocol], 0),
+      endedCount,
+      ended: records.map(({ key, six, four }) => sessionRow(key, six, four, config, toEpoch)),
+      finished,
+      returned: finished ? this.#reclaim(toEpoch) : [],
+      walked: walk.sessions,
       durationMs: performance.now() - started,
     };
+  }
+
+  #sessionCount(): number {
+    const { sessions } = this.counts();
+    return PROTOCOLS.reduce((sum, protocol) => sum + sessions[protocol], 0);
+  }
+
+  #endWalk(): void {
+    this.#walk?.close();
+    this.#walk = undefined;
   }
 
   #reclaim(toEpoch: (ns: bigint) => number): BlockRow[] {
@@ -287,6 +311,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
 
   /** Lets go of descriptors. Everything stays in place and goes on translating. */
   override [Symbol.dispose](): void {
+    this.#endWalk();
     this.#ring.close();
     this.#blocks[Symbol.dispose]();
     this.#object.close();

@@ -25,6 +25,7 @@ import type {
   SessionRow,
   SessionState,
   StaticBinding,
+  SweepOptions,
   SweepResult,
   TransportAddress4,
   TransportAddress6,
@@ -78,6 +79,8 @@ export class FakeDatapath implements Datapath {
   /** Set to false when the programs are to be found detached. */
   isAttached = true;
   sweepDurationMs = 0;
+  /** How many sessions a sweep with a budget ends. */
+  sweepStep = Infinity;
 
   readonly #now: () => number;
   readonly #sizes: DatapathSizes;
@@ -182,12 +185,21 @@ export class FakeDatapath implements Datapath {
     this.#unbind(found);
   }
 
-  sweep(idleBlockMs: number): SweepResult {
+  sweep(idleBlockMs: number, { budgetMs, maxRows = 1000 }: SweepOptions = {}): SweepResult {
     const now = this.#now();
     const walked = this.#sessions.size;
     const ended: SessionRow[] = [];
-    for (const [key, row] of this.#sessions) if (row.expiresAt <= now) ended.push(this.#end(key, row));
+    const expired = [...this.#sessions].filter(([, row]) => row.expiresAt <= now);
+    const turn = budgetMs === undefined ? expired : expired.slice(0, this.sweepStep);
+    for (const [key, row] of turn) ended.push(this.#end(key, row));
     const returned: BlockRow[] = [];
+    const result = {
+      endedCount: ended.length,
+      ended: ended.slice(0, maxRows),
+      walked,
+      durationMs: this.sweepDurationMs,
+    };
+    if (turn.length < expired.length) return { ...result, finished: false, returned };
     for (const block of this.#blocks.values()) {
       if (block.state !== 'leased' || !this.#isEmpty(block) || now - block.emptySince < idleBlockMs) continue;
       block.state = 'held';
@@ -195,7 +207,7 @@ export class FakeDatapath implements Datapath {
       block.holder = undefined;
       block.since = undefined;
     }
-    return { ended, returned, walked, durationMs: this.sweepDurationMs };
+    return { ...result, finished: true, returned };
   }
 
   onEvent(listener: (event: DatapathEvent) => void): () => void {

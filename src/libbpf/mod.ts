@@ -16,7 +16,7 @@ export {
   libbpfVersion,
 } from './features.ts';
 export type { IterateOptions } from './iter.ts';
-export { iterateMap } from './iter.ts';
+export { iterateMap, MapIterator } from './iter.ts';
 export type { Direction, MapTypeName } from './kinds.ts';
 export { mapFlags, mapTypes } from './kinds.ts';
 export type { TcxAttachOptions, TcxLinkInfo } from './link.ts';

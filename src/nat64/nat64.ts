@@ -14,7 +14,6 @@ import type {
   PoolAddress,
   SessionRow,
   StaticBinding,
-  SweepResult,
   Uplink,
 } from '../datapath/datapath.ts';
 import { MAX_UPLINKS } from '../datapath/layout.gen.ts';
@@ -24,7 +23,7 @@ import { SYSTEM_CLOCK, type Clock, type Log } from './log.ts';
 import { poolAddresses, poolBlocks } from './pool.ts';
 import { destinationRules } from './policy.ts';
 import { applyStaticBindings, formatStaticBinding, type RefusedBinding } from './static-bindings.ts';
-import { Sweeper } from './sweeper.ts';
+import { Sweeper, type SweepSum } from './sweeper.ts';
 import { HOLD_DOWN_SECONDS, IDLE_BLOCK_SECONDS } from './timeouts.ts';
 import { allocationFailures, poolUsage, type AddressUsage } from './views.ts';
 
@@ -69,7 +68,7 @@ export interface Nat64Options {
   readonly idleBlockMs?: number;
   readonly random?: () => number;
   /** Told of every sweep, after it. */
-  readonly onSweep?: (result: SweepResult) => void;
+  readonly onSweep?: (result: SweepSum) => void;
   /** What the data plane's programs were loaded with; start() loads them anew when that is not what is wanted. */
   readonly loadedWith?: DatapathConfig;
 }
@@ -112,7 +111,8 @@ export function datapathConfig(config: Nat64Settings, facts: HostFacts, slots: n
     prefixes: config.prefixes,
     egress: nat64.egress,
     device: facts.device,
-    uplinks: facts.uplinks.slice(0, MAX_UPLINKS),
+    // Nothing but what the programs need: a change of anything else is no reason to load them anew.
+    uplinks: facts.uplinks.slice(0, MAX_UPLINKS).map(({ ifindex, name, mtu }) => ({ ifindex, name, mtu })),
     node6: facts.node6,
     filtering: nat64.filtering,
     restrictSources: nat64.allowSources.length > 0,
@@ -191,9 +191,10 @@ class Nat64Half implements Nat64 {
       log: options.log,
       idleBlockMs: options.idleBlockMs ?? IDLE_BLOCK_SECONDS * 1000,
       onSweep: (result) => {
-        const { returned } = result;
         options.onSweep?.(result);
-        this.#ledger.noteReturned(returned);
+        this.#ledger.noteReturned(result.returned);
+      },
+      onTick: () => {
         this.#ledger.tick();
         this.#releaseAddresses();
         this.#verify();

@@ -1,14 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Calls the data plane's sweep (expiry of RFC 6146 sessions) again and again, for a hundredth of the time at most. An expired
-// entry counts as absent at lookup, so what a late sweep delays is memory and ports, not truth.
+// Calls the data plane's sweep (expiry of RFC 6146 sessions) again and again, in turns that keep nobody waiting: for a
+// hundredth of the time, and for a fifth while there is much to end. An expired entry counts as absent at lookup, so what a
+// late sweep delays is memory and ports, not truth.
 
 import type { Datapath, SessionRow, SweepResult } from '../datapath/datapath.ts';
 import type { Clock, Log } from './log.ts';
 
+/** Between two sweeps; also how often the caller is called. */
 const MIN_INTERVAL_MS = 1000;
-const MAX_INTERVAL_MS = 15_000;
-/** After a sweep of d ms the next begins 99·d ms later at the earliest. A million empty buckets alone take some 20 ms. */
+/** DNS answers wait for a turn. A million empty buckets alone take some 20 ms, whatever the budget. */
+const TURN_MS = 10;
+/** After a turn of d ms the next begins 99·d ms later at the earliest. */
 const REST_PER_WORK = 99;
+/** The same after a turn that ended sessions and came to no end: as fast as they run out has to be swept. */
+const REST_PER_BACKLOG = 4;
+/** More than these nobody is told of one by one, a turn. */
+const MAX_ROWS = 1000;
 
 export interface SweeperOptions {
   readonly datapath: Datapath;
@@ -16,14 +23,22 @@ export interface SweeperOptions {
   readonly log: Log;
   /** How long a block may be empty before its pod gives it back. */
   readonly idleBlockMs: number;
-  readonly onSweep: (result: SweepResult) => void;
+  /** Told of every sweep that is over: its turns as one, without the sessions. */
+  readonly onSweep: (result: SweepSum) => void;
+  /** Called after a turn, once a second at most, for what else has to be looked at again and again. */
+  readonly onTick: () => void;
 }
+
+export type SweepSum = Omit<SweepResult, 'ended' | 'finished'>;
 
 export class Sweeper {
   readonly #options: SweeperOptions;
   readonly #listeners = new Set<(ended: readonly SessionRow[]) => void>();
   #cancel: (() => void) | undefined;
-  #last: SweepResult | undefined;
+  #last: SweepSum | undefined;
+  /** The turns so far of a sweep that is not over. */
+  #turns = { endedCount: 0, durationMs: 0 };
+  #tickedAt = -Infinity;
 
   constructor(options: SweeperOptions) {
     this.#options = options;
@@ -38,26 +53,37 @@ export class Sweeper {
     this.#cancel = undefined;
   }
 
-  /** `listener` gets the sessions that ended, as they last stood. Returns what ends that. */
+  /** `listener` gets the sessions that ended, as they last stood, 1000 a turn at most. Returns what ends that. */
   onEnded(listener: (ended: readonly SessionRow[]) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
   /** How the latest sweep went. */
-  last(): Pick<SweepResult, 'walked' | 'durationMs'> | undefined {
+  last(): Pick<SweepSum, 'walked' | 'durationMs'> | undefined {
     return this.#last;
   }
 
-  /** One sweep now; returns how long to wait for the next, in milliseconds. */
+  /** One turn now; returns how long to wait for the next, in milliseconds. */
   sweep(): number {
-    const { datapath, log, idleBlockMs, onSweep } = this.#options;
+    const { datapath, clock, log, idleBlockMs, onSweep, onTick } = this.#options;
     try {
-      const result = datapath.sweep(idleBlockMs);
-      this.#last = result;
-      onSweep(result);
-      if (result.ended.length > 0) for (const listener of this.#listeners) listener(result.ended);
-      return Math.min(MAX_INTERVAL_MS, Math.max(MIN_INTERVAL_MS, result.durationMs * REST_PER_WORK));
+      const maxRows = this.#listeners.size > 0 ? MAX_ROWS : 0;
+      const { ended, finished, ...turn } = datapath.sweep(idleBlockMs, { budgetMs: TURN_MS, maxRows });
+      const endedCount = this.#turns.endedCount + turn.endedCount;
+      const durationMs = this.#turns.durationMs + turn.durationMs;
+      this.#turns = finished ? { endedCount: 0, durationMs: 0 } : { endedCount, durationMs };
+      if (finished) {
+        this.#last = { ...turn, endedCount, durationMs };
+        onSweep(this.#last);
+      }
+      if (ended.length > 0) for (const listener of this.#listeners) listener(ended);
+      if (clock.now() - this.#tickedAt >= MIN_INTERVAL_MS || clock.now() < this.#tickedAt) {
+        this.#tickedAt = clock.now();
+        onTick();
+      }
+      if (finished) return Math.max(MIN_INTERVAL_MS, turn.durationMs * REST_PER_WORK);
+      return turn.durationMs * (turn.endedCount > 0 ? REST_PER_BACKLOG : REST_PER_WORK);
     } catch (error) {
       // Expired entries count as absent at lookup (RFC 6146 §3.5 timers), so a sweep that fails delays memory, not truth.
       log.error({ err: error }, 'sweep failed; trying again');

@@ -189,9 +189,9 @@ describe('nat64', () => {
     clock.advance(1000);
     let sweeps = 0;
     const original = datapath.sweep.bind(datapath);
-    datapath.sweep = (idle) => {
+    datapath.sweep = (idle, options) => {
       sweeps++;
-      return original(idle);
+      return original(idle, options);
     };
     clock.advance(45_000);
     expect(sweeps).to.equal(9);
