@@ -25,6 +25,12 @@ struct bpf_iter__bpf_map_elem {
 /* Set before the program is loaded: blocks empty for longer are taken back. */
 const volatile __u64 idle_block_ns = 60 * NSEC_PER_SEC;
 
+/*
+ * Packets judge by the coarse clock, which is behind by up to a tick and no iterator's to ask. The sweep judges later than
+ * they, so that it deletes nothing that a packet still takes for alive.
+ */
+#define SWEEP_LATER_NS 20000000
+
 static __noinline long record_session(struct bpf_iter__bpf_map_elem *ctx, struct n64_session_record *record)
 {
 	return bpf_seq_write(ctx->meta->seq, record, sizeof(*record));
@@ -61,7 +67,7 @@ static __always_inline int sweep_session(struct bpf_iter__bpf_map_elem *ctx)
 
 	if (!key || !six)
 		return 0;
-	limit = timeout_ns(six->state);
+	limit = timeout_ns(six->state) + SWEEP_LATER_NS;
 	if (now < six->last_ns || now - six->last_ns <= limit)
 		return walk_on(ctx, &record);
 	record.key = *key;
@@ -95,11 +101,18 @@ static __noinline void pod_forget(const __u8 *holder, __u32 index)
 {
 	struct n64_pod *pod = bpf_map_lookup_elem(&n64_pods, holder);
 	struct pod_places places = { .pod = pod, .block = index + 1 };
+	__u32 top;
 
 	if (!pod)
 		return;
-	bpf_loop(READ_ONCE(pod->top), pod_forget_place, &places, 0);
-	if (!places.held)
+	top = READ_ONCE(pod->top);
+	bpf_loop(top, pod_forget_place, &places, 0);
+	if (places.held)
+		return;
+	/* Sessions of static bindings need no block. */
+	if ((__s32)READ_ONCE(pod->sessions) > 0)
+		__sync_val_compare_and_swap(&pod->top, top, 0);
+	else
 		bpf_map_delete_elem(&n64_pods, holder);
 }
 
