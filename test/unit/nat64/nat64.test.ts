@@ -114,6 +114,9 @@ describe('nat64', () => {
     nat64.start();
     nat64.reload(settings({ deny: [parseIp4Net('8.8.8.0/24')] }), facts());
     expect(datapath.configureCalls).to.equal(0);
+    const withMac = { ifindex: 2, name: 'up0', mtu: 1500, mac: new Uint8Array([2, 0, 0, 0, 0, 1]) };
+    nat64.reload(settings(), facts({ uplinks: [withMac] }));
+    expect(datapath.configureCalls, 'what the programs do not know').to.equal(0);
     nat64.reload(settings({ filtering: 'endpointIndependent' }), facts());
     expect(datapath.configureCalls).to.equal(1);
     nat64.reload(
