@@ -68,7 +68,7 @@ static __always_inline int rewrite_headers_6to4(struct __sk_buff *skb, struct pa
 	__u32 total = IP4_LEN + p->end - p->l4_off;
 	__u32 extensions = p->l4_off - L3_OFF - IP6_LEN;
 
-	ip4.tot_len = bpf_htons(total);
+	ip4.tot_len = total > 65535 ? 0 : bpf_htons(total);
 	if (p->fragmented) {
 		/* RFC 7915 5.1.1 */
 		ip4.id = bpf_htons(bpf_ntohl(p->frag_id));
@@ -161,7 +161,11 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 	p.hop_limit = ip6->hop_limit;
 	p.traffic_class = ip6_traffic_class(ip6);
 	p.l4_off = L3_OFF + IP6_LEN;
-	p.end = L3_OFF + IP6_LEN + bpf_ntohs(ip6->payload_len);
+	/* BIG TCP: what is cut into segments later may be longer than its header can say, which says 0 then. */
+	if (!ip6->payload_len && skb->gso_size)
+		p.end = skb->len;
+	else
+		p.end = L3_OFF + IP6_LEN + bpf_ntohs(ip6->payload_len);
 	if (!rfc6052_extract(cfg.prefixes[prefix & (N64_MAX_PREFIXES - 1)].length, (const __u8 *)&ip6->daddr,
 			     &key.dst4_be))
 		reason = N64_DROP_DST_MALFORMED;

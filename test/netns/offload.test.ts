@@ -2,10 +2,12 @@
 // Packets whose checksum somebody else is to finish (CHECKSUM_PARTIAL), as veth hands them on by default: cut into pieces,
 // or quoted in an error that gate64 makes (RFC 7915 §4.1).
 
+import { release } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
+import { kernelVersion } from '../../src/libbpf/mod.ts';
 import { EGRESSES, Scene } from '../helpers/scene.ts';
-import { startUdpEcho } from '../helpers/server-parts.ts';
+import { startIperf3, startUdpEcho } from '../helpers/server-parts.ts';
 
 const ECHO_PORT = 7008;
 const probe = join(import.meta.dirname, '../helpers/udp-probe.ts');
@@ -56,6 +58,26 @@ for (const egress of EGRESSES) {
         expect(await checksumErrors('pod', 'Icmp6InTimeExcds')).to.be.at.least(3);
       } finally {
         await scene.topology.sh('node', 'ethtool -K pod0 tx on >/dev/null');
+      }
+    });
+
+    it('BIG TCP: uploads in packets of more than 64 KiB pass', async function () {
+      // Before, no IPv4 packet could be that long.
+      const [major = 0, minor = 0] = kernelVersion(release());
+      if (major < 6 || (major === 6 && minor < 3)) this.skip();
+      const big = (device: string) => `ip link set ${device} gso_max_size 180000 gro_max_size 180000`;
+      const iperf = await startIperf3(scene.topology);
+      await scene.topology.sh('pod', big('eth0'));
+      await scene.topology.sh('node', `${big('pod0')}; ${big('gate64')}`);
+      try {
+        const client = ['iperf3', '--json', '--client', 'v4only.example', '--time', '2', '--zerocopy'];
+        const { stdout } = await scene.topology.run('pod', client);
+        const { end } = JSON.parse(stdout) as { end: { sum_received: { bytes: number } } };
+        const drops = await scene.gate64.json<{ reason: string; count: number }[]>('drops');
+        expect(drops.filter(({ reason }) => reason !== 'hop_limit')).to.deep.equal([]);
+        expect(end.sum_received.bytes, 'in two seconds').to.be.above(20_000_000);
+      } finally {
+        await iperf.stop();
       }
     });
   });
