@@ -56,6 +56,7 @@ export interface PlaneOptions {
   /** Ports of statics, so that their block's record has them. */
   staticPorts?: readonly number[];
   maxSessions?: number;
+  maxBlocks?: number;
   /** Whether the uplink's program is asked without `direct`. */
   uplink?: boolean;
 }
@@ -142,7 +143,7 @@ export class Plane implements Disposable {
       ...options.config,
     };
     this.#pins = new Pins(`/sys/fs/bpf/plane${planes}`);
-    const sizes = { maxSessions: options.maxSessions ?? 4096, maxBlocks: 128 };
+    const sizes = { maxSessions: options.maxSessions ?? 4096, maxBlocks: options.maxBlocks ?? 128 };
     this.datapath = EbpfDatapath.open({ objectPath: OBJECT, pins: this.#pins, sizes }, this.config);
     this.maps = openMaps(this.#pins);
     // The same programs once more on the same maps: those that are attached belong to the data plane.
