@@ -3,6 +3,8 @@
 
 import { Gate64Error } from '../errors.ts';
 import { BpfMap, typed, type Codec, type TypedMap } from '../libbpf/mod.ts';
+import { blockRow } from './block-view.ts';
+import { viewOf } from './bytes.ts';
 import { epochClock } from './clock.ts';
 import {
   PROTOCOLS,
@@ -35,7 +37,7 @@ import {
   type Config,
 } from './layout.gen.ts';
 import { PINNED_MAPS, type PinnedMap, type Pins } from './pins.ts';
-import { bindingRow, blockRow, dropSample, flow4KeyOf, sessionRow } from './rows.ts';
+import { bindingRow, dropSample, flow4KeyOf, sessionRow } from './rows.ts';
 
 export type MapSet = Readonly<Record<PinnedMap, BpfMap>>;
 
@@ -84,8 +86,7 @@ export function openMaps(pins: Pins): MapSet {
 /** All entries of a map, by batches. An entry that changes meanwhile may be missed or come twice. */
 function* entries<K, V>(map: BpfMap, key: Codec<K>, value: Codec<V>): IterableIterator<[K, V]> {
   for (const batch of map.lookupBatch()) {
-    const keys = new DataView(batch.keys.buffer, batch.keys.byteOffset, batch.keys.byteLength);
-    const values = new DataView(batch.values.buffer, batch.values.byteOffset, batch.values.byteLength);
+    const [keys, values] = [viewOf(batch.keys), viewOf(batch.values)];
     for (let i = 0; i < batch.count; i++) yield [key.read(keys, i * key.size), value.read(values, i * value.size)];
   }
 }
@@ -124,9 +125,12 @@ export class EbpfReader implements DatapathReader {
   blocks(): BlockRow[] {
     const toEpoch = epochClock();
     const rows: BlockRow[] = [];
-    for (const [index, block] of entries(this.maps.n64_blocks, u32Codec, blockCodec)) {
-      const row = blockRow(index, block, toEpoch);
-      if (row) rows.push(row);
+    for (const { keys, values, count } of this.maps.n64_blocks.lookupBatch()) {
+      const [keyView, valueView] = [viewOf(keys), viewOf(values)];
+      for (let i = 0; i < count; i++) {
+        const row = blockRow(u32Codec.read(keyView, i * 4), valueView, i * blockCodec.size, toEpoch);
+        if (row) rows.push(row);
+      }
     }
     return rows;
   }

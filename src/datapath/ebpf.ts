@@ -5,6 +5,7 @@ import type { Ip6Net } from '../addr/ip.ts';
 import { BpfMap, iterateMap, RingBuffer, typed, type BpfObject, type BpfProgram } from '../libbpf/mod.ts';
 import { attach, attachKind, detach, isAttached } from './attachment.ts';
 import { BlockStore } from './block-store.ts';
+import { blockRow } from './block-view.ts';
 import { encode, replaceAll, viewOf } from './bytes.ts';
 import { epochClock } from './clock.ts';
 import {
@@ -26,7 +27,6 @@ import {
 } from './datapath.ts';
 import { EbpfReader, openMaps, u32Codec, type MapSet } from './ebpf-reader.ts';
 import {
-  blockCodec,
   blockRecordCodec,
   configCodec,
   EVENT_TYPE,
@@ -40,7 +40,7 @@ import {
 import { loadObject, misfit, type EbpfOptions } from './load-object.ts';
 import { placePrefixes, programConfig, type PlacedConfig } from './program-config.ts';
 import type { Pins } from './pins.ts';
-import { blockRow, sessionRow } from './rows.ts';
+import { sessionRow } from './rows.ts';
 import { StaticStore } from './static-store.ts';
 import { SweepWalk } from './sweep-walk.ts';
 
@@ -278,12 +278,11 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
       recordSize: blockRecordCodec.size,
     });
     const view = viewOf(bytes);
-    const blocks = typed(this.maps.n64_blocks, u32Codec, blockCodec);
     const returned: BlockRow[] = [];
     for (let at = 0; at < bytes.length; at += blockRecordCodec.size) {
       const record = blockRecordCodec.read(view, at);
-      const block = blocks.lookup(record.index);
-      const row = block && blockRow(record.index, block, toEpoch);
+      const block = this.maps.n64_blocks.lookup(encode(u32Codec, record.index));
+      const row = block && blockRow(record.index, viewOf(block), 0, toEpoch);
       // `held` or the record was written and then somebody allocated after all.
       if (row?.state !== 'held') continue;
       returned.push({ ...row, holder: record.holder, since: toEpoch(record.leasedNs) });

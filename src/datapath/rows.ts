@@ -3,16 +3,14 @@
 
 import { formatIp4, formatIp6 } from '../addr/ip.ts';
 import { embedIp4 } from '../addr/rfc6052.ts';
-import type { BindingRow, BlockRow, BlockState, DropSample, Protocol, SessionRow, SessionState } from './datapath.ts';
+import type { BindingRow, DropSample, Protocol, SessionRow, SessionState } from './datapath.ts';
 import { PROTOCOLS } from './datapath.ts';
 import {
   BIB_DEAD,
-  BLOCK_STATE,
   PROTOCOL,
   STATE,
   type Bib6,
   type Bib6Key,
-  type Block as BlockStruct,
   type Config,
   type DropSample as DropSampleStruct,
   type Flow4,
@@ -38,13 +36,6 @@ const STATES: Readonly<Record<number, SessionState>> = {
   [STATE.V6_FIN_RCV]: 'v6FinReceived',
   [STATE.BOTH_FIN_RCV]: 'bothFinReceived',
   [STATE.TRANS]: 'transitory',
-};
-
-const BLOCK_STATES: Readonly<Record<number, BlockState>> = {
-  [BLOCK_STATE.BLOCK_HELD]: 'held',
-  [BLOCK_STATE.BLOCK_OFFERED]: 'offered',
-  [BLOCK_STATE.BLOCK_LEASED]: 'leased',
-  [BLOCK_STATE.BLOCK_RETIRED]: 'retired',
 };
 
 export const protocolName = (index: number): Protocol => PROTOCOLS[index] ?? 'tcp';
@@ -95,33 +86,6 @@ export function bindingRow(key: Bib6Key, bib: Bib6, toEpoch: ToEpoch): BindingRo
     sessions: bib.refs >= BIB_DEAD ? 0 : bib.refs,
     isStatic: bib.isStatic !== 0,
     createdAt: toEpoch(bib.createdNs),
-  };
-}
-
-function bitsSet(words: readonly bigint[]): number {
-  let count = 0;
-  for (const word of words) {
-    for (let rest = word; rest !== 0n; rest &= rest - 1n) count += 1;
-  }
-  return count;
-}
-
-/** Undefined for a record that was never written. */
-export function blockRow(index: number, block: BlockStruct, toEpoch: ToEpoch): BlockRow | undefined {
-  const state = BLOCK_STATES[block.state];
-  if (!state) return undefined;
-  const leased = state === 'leased';
-  const used = Object.fromEntries(PROTOCOLS.map((name, i) => [name, bitsSet(block.bits[i] ?? [])]));
-  return {
-    index,
-    slot: block.slot,
-    v4: block.pool,
-    firstPort: block.firstPort,
-    size: block.size,
-    state,
-    holder: leased ? block.holder : undefined,
-    since: leased ? toEpoch(block.leasedNs) : undefined,
-    used: used as Record<Protocol, number>,
   };
 }
 

@@ -18,8 +18,15 @@ export function nat64MetricsSource(options: {
     packetCounters: () => datapath.packetCounters(),
     drops: () => datapath.drops(),
     counts: () => datapath.counts(),
-    blockFills: () =>
-      datapath.blocks().map(({ v4, state, size, used }) => ({ address: formatIp4(v4), state, size, used })),
+    blockFills: () => {
+      // Thousands of blocks are of a few addresses.
+      const texts = new Map<number, string>();
+      return datapath.blocks().map(({ v4, state, size, used }) => {
+        let address = texts.get(v4);
+        if (address === undefined) texts.set(v4, (address = formatIp4(v4)));
+        return { address, state, size, used };
+      });
+    },
     mapFill: () => datapath.mapFill(),
   };
 }

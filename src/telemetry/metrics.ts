@@ -28,6 +28,8 @@ export class Metrics {
   readonly #onSourceError: (error: unknown) => void;
   readonly #flushes: (() => void)[] = [];
   #source: MetricsSource | undefined;
+  /** The source during one scrape. */
+  #scrape: MetricsSource | undefined;
   #cacheEntries: (() => number) | undefined;
 
   constructor(options: MetricsOptions) {
@@ -72,9 +74,16 @@ export class Metrics {
   }
 
   /** Prometheus's text format. */
-  text(): Promise<string> {
+  async text(): Promise<string> {
     for (const flush of this.#flushes) flush();
-    return this.registry.metrics();
+    const scrape = this.#source && readOnce(this.#source);
+    // Every metric's collect() runs before metrics() waits for anything.
+    this.#scrape = scrape;
+    try {
+      return await this.registry.metrics();
+    } finally {
+      if (this.#scrape === scrape) this.#scrape = undefined;
+    }
   }
 
   get contentType(): string {
@@ -93,7 +102,7 @@ export class Metrics {
     const read = name === 'gate64_dns_cache_entries' ? this.#readCacheEntries : READERS.get(name);
     const readSource = (metric: { reset(): void }, set: Set) => {
       metric.reset();
-      this.#read(name, () => read?.(this.#source, set));
+      this.#read(name, () => read?.(this.#scrape ?? this.#source, set));
     };
     // prom-client calls collect with the metric as `this`. A counter is set by starting it anew.
     if (definition.type === 'counter') {
@@ -129,6 +138,31 @@ export class Metrics {
       this.#onSourceError(new Error(`${name} could not be read`, { cause }));
     }
   }
+}
+
+/** Several metrics come of one part, and reading a part may walk thousands of records. What failed is not tried again. */
+function readOnce(source: MetricsSource): MetricsSource {
+  const once = <T>(read: () => T): (() => T) => {
+    let outcome: { value: T } | { error: unknown } | undefined;
+    return () => {
+      try {
+        outcome ??= { value: read() };
+      } catch (error) {
+        outcome = { error };
+      }
+      if ('error' in outcome) throw outcome.error;
+      return outcome.value;
+    };
+  };
+  return {
+    ready: once(() => source.ready()),
+    info: once(() => source.info()),
+    packetCounters: once(() => source.packetCounters()),
+    drops: once(() => source.drops()),
+    counts: once(() => source.counts()),
+    blockFills: once(() => source.blockFills()),
+    mapFill: once(() => source.mapFill()),
+  };
 }
 
 type Reader = (source: MetricsSource | undefined, set: Set) => void;
@@ -186,32 +220,30 @@ function sum(values: readonly number[]): number {
 }
 
 function portSums(fills: readonly BlockFill[]): { address: string; protocol: string; used: number; size: number }[] {
-  const rows = new Map<string, { address: string; protocol: string; used: number; size: number }>();
+  const addresses = new Map<string, { size: number; used: Record<string, number> }>();
   for (const { address, size, used } of fills) {
-    for (const [protocol, count] of Object.entries(used)) {
-      const key = `${address} ${protocol}`;
-      const row = rows.get(key) ?? { address, protocol, used: 0, size: 0 };
-      row.used += count;
-      row.size += size;
-      rows.set(key, row);
-    }
+    let sums = addresses.get(address);
+    if (sums === undefined) addresses.set(address, (sums = { size: 0, used: {} }));
+    sums.size += size;
+    for (const protocol in used) sums.used[protocol] = (sums.used[protocol] ?? 0) + (used[protocol] ?? 0);
   }
-  return [...rows.values()];
+  return [...addresses].flatMap(([address, { size, used }]) =>
+    Object.entries(used).map(([protocol, count]) => ({ address, protocol, used: count, size })),
+  );
 }
 
 const BLOCK_STATES = ['offered', 'leased', 'held', 'retired'];
 
 /** Every state of every address, so that a state that empties goes to 0 rather than away. */
 function blockSums(fills: readonly BlockFill[]): { address: string; state: string; count: number }[] {
-  const rows = new Map<string, { address: string; state: string; count: number }>();
+  const addresses = new Map<string, Record<string, number>>();
   for (const { address, state } of fills) {
-    for (const known of [...BLOCK_STATES, state]) {
-      const key = `${address} ${known}`;
-      const row = rows.get(key) ?? { address, state: known, count: 0 };
-      rows.set(key, row);
-    }
-    const row = rows.get(`${address} ${state}`);
-    if (row !== undefined) row.count++;
+    let counts = addresses.get(address);
+    if (counts === undefined)
+      addresses.set(address, (counts = Object.fromEntries(BLOCK_STATES.map((known) => [known, 0]))));
+    counts[state] = (counts[state] ?? 0) + 1;
   }
-  return [...rows.values()];
+  return [...addresses].flatMap(([address, counts]) =>
+    Object.entries(counts).map(([state, count]) => ({ address, state, count })),
+  );
 }

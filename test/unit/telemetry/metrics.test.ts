@@ -115,6 +115,26 @@ describe('metrics', () => {
     ]);
   });
 
+  it('reads each part once a scrape, and anew at the next, whether it can be read or not', async () => {
+    const reads: Record<string, number> = {};
+    const counting = Object.fromEntries(
+      Object.entries(SOURCE).map(([part, read]: [string, () => unknown]) => [
+        part,
+        () => {
+          reads[part] = (reads[part] ?? 0) + 1;
+          if (part === 'mapFill') throw new Error('EPERM');
+          return read();
+        },
+      ]),
+    ) as unknown as MetricsSource;
+    metrics.setSource(counting);
+    await metrics.text();
+    const parts = Object.keys(SOURCE);
+    expect(reads).to.deep.equal(Object.fromEntries(parts.map((part) => [part, 1])));
+    await Promise.all([metrics.text(), metrics.text()]);
+    expect(reads).to.deep.equal(Object.fromEntries(parts.map((part) => [part, 3])));
+  });
+
   it('counts what the DNS half reports', async () => {
     const observer: DnsObserver = dnsCounters(metrics, 'dns://127.0.0.1:5364');
     observer.request('udp', 'AAAA');
