@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tells when interfaces, routes or addresses of the node change, soon after the last of a burst (`ip monitor`).
+// Tells when interfaces, routes or addresses of the node change (`ip monitor`): soon, but not again and again.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 
 const DEBOUNCE_MS = 1000;
+/** Pods that come and go change interfaces and routes all the time, and each look at the node starts half a dozen commands. */
+const MIN_INTERVAL_MS = 5000;
 const RESTART_MS = 5000;
 
 /** Calls `onChange` after changes. Without `ip monitor` nothing is told and the caller's own clock has to do. */
@@ -12,15 +14,18 @@ export function watchHost(onChange: () => void): { stop(): void } {
   let debounce: NodeJS.Timeout | undefined;
   let restart: NodeJS.Timeout | undefined;
   let stopped = false;
+  let calledAt = -MIN_INTERVAL_MS;
 
   const start = () => {
     child = spawn('ip', ['monitor', 'link', 'address', 'route'], { stdio: ['ignore', 'pipe', 'ignore'] });
     child.stdout?.on('data', () => {
       // The first event of a burst sets the time, so that a steady stream cannot put the call off for ever.
+      const waitMs = Math.max(DEBOUNCE_MS, calledAt + MIN_INTERVAL_MS - performance.now());
       debounce ??= setTimeout(() => {
         debounce = undefined;
+        calledAt = performance.now();
         if (!stopped) onChange();
-      }, DEBOUNCE_MS);
+      }, waitMs);
     });
     const again = () => {
       if (stopped || restart !== undefined) return;

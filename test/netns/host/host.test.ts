@@ -513,6 +513,22 @@ describe('host: a node with an uplink', () => {
     }
   }).timeout(5000);
 
+  it('watch tells of changes that never end once in a while', async () => {
+    let calls = 0;
+    const watch = watchHost(() => calls++);
+    try {
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      for (let i = 0; i < 28; i++) {
+        sh('ip address add 198.51.100.7/32 dev lo; ip address del 198.51.100.7/32 dev lo');
+        await new Promise((resolve) => setTimeout(resolve, 250));
+      }
+      // One second after the first, five after that.
+      expect(calls).to.equal(2);
+    } finally {
+      watch.stop();
+    }
+  }).timeout(15_000);
+
   it('a prefix of the network’s own is routed like the well-known one', async () => {
     await host({}, ['2001:db8:64:ff00::/64']).apply();
     expect(sh('ip -6 route show dev gate64')).to.match(/2001:db8:64:ff00::\/64 proto 64/);
