@@ -166,7 +166,7 @@ static __noinline int quoted_read4(struct __sk_buff *skb, struct packet *p, stru
 		return N64_DROP_ICMP_ERROR_UNKNOWN;
 	copy16(q->pod, bib->src);
 	q->port_new = bib->port_be;
-	q->prefix = 0;
+	q->prefix = prefix_first();
 	return N64_PASS;
 }
 

@@ -23,9 +23,17 @@ static __always_inline bool prefix_holds(const volatile struct n64_prefix *prefi
 		return !((p[1] ^ a[1]) & bpf_htonl(0xffff0000));
 	case 40:
 		return !((p[1] ^ a[1]) & bpf_htonl(0xff000000));
-	default:
+	case 32:
 		return true;
+	default:
+		return false;
 	}
+}
+
+/* A place whose prefix has gone has the length 0, so that the others keep theirs. */
+static __always_inline bool prefix_is_there(__u32 index)
+{
+	return cfg.prefixes[index & (N64_MAX_PREFIXES - 1)].length;
 }
 
 /* False when the u octet (bits 64 to 71) is not zero: no valid embedded address. Suffix bits are ignored (2.2). */
@@ -115,4 +123,15 @@ static __always_inline int prefix_find(const void *address)
 			return i;
 	}
 	return -1;
+}
+
+/* The first one that is configured. */
+static __always_inline __u32 prefix_first(void)
+{
+#pragma unroll
+	for (int i = 0; i < N64_MAX_PREFIXES; i++) {
+		if (prefix_is_there(i))
+			return i;
+	}
+	return 0;
 }

@@ -418,8 +418,7 @@ static __noinline int session_create4(const struct n64_flow4_key *key4, const st
 	key6.dport_be = key4->sport_be;
 	key6.protocol = key4->protocol;
 	/* The filter that keeps pods from an address keeps that address from pods (RFC 6052 5.3). */
-	while (!cfg.prefixes[key6.prefix & (N64_MAX_PREFIXES - 1)].length ||
-	       policy_destination(key4->src_be, key6.prefix)) {
+	while (!prefix_is_there(key6.prefix) || policy_destination(key4->src_be, key6.prefix)) {
 		if (++key6.prefix >= cfg.prefix_count || key6.prefix >= N64_MAX_PREFIXES)
 			return N64_DROP_FILTERED;
 	}
