@@ -20,7 +20,8 @@ export interface LedgerOptions {
 
 const NO_STATICS = JSON.stringify({ tcp: [], udp: [], icmp: [] });
 
-interface Entry extends Block {
+interface Entry extends Omit<Block, 'slot'> {
+  slot: number;
   /** False: no longer of the pool, kept until it is empty and has rested. */
   wanted: boolean;
   state: 'offered' | 'leased' | 'held';
@@ -65,6 +66,7 @@ export class PortBlockLedger {
     const byKey = new Map([...this.#entries.values()].map((entry) => [blockKey(entry), entry]));
     const wantedKeys = new Set(pool.map(blockKey));
     for (const [key, entry] of byKey) entry.wanted = wantedKeys.has(key);
+    this.#separateSlots();
     const now = this.#options.clock.now();
     const isFree = ({ state, readyAt }: Entry) => state === 'offered' || (state === 'held' && readyAt <= now);
     this.#retire([...byKey.values()].filter((entry) => !entry.wanted && isFree(entry)));
@@ -245,6 +247,25 @@ export class PortBlockLedger {
     return taken;
   }
 
+  /**
+   * While an address drained, another may have been given its slot. When both are of the pool, the one that comes back
+   * gets a slot of its own; its blocks, which pods hold or which rest, are written with it before they are offered.
+   */
+  #separateSlots(): void {
+    const names = new NameSource([]);
+    const entries = [...this.#entries.values()].filter((entry) => entry.wanted);
+    // Offered blocks lie in their queue already, so these come first.
+    entries.sort((a, b) => Number(b.state === 'offered') - Number(a.state === 'offered'));
+    const first = new Map<number, number>();
+    for (const { slot, v4 } of entries) if (!first.has(slot)) first.set(slot, v4);
+    for (const entry of entries) if (first.get(entry.slot) === entry.v4) names.keep(entry);
+    for (const entry of entries) {
+      if (entry.state === 'offered' || first.get(entry.slot) === entry.v4) continue;
+      entry.slot = names.slot(entry.v4);
+      entry.statics = undefined;
+    }
+  }
+
   #admitWaiting(): void {
     const old = new Map<number, Entry[]>();
     for (const entry of this.#entries.values()) {
@@ -331,12 +352,16 @@ class NameSource {
   #nextIndex = 0;
 
   constructor(entries: Iterable<Entry>) {
-    for (const { index, v4, slot, wanted } of entries) {
-      this.#indexes.add(index);
+    for (const entry of entries) {
+      this.#indexes.add(entry.index);
       // The data plane looks for a block in the first slots, so these have to be full: an address that leaves the pool,
       // whose queue is empty for good, gives its slot to one that comes.
-      if (wanted) this.#slots.set(v4, slot);
+      if (entry.wanted) this.keep(entry);
     }
+  }
+
+  keep({ v4, slot }: Entry): void {
+    this.#slots.set(v4, slot);
   }
 
   index(): number {

@@ -214,6 +214,27 @@ describe('nat64/ledger', () => {
     expect(bench.ledger.addresses()).to.have.length(1);
   });
 
+  it('addresses that had one slot after another get two when both are of the pool', () => {
+    const bench = new Bench();
+    bench.use([range('192.0.2.1', 1000, 1007)]);
+    const old = passed(flow(bench.datapath, 1, 1));
+    bench.use([range('192.0.2.2', 1000, 1007)]);
+    passed(flow(bench.datapath, 2, 1));
+    bench.use([range('192.0.2.1', 1000, 1007), range('192.0.2.2', 1000, 1007)]);
+    expect(bench.ledger.addresses().map(({ slot }) => slot)).to.deep.equal([0, 1]);
+    bench.datapath.closeFlow(old);
+    bench.clock.advance(IDLE_MS);
+    bench.sweep();
+    bench.clock.advance(HOLD_DOWN_MS);
+    bench.sweep();
+    for (const slot of [0, 1]) {
+      const addresses = bench.live().filter((row) => bench.datapath.queuedBlocks(slot).has(row.index));
+      expect(new Set(addresses.map((row) => row.v4)).size, `slot ${slot}`).to.equal(1);
+    }
+    expect(bench.live().filter((row) => row.v4 === old.pool.v4 && row.state === 'offered')).to.have.length(2);
+    checkInvariants(bench);
+  });
+
   it('offers a block again that its queue has lost, once two looks in a row have found it so', () => {
     const bench = new Bench();
     bench.use([range('192.0.2.1', 1000, 1003)]);
