@@ -155,6 +155,14 @@ export interface StaticBinding {
   readonly pool: TransportAddress4;
 }
 
+/** What stands on either side of a static binding now, its own or others' bindings. */
+export interface StaticHolders {
+  /** Whose the pool address's port is. */
+  readonly source: TransportAddress6 | undefined;
+  /** What the pod's port is bound to. */
+  readonly pool: TransportAddress4 | undefined;
+}
+
 export interface Uplink {
   readonly ifindex: number;
   readonly name: string;
@@ -289,6 +297,9 @@ export interface Datapath extends DatapathReader {
    */
   retireBlocks(indexes: Iterable<number>): Set<number>;
 
+  /** Those in force. What an earlier process left half made is taken away at the first call. */
+  staticBindings(): StaticBinding[];
+  staticHolders(binding: StaticBinding): StaticHolders;
   putStaticBinding(binding: StaticBinding): void;
   deleteStaticBinding(binding: StaticBinding): void;
 

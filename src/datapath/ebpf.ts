@@ -22,6 +22,7 @@ import {
   type PoolAddress,
   type Protocol,
   type StaticBinding,
+  type StaticHolders,
   type SweepOptions,
   type SweepResult,
 } from './datapath.ts';
@@ -229,6 +230,14 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
 
   retireBlocks(indexes: Iterable<number>): Set<number> {
     return this.#blocks.retireBlocks(indexes);
+  }
+
+  staticBindings(): StaticBinding[] {
+    return this.#statics.all();
+  }
+
+  staticHolders(binding: StaticBinding): StaticHolders {
+    return this.#statics.holders(binding);
   }
 
   putStaticBinding(binding: StaticBinding): void {

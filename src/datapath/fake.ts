@@ -25,6 +25,7 @@ import type {
   SessionRow,
   SessionState,
   StaticBinding,
+  StaticHolders,
   SweepOptions,
   SweepResult,
   TransportAddress4,
@@ -167,6 +168,19 @@ export class FakeDatapath implements Datapath {
       retired.add(index);
     }
     return retired;
+  }
+
+  staticBindings(): StaticBinding[] {
+    return [...this.#by4.values()]
+      .filter((binding) => binding.isStatic)
+      .map(({ protocol, source, pool }) => ({ protocol, source, pool }));
+  }
+
+  staticHolders({ protocol, source, pool }: StaticBinding): StaticHolders {
+    return {
+      source: this.#by4.get(side4(protocol, pool))?.source,
+      pool: this.#by6.get(side6(protocol, source))?.pool,
+    };
   }
 
   putStaticBinding(binding: StaticBinding): void {

@@ -2,7 +2,7 @@
 // Static bindings (RFC 6146 §3.1: manually configured BIB entries): makes the data plane's agree with nat64.static.
 
 import { formatIp4, formatIp6 } from '../addr/ip.ts';
-import type { BindingRow, Block, Datapath, Protocol, StaticBinding } from '../datapath/datapath.ts';
+import type { Block, Datapath, Protocol, StaticBinding } from '../datapath/datapath.ts';
 
 export interface RefusedBinding {
   readonly binding: StaticBinding;
@@ -44,20 +44,16 @@ export function applyStaticBindings(
   wanted: readonly StaticBinding[],
   poolAddresses: ReadonlySet<number>,
 ): StaticBindingsResult {
-  const present = datapath.bindings();
   const wantedKeys = new Set(wanted.map(bindingKey));
-  const removed = present.filter((row) => row.isStatic && !wantedKeys.has(bindingKey(row)));
-  for (const row of removed) datapath.deleteStaticBinding(row);
+  const removed = datapath.staticBindings().filter((binding) => !wantedKeys.has(bindingKey(binding)));
+  for (const binding of removed) datapath.deleteStaticBinding(binding);
 
-  const kept = present.filter((row) => !removed.includes(row));
-  const keptStatic = new Set(kept.filter((row) => row.isStatic).map(bindingKey));
-  const by4 = new Map(kept.map((row) => [side4(row), row]));
-  const by6 = new Map(kept.map((row) => [side6(row), row]));
+  const present = new Set(datapath.staticBindings().map(bindingKey));
   const added: StaticBinding[] = [];
   const refused: RefusedBinding[] = [];
   for (const binding of wanted) {
-    if (keptStatic.has(bindingKey(binding))) continue;
-    const reason = inTheWay(binding, by4, by6, poolAddresses);
+    if (present.has(bindingKey(binding))) continue;
+    const reason = inTheWay(binding, datapath, poolAddresses);
     if (reason !== undefined) {
       refused.push({ binding, reason });
       continue;
@@ -70,28 +66,23 @@ export function applyStaticBindings(
       continue;
     }
     added.push(binding);
-    const row: BindingRow = { ...binding, sessions: 0, isStatic: true, createdAt: 0 };
-    by4.set(side4(binding), row);
-    by6.set(side6(binding), row);
   }
   return { added, removed, refused };
 }
 
 function inTheWay(
   binding: StaticBinding,
-  by4: ReadonlyMap<string, BindingRow>,
-  by6: ReadonlyMap<string, BindingRow>,
+  datapath: Pick<Datapath, 'staticHolders'>,
   poolAddresses: ReadonlySet<number>,
 ): string | undefined {
   if (!poolAddresses.has(binding.pool.v4)) return `${formatIp4(binding.pool.v4)} is no address of nat64.pool`;
   // RFC 6146 §3.1: a transport address stands once on either side of a BIB.
-  const holder = by4.get(side4(binding));
-  if (holder !== undefined) {
-    return `the port is in use by [${formatIp6(holder.source.v6)}]:${holder.source.port} until its sessions end`;
+  const { source, pool } = datapath.staticHolders(binding);
+  if (source !== undefined) {
+    return `the port is in use by [${formatIp6(source.v6)}]:${source.port} until its sessions end`;
   }
-  const other = by6.get(side6(binding));
-  if (other !== undefined) {
-    return `the pod's port is bound to ${formatIp4(other.pool.v4)}:${other.pool.port} until its sessions end`;
+  if (pool !== undefined) {
+    return `the pod's port is bound to ${formatIp4(pool.v4)}:${pool.port} until its sessions end`;
   }
   return undefined;
 }
