@@ -144,10 +144,10 @@ export const configSchema = section({
     maxSessions: whole(64, 16_777_216)
       .default(1_048_576)
       .describe('Sessions the table holds at most; its memory is taken as they come.'),
-    maxBlocksPerPod: whole(1, 256).default(64).describe('Blocks of ports that one pod may hold.'),
+    maxBlocksPerPod: whole(1, 256).default(64).describe('Blocks of ports that one pod (one IPv6 address) may hold.'),
     maxSessionsPerPod: whole(16, 16_777_216)
       .default(65_536)
-      .describe('Sessions that one pod may have, whoever begins them; what is left is for the others.'),
+      .describe('Sessions that one pod (one IPv6 address) may have, whoever begins them.'),
     lowestIpv6Mtu: whole(1280, 9000)
       .default(1280)
       .describe('IPv4 packets that may be fragmented become IPv6 packets of this size at most (RFC 7915 4.1).'),

@@ -267,6 +267,16 @@ describe('headers from IPv6 to IPv4', () => {
     });
   });
 
+  it('BIG TCP: a packet that is cut into segments later may have no length, and then ends where its bytes do', () => {
+    withPlane({}, (other) => {
+      const segments = (p: Packet) => p.tcp({ sport: 40100, dport: 80, flags: TCP.syn }).payload('x'.repeat(2880));
+      const outcome = other.gate(segments(from({ payloadLength: 0 })), { gsoSize: 1440, gsoSegs: 2 });
+      expect(outcome.verdict).to.equal('redirect');
+      expect(parseIp(outcome.l3)).to.include({ length: 20 + 20 + 2880 });
+      expect(other.dropsOf(() => other.gate(segments(from({ payloadLength: 0 }))))).to.deep.equal({ malformed: 1 });
+    });
+  });
+
   it('X7915-5.1-c: payload length beyond the frame, none at all, a header cut short', () => {
     for (const packet of [
       udp(from({ payloadLength: 13 })),

@@ -3,7 +3,7 @@
 
 import { expect } from 'chai';
 import { bare, eth, fromHex, hex, PROTO, TCP, type Ip4Fields, type Ip6Fields, type Packet } from '../helpers/packet.ts';
-import { expectOut, expectSound, Plane, POD, POOL, PREFIX, SERVER, SERVER6 } from './plane.ts';
+import { expectOut, expectSound, Plane, POD, POOL, PREFIX, SERVER, SERVER6, withPlane } from './plane.ts';
 
 const PORT = 40001;
 const ROUTER = '198.51.100.1';
@@ -329,6 +329,14 @@ describe('ICMPv4 to ICMPv6', () => {
       plane.gate(error(3, 1).payload(elsewhere(quoted4({ dst: '192.0.2.77' })))),
       becomes(1).payload(elsewhere(quoted6({ dst: `${PREFIX}192.0.2.77` }))),
     );
+  });
+
+  it('C5508-4-b: about a session that has gone: under a prefix that is still configured', () => {
+    withPlane({ emptyPlace: true }, (other) => {
+      openSessions(other);
+      const elsewhere = (p: Packet) => p.udp({ sport: PORT, dport: 999 }).payload('x');
+      expectOut(other.gate(error(3, 1).payload(elsewhere(quoted4()))), becomes(1).payload(elsewhere(quoted6())));
+    });
   });
 
   for (const [router, why] of [

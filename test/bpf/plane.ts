@@ -59,6 +59,8 @@ export interface PlaneOptions {
   maxBlocks?: number;
   /** Whether the uplink's program is asked without `direct`. */
   uplink?: boolean;
+  /** Whether the first place for a prefix is empty, as after a reload without the prefix that had it. */
+  emptyPlace?: boolean;
 }
 
 const CLEARED = [
@@ -149,7 +151,8 @@ export class Plane implements Disposable {
     // The same programs once more on the same maps: those that are attached belong to the data plane.
     this.#object = BpfObject.open(OBJECT);
     const cfg = new Uint8Array(configCodec.size);
-    configCodec.write(new DataView(cfg.buffer), 0, programConfig(this.config));
+    const places = options.emptyPlace ? [undefined, ...this.config.prefixes] : this.config.prefixes;
+    configCodec.write(new DataView(cfg.buffer), 0, programConfig({ ...this.config, prefixes: places }));
     this.#object.setVariable('cfg', cfg);
     for (const name of Object.keys(this.maps) as (keyof MapSet)[]) {
       this.#object.map(name).setMaxEntries(this.maps[name].maxEntries).setPinPath(this.#pins.map(name));

@@ -106,6 +106,18 @@ describe('policy', () => {
     });
   });
 
+  it('A6052-3.1-b: from the IPv4 side, a place without a prefix is no prefix', () => {
+    withPlane({ emptyPlace: true, config: { filtering: 'endpointIndependent' } }, (other) => {
+      other.gate(to('198.51.100.7'));
+      expectOut(
+        other.gate(eth().ip4({ src: '198.51.100.9', dst: POOL }).udp({ sport: 1, dport: 40001 })),
+        bare()
+          .ip6({ src: `${PREFIX}198.51.100.9`, dst: POD, hopLimit: 63 })
+          .udp({ sport: 1, dport: 40001 }),
+      );
+    });
+  });
+
   it('A6052-5.1-a: only allowed sources, once a list is in force', () => {
     withPlane({ config: { restrictSources: true } }, (other) => {
       other.datapath.setSources([parseIp6Net('2001:db8:1::/64')]);
