@@ -51,13 +51,13 @@ static __always_inline void block_leave(struct n64_block *block)
 		block->emptied_ns = bpf_ktime_get_ns();
 }
 
-/* Whether its address is of the pool still: new flows of one that has left would find no way back. */
-static __always_inline bool block_serves(struct n64_block *block)
+/* Its address if that is of the pool still: new flows of one that has left would find no way back. */
+static __always_inline struct n64_pool_address *block_address(struct n64_block *block)
 {
 	__be32 address = block->pool_be;
 	struct n64_pool_address *pool = bpf_map_lookup_elem(&n64_pool, &address);
 
-	return pool && !pool->draining;
+	return pool && !pool->draining ? pool : NULL;
 }
 
 struct port_search {
@@ -130,7 +130,7 @@ GLOBAL int block_take_port(__u32 index, __u32 protocol, __u32 wanted)
 	at = wanted - block->first_port;
 	if (wanted != ANY_PORT && (wanted < block->first_port || at >= block->size))
 		return -1;
-	if (!block_serves(block))
+	if (!block_address(block))
 		return -1;
 	if (!block_enter(block))
 		return -1;
@@ -238,7 +238,9 @@ struct pod_places {
 	struct n64_pod *pod;
 	/* Index plus one of a block to put into the first free place; 0: only count. */
 	__u32 block;
+	/* Out: how many are of addresses that serve, and the slot of one of those. */
 	__u32 held;
+	__u32 slot;
 	int placed;
 };
 
@@ -252,7 +254,12 @@ static long pod_visit_place(__u32 index, struct pod_places *places)
 		__u32 held = READ_ONCE(pod->block[index]) - 1;
 		struct n64_block *block = bpf_map_lookup_elem(&n64_blocks, &held);
 
-		places->held += block && block_serves(block);
+		struct n64_pool_address *address = block ? block_address(block) : NULL;
+
+		if (address) {
+			places->held++;
+			places->slot = address->slot;
+		}
 		return 0;
 	}
 	if (__sync_val_compare_and_swap(&pod->block[index], 0, places->block))
@@ -315,13 +322,14 @@ static __noinline int slots_lease(const __u8 *src, __u32 *slot)
 static __noinline int pod_grow(struct n64_pod *pod, const __u8 *src)
 {
 	struct pod_places places = { .pod = pod, .placed = -1 };
-	__u32 slot = pod->slot;
+	__u32 slot;
 	int index;
 
 	bpf_loop(READ_ONCE(pod->top), pod_visit_place, &places, 0);
 	if (places.held >= cfg.max_blocks_per_pod)
 		return N64_DROP_POD_QUOTA;
 	/* RFC 6888 REQ-2 holds the pod to its address; with no block of one in the pool it may have any. */
+	slot = places.slot;
 	index = places.held ? slot_lease(slot, src) : slots_lease(src, &slot);
 	if (index < 0)
 		return N64_DROP_POOL_EXHAUSTED;

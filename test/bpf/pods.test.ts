@@ -128,6 +128,23 @@ describe('a pool address that leaves', () => {
     });
   }
 
+  it('G6888-2-a: an address that comes back in another slot serves its pods again', () => {
+    withPlane({ pool: pool(), blocks: blocks(), config: { slots: 2, maxBlocksPerPod: 8 } }, (plane) => {
+      const old = given(plane, 1, 50);
+      plane.datapath.setPoolAddresses(pool(old));
+      const back = pool().map((address) => (formatIp4(address.v4) === old ? { ...address, slot: 7 } : address));
+      plane.datapath.setPoolAddresses(back);
+      const index = 100;
+      plane.datapath.writeBlock(
+        { index, slot: 7, v4: parseIp4(old), firstPort: 41000, size: 16 },
+        { tcp: [], udp: [], icmp: [] },
+      );
+      plane.datapath.offerBlock(index);
+      for (let i = 0; i < 31; i++) expect(given(plane, 1, 100 + i)).to.equal(old);
+      plane.datapath.setPoolAddresses(pool());
+    });
+  });
+
   it('a pod whose only address is leaving is told that there is none', () => {
     withPlane({}, (plane) => {
       expectSound(plane.gate(toServer(1)));
