@@ -236,7 +236,7 @@ export function watchConfig(
 
 /** Runs until a signal ends it; gives the exit code. Throws when it cannot start, with nothing left running. */
 export async function runService(_config: Config, loaded: LoadedConfig): Promise<number> {
-  using _lock = await takeInstanceLock('stop it first; `gate64 status` shows its pid');
+  using _lock = takeInstanceLock('stop it first; `gate64 status` shows its pid');
   const service = new Service(loaded);
   const first = Promise.withResolvers<NodeJS.Signals>();
   const second = Promise.withResolvers<void>();
@@ -274,7 +274,7 @@ export async function runService(_config: Config, loaded: LoadedConfig): Promise
 
 /** Takes everything off the node: programs, pins, device, routes, nft table, sysctls. Says what was done. */
 export async function uninstall(config: Config): Promise<string[]> {
-  using _lock = await takeInstanceLock('stop the service first, or it would put everything back');
+  using _lock = takeInstanceLock('stop the service first, or it would put everything back');
   const programs = removeDatapath() ? ['removed: programs and pinned maps'] : [];
   return [...programs, ...(await createHost({ config }).uninstall())];
 }

@@ -1,21 +1,64 @@
 // SPDX-License-Identifier: Apache-2.0
-// One gate64 a network namespace: an abstract UNIX socket, which the kernel takes away with the process that held it.
+// One gate64 a network namespace: a locked file in a folder of root's, so that nobody else can be in the way. The kernel
+// unlocks it with the process that held it, however that ended, so that no lock is ever stale.
 
-import { createServer, type Server } from 'node:net';
+import { closeSync, constants, fstatSync, mkdirSync, openSync, rmdirSync, rmSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { lockFile } from '../datapath/file-lock.ts';
 import { Gate64Error } from '../errors.ts';
+import { STATE_FILE } from './state.ts';
 
-const ADDRESS = '\0gate64';
+/** Files that their holders remove under our hands. */
+const ATTEMPTS = 100;
+/** Who may not write there cannot keep the node's old values either (state.ts), and so carries no packets. */
+const NO_LOCK = new Set(['EACCES', 'EPERM', 'EROFS']);
 
-/** Throws G64_ALREADY_RUNNING while another process holds it. */
-export async function takeInstanceLock(hint: string): Promise<Disposable> {
-  const server: Server = createServer((connection) => connection.destroy());
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause: NodeJS.ErrnoException) => {
-      if (cause.code !== 'EADDRINUSE') return reject(cause);
-      reject(new Gate64Error('G64_ALREADY_RUNNING', 'a gate64 service runs on this node already', { cause, hint }));
-    });
-    server.listen({ path: ADDRESS }, resolve);
-  });
-  server.unref();
-  return { [Symbol.dispose]: () => void server.close() };
+/** Gives the lock, which whoever holds it gives back; throws G64_ALREADY_RUNNING while another process holds it. */
+export function takeInstanceLock(hint: string, folder: string = dirname(STATE_FILE)): Disposable {
+  const path = join(folder, `lock-${statSync('/proc/self/ns/net').ino}`);
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    let fd;
+    try {
+      mkdirSync(folder, { recursive: true, mode: 0o755 });
+      // For its owner alone: who can open it can lock it.
+      fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === 'ENOENT') continue;
+      if (NO_LOCK.has(code ?? '')) return { [Symbol.dispose]: () => undefined };
+      throw new Gate64Error('G64_HOST_STATE', `${path} cannot be opened`, { cause: error });
+    }
+    if (!lock(fd, path, hint)) {
+      closeSync(fd);
+      continue;
+    }
+    return {
+      [Symbol.dispose]: () => {
+        rmSync(path, { force: true });
+        closeSync(fd);
+        try {
+          rmdirSync(folder);
+        } catch {
+          // There is more in it, or it is mounted.
+        }
+      },
+    };
+  }
+  throw new Gate64Error('G64_ALREADY_RUNNING', `${path} is removed again and again`, { hint });
+}
+
+/** False when the file has been removed meanwhile: what is locked then keeps nobody away. */
+function lock(fd: number, path: string, hint: string): boolean {
+  let locked;
+  try {
+    locked = lockFile(fd);
+  } catch (cause) {
+    closeSync(fd);
+    throw new Gate64Error('G64_HOST_STATE', `${path} cannot be locked`, { cause });
+  }
+  if (!locked) {
+    closeSync(fd);
+    throw new Gate64Error('G64_ALREADY_RUNNING', 'a gate64 service runs on this node already', { hint });
+  }
+  return fstatSync(fd).ino === statSync(path, { throwIfNoEntry: false })?.ino;
 }

@@ -84,6 +84,7 @@ export interface Libc {
   bpf: ((command: number, attr: Uint8Array, size: number) => number) | undefined;
   ifNameToIndex(name: string): number;
   dup(fd: number): number;
+  flock(fd: number, operation: number): number;
   pageSize(): number;
   mmap(address: null, length: number, protection: number, flags: number, fd: number, offset: number): Pointer;
   munmap(address: Pointer, length: number): number;
@@ -201,6 +202,7 @@ export function libc(): Libc {
     bpf: number === undefined ? undefined : (command, attr, size) => Number(syscall(number, command, attr, size)),
     ifNameToIndex: library.func('uint32_t if_nametoindex(const char *name)'),
     dup: library.func('int dup(int fd)'),
+    flock: library.func('int flock(int fd, int operation)'),
     pageSize: library.func('int getpagesize()'),
     mmap: library.func('void *mmap(void *addr, size_t len, int prot, int flags, int fd, int64_t off)'),
     munmap: library.func('int munmap(void *addr, size_t len)'),

@@ -15,6 +15,7 @@ export {
   kernelVersion,
   libbpfVersion,
 } from './features.ts';
+export { lockFile } from './file-lock.ts';
 export type { IterateOptions } from './iter.ts';
 export { iterateMap, MapIterator } from './iter.ts';
 export type { Direction, MapTypeName } from './kinds.ts';
