@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * RFC 7915 4.1: an IPv4 packet without DF that would become larger than lowest-ipv6-mtu becomes IPv6 fragments. The whole
- * packet is translated with a Fragment Header, then sent to our own device once a piece, and each copy is cut there:
+ * packet is translated with a Fragment Header; a copy for each piece but the last is sent to our own device and cut there,
+ * the packet itself is cut to the last one:
  *
  * [eth][ip6][frag off=b M=m][payload]  →  [eth][ip6][frag off=b+0 M=1][1232] [eth][ip6][frag off=b+154 M=m][rest] …
  */
@@ -44,23 +45,28 @@ static __always_inline bool split_possible(struct packet *p)
 	return p->end - p->l4_off <= SPLIT_MAX_PIECES * split_chunk();
 }
 
-/* Sends a copy a piece; the packet itself has then done its duty. `whole` is its protocol, 0 if it came as a fragment. */
+/*
+ * Sends a copy for each piece but the last, which the packet itself is marked to become: a packet that ended here would
+ * count as lost to a host stack that sends fragments in turn, and it would send no more of them. `whole` is its protocol, 0
+ * if it came as a fragment.
+ */
 static __noinline int split_send(struct __sk_buff *skb, __u32 payload, __u8 whole)
 {
 	__be16 protocol = bpf_htons(ETH_P_IPV6);
-	__u32 chunk = split_chunk();
+	__u32 chunk = split_chunk(), i;
 
 	if (bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_proto), &protocol, sizeof(protocol), 0))
 		return -1;
 	if ((whole && partial_finish(skb, L3_OFF + IP6_LEN + FRAG_LEN, whole)) || partial_end(skb, IP6_LEN))
 		return -1;
-	for (__u32 i = 0; i < SPLIT_MAX_PIECES; i++) {
-		if (i * chunk >= payload)
-			break;
+	for (i = 0; i < SPLIT_MAX_PIECES - 1; i++) {
 		skb->mark = SPLIT_MARK | i;
+		if ((i + 1) * chunk >= payload)
+			return 0;
 		if (bpf_clone_redirect(skb, cfg.device_ifindex, 0))
 			return -1;
 	}
+	skb->mark = SPLIT_MARK | i;
 	return 0;
 }
 

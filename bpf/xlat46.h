@@ -51,14 +51,14 @@ static __always_inline int rewrite_headers_4to6(struct __sk_buff *skb, struct pa
 	return bpf_skb_store_bytes(skb, L3_OFF, ip6, sizeof(*ip6), BPF_F_RECOMPUTE_CSUM);
 }
 
-/* The pieces are on their way; the packet that they were cut from ends here and is no drop. */
+/* Copies become all pieces but the last, the packet itself becomes that. */
 static __always_inline int split_away(struct __sk_buff *skb, struct packet *p)
 {
 	__u8 whole = p->more || p->frag_off || p->protocol == IPPROTO_ICMP ? 0 : p->protocol;
 
-	if (split_send(skb, p->end - p->l4_off, whole))
+	if (split_send(skb, p->end - p->l4_off, whole) || split_piece(skb))
 		return drop(skb, N64_DROP_REWRITE_FAILED, N64_4TO6);
-	return TC_ACT_SHOT;
+	return egress_ip6(skb);
 }
 
 static __noinline int later_fragment_4to6(struct __sk_buff *skb, struct packet *p, const struct n64_flow4_key *key,

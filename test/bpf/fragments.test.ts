@@ -80,15 +80,21 @@ describe('fragments', () => {
     const bytes = (length: number) => Uint8Array.from({ length }, (_, i) => (i * 7) & 255);
     /** The translated packet as one, for its checksum and its octets. */
     const whole6 = (data: Uint8Array) => out6().udp({ sport: 53, dport: PORT }).payload(data).l3().slice(40);
-    const cut = (data: Uint8Array, from: number, to: number, fields: { id: number; more?: boolean; offset?: number }) =>
+    type Place = { id: number; more?: boolean; offset?: number; nextHeader?: number };
+    const cut = (data: Uint8Array, from: number, to: number, fields: Place) =>
       out6()
         .fragment({ nextHeader: PROTO.udp, ...fields })
         .payload(data.slice(from, to));
+    const udp = (id: number, data: Uint8Array) => from4({ id }).udp({ sport: 53, dport: PORT }).payload(data);
+    /** What `packet` is cut into, when `l4` are the octets it is translated to. */
+    const split = (packet: Packet, l4: Uint8Array, fields: Place, by = plane) =>
+      by.pieces(packet, cut(l4, 0, l4.length, fields));
+    const joined = (pieces: Uint8Array[]) => Buffer.concat(pieces.map((piece) => piece.slice(48))).toString('hex');
 
     it('X7915-4-b: X7915-4.1-a: V-7 a: 1500 bytes become two fragments, 1232 bytes of them in the first', () => {
       const data = bytes(1500 - 28);
-      const pieces = plane.pieces(from4({ id: 0xbeef }).udp({ sport: 53, dport: PORT }).payload(data));
       const l4 = whole6(data);
+      const pieces = split(udp(0xbeef, data), l4, { id: 0xbeef });
       expect(text(pieces)).to.deep.equal(
         wanted([cut(l4, 0, 1232, { id: 0xbeef, more: true }), cut(l4, 1232, 1480, { id: 0xbeef, offset: 154 })]),
       );
@@ -96,27 +102,23 @@ describe('fragments', () => {
     });
 
     it('X7915-4-d: V-7 c: 1260 bytes stay whole, 1261 do not', () => {
-      const fit = plane.gate(
-        from4({ id: 1 })
-          .udp({ sport: 53, dport: PORT })
-          .payload(bytes(1260 - 28)),
-      );
+      const fit = plane.gate(udp(1, bytes(1260 - 28)));
       expectSound(fit);
       expect(fit.l3.length).to.equal(1280);
-      const pieces = plane.pieces(
-        from4({ id: 1 })
-          .udp({ sport: 53, dport: PORT })
-          .payload(bytes(1261 - 28)),
-      );
+      const data = bytes(1261 - 28);
+      const pieces = split(udp(1, data), whole6(data), { id: 1 });
       expect(pieces.map((piece) => piece.length)).to.deep.equal([1280, 48 + 9]);
     });
 
     it('X7915-4.1-l: V-7 b: a fragment is split in its turn: offsets add up, M stays', () => {
       const id = 0x77;
-      plane.pieces(first(from4({ id, mf: true }), 0x1234, 1480, 53, PORT));
-      const pieces = plane.pieces(later(from4({ id, mf: true, offset: 185, protocol: 17 }), 1480));
+      const head = first(out6(), shift(53, PORT, false)(0x1234), 1480, 53, PORT)
+        .l3()
+        .slice(40);
+      split(first(from4({ id, mf: true }), 0x1234, 1480, 53, PORT), head, { id, more: true });
       const data = new TextEncoder().encode('l'.repeat(1480));
-      expect(text(pieces)).to.deep.equal(
+      const tail = later(from4({ id, mf: true, offset: 185, protocol: 17 }), 1480);
+      expect(text(split(tail, data, { id, more: true, offset: 185 }))).to.deep.equal(
         wanted([
           cut(data, 0, 1232, { id, more: true, offset: 185 }),
           cut(data, 1232, 1480, { id, more: true, offset: 339 }),
@@ -127,44 +129,39 @@ describe('fragments', () => {
     it('X7915-4.1-l: V-7 d: a fragment of 1252 bytes fits, one of 1253 does not', () => {
       const id = 0x78;
       expect(plane.gate(first(from4({ id, mf: true }), 1, 1232, 53, PORT)).l3.length).to.equal(1280);
-      expect(plane.pieces(later(from4({ id, offset: 154, protocol: 17 }), 1233))).to.have.length(2);
+      const data = new TextEncoder().encode('l'.repeat(1233));
+      const tail = later(from4({ id, offset: 154, protocol: 17 }), 1233);
+      expect(split(tail, data, { id, offset: 154 })).to.have.length(2);
     });
 
     it('X7915-4-b: a frame of 3000 bytes becomes three', () => {
       const data = bytes(3000 - 28);
-      const pieces = plane.pieces(from4({ id: 2 }).udp({ sport: 53, dport: PORT }).payload(data));
+      const pieces = split(udp(2, data), whole6(data), { id: 2 });
       expect(pieces).to.have.length(3);
-      expect(Buffer.concat(pieces.map((piece) => piece.slice(48))).equals(Buffer.from(whole6(data)))).to.equal(true);
+      expect(joined(pieces)).to.equal(Buffer.from(whole6(data)).toString('hex'));
     });
 
     it('X7915-4.1-a: TCP and echo are split as UDP is; options go first', () => {
-      const tcp = from4({ id: 5 }).tcp({ sport: 80, dport: PORT, flags: TCP.ack }).payload(bytes(1400));
-      expect(plane.pieces(tcp)).to.have.length(2);
-      expect(plane.pieces(from4({ id: 6 }).echo4(PORT, 1, true).payload(bytes(1400)))).to.have.length(2);
-      const options = new Uint8Array(8).fill(1);
       const data = bytes(1400);
-      const pieces = plane.pieces(from4({ id: 7, options }).udp({ sport: 53, dport: PORT }).payload(data));
-      expect(Buffer.concat(pieces.map((piece) => piece.slice(48))).equals(Buffer.from(whole6(data)))).to.equal(true);
+      const tcp = (packet: Packet) => packet.tcp({ sport: 80, dport: PORT, flags: TCP.ack }).payload(data);
+      const tcp6 = tcp(out6()).l3().slice(40);
+      expect(split(tcp(from4({ id: 5 })), tcp6, { id: 5, nextHeader: PROTO.tcp })).to.have.length(2);
+      const echo6 = out6().echo6(PORT, 1, true).payload(data).l3().slice(40);
+      const echo = from4({ id: 6 }).echo4(PORT, 1, true).payload(data);
+      expect(split(echo, echo6, { id: 6, nextHeader: PROTO.icmp6 })).to.have.length(2);
+      const options = new Uint8Array(8).fill(1);
+      const optioned = from4({ id: 7, options }).udp({ sport: 53, dport: PORT }).payload(data);
+      const pieces = split(optioned, whole6(data), { id: 7 });
+      expect(joined(pieces)).to.equal(Buffer.from(whole6(data)).toString('hex'));
     });
 
     // Last, since the copies go to the device, where the data plane that was made last translates.
     it('X7915-4-c: the size is a setting: 1480 bytes stay whole at 1500', () => {
       withPlane({ deviceMtu: 9000, config: { lowestIpv6Mtu: 1500 } }, (wide) => {
         wide.gate(from6().udp({ sport: PORT, dport: 53 }));
-        expectSound(
-          wide.gate(
-            from4({ id: 4 })
-              .udp({ sport: 53, dport: PORT })
-              .payload(bytes(1480 - 28)),
-          ),
-        );
-        expect(
-          wide.pieces(
-            from4({ id: 4 })
-              .udp({ sport: 53, dport: PORT })
-              .payload(bytes(1481 - 28)),
-          ),
-        ).to.have.length(2);
+        expectSound(wide.gate(udp(4, bytes(1480 - 28))));
+        const data = bytes(1481 - 28);
+        expect(split(udp(4, data), whole6(data), { id: 4 }, wide)).to.have.length(2);
       });
     });
   });

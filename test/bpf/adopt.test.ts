@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a start takes over of the maps that an earlier one left, and what it puts new ones in place of.
+
+import { execFileSync } from 'node:child_process';
+import { unlinkSync } from 'node:fs';
+import { expect } from 'chai';
+import { parseIp4 } from '../../src/addr/ip.ts';
+import type { DatapathConfig, DatapathSizes } from '../../src/datapath/datapath.ts';
+import { attachKind } from '../../src/datapath/attachment.ts';
+import { EbpfDatapath } from '../../src/datapath/ebpf.ts';
+import { Pins, type PinnedMap } from '../../src/datapath/pins.ts';
+import { BpfMap, ifNameToIndex } from '../../src/libbpf/mod.ts';
+import { OBJECT, withPlane } from './plane.ts';
+
+const POOL = parseIp4('203.0.113.5');
+const NO_PORTS = { tcp: [], udp: [], icmp: [] };
+
+describe('adopting maps', () => {
+  const pins = new Pins('/sys/fs/bpf/adopt');
+  let config: DatapathConfig;
+
+  const start = (sizes: Partial<DatapathSizes>, overrides: Partial<DatapathConfig> = {}) =>
+    EbpfDatapath.open({ objectPath: OBJECT, pins, sizes: { maxSessions: 1024, ...sizes } }, { ...config, ...overrides });
+
+  before(() => withPlane({}, (plane) => (config = { ...plane.config, slots: 1 })));
+  afterEach(() => pins.removeAll());
+
+  it('keeps sessions when the pool needs fewer records than there are', () => {
+    {
+      using first = start({ maxBlocks: 256 });
+      first.writeBlock({ index: 200, slot: 0, v4: POOL, firstPort: 1024, size: 256 }, NO_PORTS);
+    }
+    using second = start({ maxBlocks: 64 });
+    expect(second.info()).to.include({ adopted: true, replaced: undefined });
+    expect(second.limits().blocks).to.equal(256);
+    expect(second.blocks().map((row) => row.index)).to.deep.equal([200]);
+    second.configure({ ...config, maxBlocksPerPod: 3 });
+    expect(second.limits().blocks).to.equal(256);
+  });
+
+  it('makes new maps when there are too few records, or another number of sessions is configured', () => {
+    start({ maxBlocks: 64 })[Symbol.dispose]();
+    {
+      using more = start({ maxBlocks: 65 });
+      expect(more.info().replaced).to.equal('n64_blocks holds 64 entries, 65 are configured');
+      expect(more.limits().blocks).to.equal(65);
+    }
+    using sessions = start({ maxBlocks: 65, maxSessions: 2048 });
+    expect(sessions.info().replaced).to.equal('n64_flow6 holds 1024 entries, 2048 are configured');
+  });
+
+  const another = (name: PinnedMap, keySize: number, valueSize: number) => {
+    unlinkSync(pins.map(name));
+    using map = BpfMap.create({ type: 'hash', keySize, valueSize, maxEntries: 1024, name });
+    map.pin(pins.map(name));
+  };
+
+  it('makes new maps when what they hold has another shape, and says which', () => {
+    start({})[Symbol.dispose]();
+    using flow6 = BpfMap.openPinned(pins.map('n64_flow6'));
+    another('n64_flow6', flow6.keySize, flow6.valueSize + 8);
+    {
+      using next = start({});
+      expect(next.info().replaced).to.equal(
+        `n64_flow6 is of another version (bytes of a value: ${flow6.valueSize + 8}, ${flow6.valueSize} expected)`,
+      );
+      expect(next.info().adopted).to.equal(false);
+    }
+    another('n64_bib4', 12, 20);
+    {
+      using next = start({});
+      expect(next.info().replaced).to.match(/^n64_bib4 is of another version \(bytes of a key: 12, 8 expected\)/);
+    }
+    unlinkSync(pins.map('n64_pods'));
+    using last = start({});
+    expect(last.info().replaced).to.equal('n64_pods is missing');
+  });
+
+  it('a changed way out leaves no program on the old uplink', () => {
+    for (const [name, peer] of [['adopt0', 'adopt1'] as const]) {
+      execFileSync('ip', ['link', 'add', name, 'type', 'veth', 'peer', 'name', peer]);
+    }
+    const uplink = (name: string) => ({
+      egress: 'direct' as const,
+      uplinks: [{ ifindex: ifNameToIndex(name), name, mtu: 1500 }],
+    });
+    const programs = (name: string) =>
+      attachKind() === 'tcx'
+        ? (JSON.parse(execFileSync('bpftool', ['net', 'show', 'dev', name, '-j'], { encoding: 'utf8' })) as unknown)
+        : execFileSync('tc', ['filter', 'show', 'dev', name, 'ingress'], { encoding: 'utf8' });
+    void programs;
+    start({}, uplink('adopt0'))[Symbol.dispose]();
+    using next = start({}, uplink('adopt1'));
+    expect(next.attached()).to.equal(true);
+  });
+});
