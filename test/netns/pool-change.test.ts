@@ -92,6 +92,20 @@ for (const egress of EGRESSES) {
       expect(await download).to.equal(wanted);
     });
 
+    it('a pool that the maps have no room for is refused whole; the one before goes on', async () => {
+      const many = { pool: [{ addresses: third.replace(/\d+$/, '16/28') }], blockSize: 16 };
+      const before = await routes();
+      scene.gate64.write(gate64Config(egress, { nat64: { ...settings(third).nat64, ...many } }));
+      scene.gate64.process?.signal('SIGHUP');
+      await eventually('the reload is refused', async () =>
+        (scene.gate64.process?.log() ?? '').includes('configuration refused') ? true : undefined,
+      );
+      expect(scene.gate64.process?.log()).to.match(/nat64\.pool makes 64512 blocks of 16 ports/);
+      expect(await routes()).to.equal(before);
+      expect(await addressOfNewFlow()).to.deep.equal([third]);
+      scene.gate64.write(gate64Config(egress, settings(third)));
+    });
+
     it('a change during the start is carried out after it, with a signal and without', async () => {
       for (const signal of [true, false]) {
         scene.gate64.process?.signal('SIGKILL');
