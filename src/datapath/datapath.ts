@@ -207,7 +207,7 @@ export interface DatapathConfig {
 /** Fixed when the maps are made; another value on a later start replaces the maps (and ends the sessions). */
 export interface DatapathSizes {
   readonly maxSessions: number;
-  /** Records for port blocks; at least the blocks of the pool. Default 16384. */
+  /** Records for port blocks; at least the blocks of the pool. Fewer than there are keep the maps. Default 16384. */
   readonly maxBlocks?: number;
 }
 

@@ -29,14 +29,33 @@ function sizedMaps({ maxSessions, maxBlocks }: DatapathSizes): [PinnedMap, numbe
   ];
 }
 
-/** Why the pinned maps do not fit, or undefined. */
-export function misfit({ pins, sizes }: EbpfOptions): string | undefined {
-  for (const [name, entries] of sizedMaps(sizes)) {
+/** Why the pinned maps do not fit, or undefined. A table of blocks may be larger than is asked for. */
+export function misfit({ objectPath, pins, sizes }: EbpfOptions): string | undefined {
+  using object = BpfObject.open(objectPath);
+  for (const [name, entries] of sizedMaps(sizes)) object.map(name).setMaxEntries(entries);
+  for (const name of PINNED_MAPS) {
     if (!existsSync(pins.map(name))) return `${name} is missing`;
     using map = BpfMap.openPinned(pins.map(name));
-    if (map.maxEntries !== entries) return `${name} holds ${map.maxEntries} entries, ${entries} are configured`;
+    const wanted = object.map(name);
+    for (const [what, there, asked] of [
+      ['kind', map.type, wanted.type],
+      ['bytes of a key', map.keySize, wanted.keySize],
+      ['bytes of a value', map.valueSize, wanted.valueSize],
+    ] as const) {
+      if (there !== asked) return `${name} is of another version (${what}: ${there}, ${asked} expected)`;
+    }
+    const { maxEntries } = map;
+    if (name === 'n64_blocks' ? maxEntries >= wanted.maxEntries : maxEntries === wanted.maxEntries) continue;
+    return `${name} holds ${maxEntries} entries, ${wanted.maxEntries} are configured`;
   }
   return undefined;
+}
+
+/** A map that is there keeps its size for life. */
+function entriesOf(name: PinnedMap, pins: Pins, entries: number): number {
+  if (!existsSync(pins.map(name))) return entries;
+  using map = BpfMap.openPinned(pins.map(name));
+  return map.maxEntries;
 }
 
 /** Loads the object with `config`, its maps taken from `pins` or pinned there. */
@@ -47,8 +66,9 @@ export function loadObject(options: EbpfOptions, config: PlacedConfig, idleBlock
     const idle = new Uint8Array(8);
     viewOf(idle).setBigUint64(0, BigInt(idleBlockMs) * 1_000_000n, true);
     object.setVariable('idle_block_ns', idle);
-    for (const [name, entries] of sizedMaps(options.sizes)) object.map(name).setMaxEntries(entries);
-    for (const name of PINNED_MAPS) object.map(name).setPinPath(options.pins.map(name));
+    const { pins, sizes } = options;
+    for (const [name, entries] of sizedMaps(sizes)) object.map(name).setMaxEntries(entriesOf(name, pins, entries));
+    for (const name of PINNED_MAPS) object.map(name).setPinPath(pins.map(name));
     object.load();
     return object;
   } catch (cause) {
