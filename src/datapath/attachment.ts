@@ -3,7 +3,15 @@
 // process and takes a new program without a gap.
 
 import { existsSync, unlinkSync } from 'node:fs';
-import { attachClsact, attachTcx, ClsactFilter, isTcxSupported, queryClsact, TcxLink } from '../libbpf/mod.ts';
+import {
+  attachClsact,
+  attachTcx,
+  ClsactFilter,
+  isTcxSupported,
+  LibbpfError,
+  queryClsact,
+  TcxLink,
+} from '../libbpf/mod.ts';
 import type { BpfProgram } from '../libbpf/mod.ts';
 
 export type AttachKind = 'tcx' | 'clsact';
@@ -22,8 +30,8 @@ function liveLink(pin: string): TcxLink | undefined {
 }
 
 /** Puts `program` at the side of the device, in place of whatever was attached under this pin before. */
-export function attach(program: BpfProgram, ifindex: number, side: Side, pin: string): void {
-  if (attachKind() === 'clsact') {
+export function attach(program: BpfProgram, ifindex: number, side: Side, pin: string, kind = attachKind()): void {
+  if (kind === 'clsact') {
     attachClsact(program, ifindex, side, PLACE);
     return;
   }
@@ -43,19 +51,32 @@ export function attach(program: BpfProgram, ifindex: number, side: Side, pin: st
 }
 
 /** Whether the program still hangs there: somebody may have deleted the device or cleared its filters. */
-export function isAttached(ifindex: number, side: Side, pin: string): boolean {
-  if (attachKind() === 'clsact') return queryClsact(ifindex, side, PLACE) !== undefined;
+export function isAttached(ifindex: number, side: Side, pin: string, kind = attachKind()): boolean {
+  if (kind === 'clsact') return queryClsact(ifindex, side, PLACE) !== undefined;
   using link = liveLink(pin);
   return link !== undefined && link.info().ifindex === ifindex;
 }
 
 /** Detaches and unpins; nothing there is fine. `ifindex` is what a clsact filter is found by. */
-export function detach(ifindex: number, side: Side, pin: string): void {
-  if (ifindex > 0 && attachKind() === 'clsact') {
-    if (queryClsact(ifindex, side, PLACE) !== undefined) new ClsactFilter(ifindex, side, PLACE).detach();
-  }
+export function detach(ifindex: number, side: Side, pin: string, kind = attachKind()): void {
+  if (kind === 'clsact') detachFilter(ifindex, side);
   using link = liveLink(pin);
   if (!link) return;
   if (link.info().ifindex !== 0) link.detach();
   unlinkSync(pin);
+}
+
+/** A filter belongs to its device and stays there, unlike a link, when the program is put somewhere else. */
+export function leave(ifindex: number, side: Side, kind = attachKind()): void {
+  if (kind === 'clsact') detachFilter(ifindex, side);
+}
+
+function detachFilter(ifindex: number, side: Side): void {
+  if (ifindex === 0) return;
+  try {
+    new ClsactFilter(ifindex, side, PLACE).detach();
+  } catch (error) {
+    // Its filters go with a device.
+    if (!(error instanceof LibbpfError && error.code === 'ENODEV')) throw error;
+  }
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The data plane with the BPF object: loads it with a configuration, keeps its maps pinned, swaps programs in place.
 
+import { existsSync } from 'node:fs';
 import type { Ip6Net } from '../addr/ip.ts';
 import { BpfMap, iterateMap, RingBuffer, typed, type BpfObject, type BpfProgram } from '../libbpf/mod.ts';
-import { attach, attachKind, detach, isAttached } from './attachment.ts';
+import { attach, attachKind, detach, isAttached, leave, type AttachKind } from './attachment.ts';
 import { BlockStore } from './block-store.ts';
 import { blockRow } from './block-view.ts';
 import { encode, replaceAll, viewOf } from './bytes.ts';
@@ -36,7 +37,7 @@ import {
   lpm6KeyCodec,
   poolAddressCodec,
   VERDICT,
-  type Prefix,
+  type Config,
 } from './layout.gen.ts';
 import { loadObject, misfit, type EbpfOptions } from './load-object.ts';
 import { placePrefixes, programConfig, type PlacedConfig } from './program-config.ts';
@@ -58,10 +59,21 @@ const poolKeyCodec = {
   write: (view: DataView, offset: number, v4: number) => view.setUint32(offset, v4, false),
 };
 
-/** Where the prefixes of the programs before stand. */
-function placesOf(pins: Pins): readonly Prefix[] {
+/** Interfaces that programs hang on; 0 is none. */
+interface Places {
+  readonly device: number;
+  readonly uplink: number;
+}
+
+function placesIn(config: Config | undefined): Places {
+  return { device: config?.deviceIfindex ?? 0, uplink: config?.uplinkIfindex[0] ?? 0 };
+}
+
+/** What the programs before were loaded with; undefined if that cannot be told. */
+function currentOf(pins: Pins): Config | undefined {
+  if (!existsSync(pins.map('n64_current'))) return undefined;
   using map = BpfMap.openPinned(pins.map('n64_current'));
-  return typed(map, u32Codec, configCodec).lookup(0)?.prefixes ?? [];
+  return map.valueSize === configCodec.size ? typed(map, u32Codec, configCodec).lookup(0) : undefined;
 }
 
 export class EbpfDatapath extends EbpfReader implements Datapath {
@@ -83,7 +95,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
     maps: MapSet,
     object: BpfObject,
     config: PlacedConfig,
-    state: { adopted: boolean; replaced: string | undefined },
+    state: { adopted: boolean; replaced: string | undefined; places: Places },
   ) {
     super(maps);
     this.#options = options;
@@ -94,7 +106,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
     this.#blocks = new BlockStore(maps, options.pins);
     this.#statics = new StaticStore(maps);
     this.#ring = new RingBuffer(maps.n64_events, (records) => this.#deliver(records)).unref();
-    this.#attach();
+    this.#attach(state.places);
   }
 
   /** Takes over what is pinned, or begins anew; loads, attaches. Throws G64_DATAPATH_LOAD. */
@@ -103,16 +115,18 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
     pins.create();
     const foreign = pins.foreignMapFolders();
     const had = pins.haveMaps;
+    const current = had ? currentOf(pins) : undefined;
     let replaced = had ? misfit(options) : undefined;
     if (replaced !== undefined) pins.removeMaps();
     if (!had && foreign.length > 0) replaced = `${foreign.join(', ')} is of another version`;
-    const config = placePrefixes(wanted, pins.haveMaps ? placesOf(pins) : []);
+    const config = placePrefixes(wanted, (pins.haveMaps && current?.prefixes) || []);
     const object = loadObject(options, config, 60_000);
     try {
       const maps = openMaps(pins);
       const datapath = new EbpfDatapath(options, maps, object, config, {
         adopted: had && replaced === undefined,
         replaced,
+        places: placesIn(current),
       });
       // Only now, since until here their program was still translating.
       for (const folder of foreign) pins.removeMaps(folder);
@@ -126,7 +140,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
   info(): DatapathInfo {
     const names = ['n64_gate', 'n64_uplink', 'n64_sweep', 'n64_reclaim'];
     return {
-      attach: attachKind(),
+      attach: this.#kind,
       adopted: this.#adopted,
       replaced: this.#replaced,
       programs: names.map((name) => ({ name, instructions: this.#program(name).verifiedInstructions() })),
@@ -149,36 +163,47 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
   #swap(config: PlacedConfig): void {
     const object = loadObject(this.#options, config, this.#idleBlockMs);
     const before = this.#object;
+    const places = this.#places();
     this.#object = object;
     this.#config = config;
     // It would go on with the program, and so with the timeouts, of before.
     this.#endWalk();
-    this.#attach();
+    this.#attach(places);
     before.close();
   }
 
   attached(): boolean {
     const { device, egress, uplinks } = this.#config;
     const { pins } = this.#options;
-    if (!isAttached(device.ifindex, 'egress', pins.link('gate'))) return false;
-    return egress !== 'direct' || isAttached(uplinks[0]?.ifindex ?? 0, 'ingress', pins.link('uplink'));
+    if (!isAttached(device.ifindex, 'egress', pins.link('gate'), this.#kind)) return false;
+    return egress !== 'direct' || isAttached(uplinks[0]?.ifindex ?? 0, 'ingress', pins.link('uplink'), this.#kind);
   }
 
   reattach(): void {
-    this.#attach();
+    this.#attach(this.#places());
   }
 
-  #attach(): void {
+  /** `before`: where the programs hang until now. */
+  #attach(before: Places): void {
     const { device, egress, uplinks } = this.#config;
     const { pins } = this.#options;
-    const uplink = uplinks[0];
+    const kind = this.#kind;
+    const uplink = egress === 'direct' ? uplinks[0] : undefined;
+    // What n64_current names can be found again, so an old place is left before it names another.
+    if (before.device !== device.ifindex) leave(before.device, 'egress', kind);
+    if (before.uplink !== (uplink?.ifindex ?? 0)) leave(before.uplink, 'ingress', kind);
     typed(this.maps.n64_current, u32Codec, configCodec).update(0, programConfig(this.#config));
-    attach(this.#program('n64_gate'), device.ifindex, 'egress', pins.link('gate'));
-    if (egress === 'direct' && uplink) {
-      attach(this.#program('n64_uplink'), uplink.ifindex, 'ingress', pins.link('uplink'));
-    } else {
-      detach(uplink?.ifindex ?? 0, 'ingress', pins.link('uplink'));
-    }
+    attach(this.#program('n64_gate'), device.ifindex, 'egress', pins.link('gate'), kind);
+    if (uplink) attach(this.#program('n64_uplink'), uplink.ifindex, 'ingress', pins.link('uplink'), kind);
+    else detach(uplinks[0]?.ifindex ?? 0, 'ingress', pins.link('uplink'), kind);
+  }
+
+  get #kind(): AttachKind {
+    return this.#options.attach ?? attachKind();
+  }
+
+  #places(): Places {
+    return placesIn(this.programs());
   }
 
   #program(name: string): BpfProgram {

@@ -4,6 +4,7 @@
 import { existsSync } from 'node:fs';
 import { Gate64Error } from '../errors.ts';
 import { BpfLoadError, BpfMap, BpfObject } from '../libbpf/mod.ts';
+import type { AttachKind } from './attachment.ts';
 import { encode, viewOf } from './bytes.ts';
 import type { DatapathSizes } from './datapath.ts';
 import { configCodec } from './layout.gen.ts';
@@ -15,6 +16,8 @@ export interface EbpfOptions {
   readonly objectPath: string;
   readonly pins: Pins;
   readonly sizes: DatapathSizes;
+  /** Default: TCX where the kernel has it. */
+  readonly attach?: AttachKind;
 }
 
 const DEFAULT_MAX_BLOCKS = 16384;

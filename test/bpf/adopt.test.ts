@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a start takes over of the maps that an earlier one left, and what it puts new ones in place of.
 
+import { execFileSync } from 'node:child_process';
 import { unlinkSync } from 'node:fs';
 import { expect } from 'chai';
 import { parseIp4 } from '../../src/addr/ip.ts';
 import type { DatapathConfig, DatapathSizes } from '../../src/datapath/datapath.ts';
 import { EbpfDatapath } from '../../src/datapath/ebpf.ts';
 import { Pins, type PinnedMap } from '../../src/datapath/pins.ts';
-import { BpfMap } from '../../src/libbpf/mod.ts';
+import { BpfMap, ClsactFilter, ifNameToIndex, queryClsact } from '../../src/libbpf/mod.ts';
 import { OBJECT, withPlane } from './plane.ts';
 
 const POOL = parseIp4('203.0.113.5');
@@ -75,5 +76,54 @@ describe('adopting maps', () => {
     unlinkSync(pins.map('n64_pods'));
     using last = start({});
     expect(last.info().replaced).to.equal('n64_pods is missing');
+  });
+
+  describe('a changed way out', () => {
+    const names = ['adopt0', 'adopt1', 'adopt2'] as const;
+    const add = (name: string) => execFileSync('ip', ['link', 'add', name, 'type', 'veth', 'peer', 'name', `${name}x`]);
+    before(() => {
+      for (const name of names) add(name);
+    });
+
+    const PLACE = { priority: 1, handle: 0x6e36 };
+    const direct = (name: string) => ({
+      egress: 'direct' as const,
+      uplinks: [{ ifindex: ifNameToIndex(name), name, mtu: 1500 }],
+    });
+    const filters = () => names.filter((name) => queryClsact(ifNameToIndex(name), 'ingress', PLACE) !== undefined);
+    const open = (overrides: Partial<DatapathConfig>) =>
+      EbpfDatapath.open(
+        { objectPath: OBJECT, pins, sizes: { maxSessions: 1024 }, attach: 'clsact' },
+        { ...config, ...overrides },
+      );
+
+    after(() => new ClsactFilter(config.device.ifindex, 'egress', PLACE).detach());
+
+    it('leaves no filter on the uplink of before, on kernels without TCX', () => {
+      {
+        using first = open(direct('adopt0'));
+        expect(filters()).to.deep.equal(['adopt0']);
+        first.configure({ ...config, ...direct('adopt1') });
+        expect(filters(), 'a reload').to.deep.equal(['adopt1']);
+        expect(first.attached()).to.equal(true);
+      }
+      {
+        using second = open(direct('adopt2'));
+        expect(second.info()).to.include({ attach: 'clsact', adopted: true });
+        expect(filters(), 'a start').to.deep.equal(['adopt2']);
+        execFileSync('ip', ['link', 'del', 'adopt2']);
+        second.configure({ ...config, ...direct('adopt0') });
+        add('adopt2');
+        expect(filters(), 'the uplink is gone').to.deep.equal(['adopt0']);
+      }
+      using third = EbpfDatapath.open(
+        { objectPath: OBJECT, pins, sizes: { maxSessions: 2048 }, attach: 'clsact' },
+        { ...config, ...direct('adopt1') },
+      );
+      expect(third.info().adopted).to.equal(false);
+      expect(filters(), 'maps of another size').to.deep.equal(['adopt1']);
+      third.configure({ ...config, egress: 'masquerade', uplinks: direct('adopt1').uplinks });
+      expect(filters(), 'no way out of its own').to.deep.equal([]);
+    });
   });
 });
