@@ -177,7 +177,9 @@ export const configSchema = section({
         .describe('A TCP connection that was closed or reset gives its port back after this (RFC 7857 2.1).'),
       tcpIncomingSyn: seconds(6, ' (RFC 6146 4)')
         .default(6)
-        .describe('How long an unasked TCP SYN from the IPv4 side is held.'),
+        .describe(
+          'Reserved for holding unasked TCP SYNs from the IPv4 side. None is held yet, so this changes nothing.',
+        ),
       icmp: seconds(60, ' (RFC 5508 REQ-2)').default(60).describe('An idle ICMP echo session ends after this.'),
       fragment: seconds(2, ' (RFC 6146 4)').default(2).describe('How long fragments of a packet are waited for.'),
     }).prefault({}),
