@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tells when interfaces, routes or addresses of the node change (`ip monitor`): soon, but not again and again.
+// Tells when the node changes: interfaces, routes, addresses (`ip monitor`), nftables tables that somebody removed
+// (`nft monitor`). Soon, but not again and again.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 
@@ -8,24 +9,43 @@ const DEBOUNCE_MS = 1000;
 const MIN_INTERVAL_MS = 5000;
 const RESTART_MS = 5000;
 
-/** Calls `onChange` after changes. Without `ip monitor` nothing is told and the caller's own clock has to do. */
+const MONITORS = [
+  ['ip', ['monitor', 'link', 'address', 'route']],
+  // Removals alone: kube-proxy and CNIs change their rules all the time.
+  ['nft', ['monitor', 'destroy', 'tables']],
+] as const;
+
+/** Calls `onChange` after changes. Without the commands nothing is told and the caller's own clock has to do. */
 export function watchHost(onChange: () => void): { stop(): void } {
-  let child: ChildProcess | undefined;
   let debounce: NodeJS.Timeout | undefined;
+  let calledAt = -MIN_INTERVAL_MS;
+  const onEvent = () => {
+    // The first event of a burst sets the time, so that a steady stream cannot put the call off for ever.
+    const waitMs = Math.max(DEBOUNCE_MS, calledAt + MIN_INTERVAL_MS - performance.now());
+    debounce ??= setTimeout(() => {
+      debounce = undefined;
+      calledAt = performance.now();
+      onChange();
+    }, waitMs);
+  };
+  const monitors = MONITORS.map(([command, args]) => keepRunning(command, args, onEvent));
+  return {
+    stop() {
+      for (const stop of monitors) stop();
+      clearTimeout(debounce);
+    },
+  };
+}
+
+/** Runs a command that prints a line per event, again when it ends. Returns what ends it for good. */
+function keepRunning(command: string, args: readonly string[], onEvent: () => void): () => void {
+  let child: ChildProcess | undefined;
   let restart: NodeJS.Timeout | undefined;
   let stopped = false;
-  let calledAt = -MIN_INTERVAL_MS;
-
   const start = () => {
-    child = spawn('ip', ['monitor', 'link', 'address', 'route'], { stdio: ['ignore', 'pipe', 'ignore'] });
+    child = spawn(command, args, { stdio: ['ignore', 'pipe', 'ignore'] });
     child.stdout?.on('data', () => {
-      // The first event of a burst sets the time, so that a steady stream cannot put the call off for ever.
-      const waitMs = Math.max(DEBOUNCE_MS, calledAt + MIN_INTERVAL_MS - performance.now());
-      debounce ??= setTimeout(() => {
-        debounce = undefined;
-        calledAt = performance.now();
-        if (!stopped) onChange();
-      }, waitMs);
+      if (!stopped) onEvent();
     });
     const again = () => {
       if (stopped || restart !== undefined) return;
@@ -40,13 +60,9 @@ export function watchHost(onChange: () => void): { stop(): void } {
     child.unref();
   };
   start();
-
-  return {
-    stop() {
-      stopped = true;
-      clearTimeout(debounce);
-      clearTimeout(restart);
-      child?.kill('SIGTERM');
-    },
+  return () => {
+    stopped = true;
+    clearTimeout(restart);
+    child?.kill('SIGTERM');
   };
 }

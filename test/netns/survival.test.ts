@@ -137,8 +137,7 @@ for (const egress of EGRESSES) {
         await eventually(
           'downloads work again',
           async () => ((await scene.download(LITERAL, ['--connect-timeout', '1'])) === one ? true : undefined),
-          // nft tells nobody: what is flushed is found by the look every 30 seconds.
-          40_000,
+          15_000,
         );
         expect(await scene.topology.sh('node', 'ip -6 route show 64:ff9b::/96')).to.include('dev gate64');
         if (egress === 'masquerade') {

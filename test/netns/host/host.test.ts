@@ -497,21 +497,26 @@ describe('host: a node with an uplink', () => {
     expect(nodeState()).to.deep.equal(before);
   });
 
-  it('watch tells of a deleted route soon after', async () => {
-    await host().apply();
-    let stop = () => {};
-    const told = new Promise<void>((resolve) => {
-      const watch = watchHost(resolve);
-      stop = () => watch.stop();
-    });
-    try {
-      await new Promise((resolve) => setTimeout(resolve, 300));
-      sh('ip route del 192.0.0.0/29');
-      await told;
-    } finally {
-      stop();
-    }
-  }).timeout(5000);
+  for (const [what, command] of [
+    ['a deleted route', 'ip route del 192.0.0.0/29'],
+    ['a flushed ruleset', 'nft flush ruleset'],
+  ] as const) {
+    it(`watch tells of ${what} soon after`, async () => {
+      await host().apply();
+      let stop = () => {};
+      const told = new Promise<void>((resolve) => {
+        const watch = watchHost(resolve);
+        stop = () => watch.stop();
+      });
+      try {
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        sh(command);
+        await told;
+      } finally {
+        stop();
+      }
+    }).timeout(5000);
+  }
 
   it('watch tells of changes that never end once in a while', async () => {
     let calls = 0;
