@@ -97,7 +97,9 @@ async function startGate64(rig: Rig, egress: 'direct' | 'masquerade'): Promise<v
     `dns: { enabled: false }
 nat64:
   egress: ${egress}
-  maxBlocksPerPod: 16
+  maxBlocksPerPod: 64
+  # One pod makes all the flows here.
+  maxSessionsPerPod: 1048576
   allowNonGlobalIpv4: [198.51.100.0/24, 203.0.113.0/24]
 log: { level: warn }
 `,
