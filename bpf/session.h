@@ -166,14 +166,19 @@ static __always_inline bool needs_peer(__u8 protocol)
 	return protocol == N64_UDP;
 }
 
-static __noinline void peer_join(const struct n64_flow4_key *flow)
+static __always_inline struct n64_peer_key peer_key_of(const struct n64_flow4_key *flow)
 {
-	struct n64_peer_key key = {
+	return (struct n64_peer_key){
 		.pool_be = flow->dst_be,
 		.remote_be = flow->src_be,
 		.port_be = flow->dport_be,
 		.protocol = flow->protocol,
 	};
+}
+
+static __noinline void peer_join(const struct n64_flow4_key *flow)
+{
+	struct n64_peer_key key = peer_key_of(flow);
 	struct n64_peer one = { .refs = 1 };
 	struct n64_peer *peer;
 
@@ -186,12 +191,7 @@ static __noinline void peer_join(const struct n64_flow4_key *flow)
 
 static __noinline void peer_leave(const struct n64_flow4_key *flow)
 {
-	struct n64_peer_key key = {
-		.pool_be = flow->dst_be,
-		.remote_be = flow->src_be,
-		.port_be = flow->dport_be,
-		.protocol = flow->protocol,
-	};
+	struct n64_peer_key key = peer_key_of(flow);
 	struct n64_peer *peer = bpf_map_lookup_elem(&n64_peer, &key);
 
 	if (peer && __sync_fetch_and_sub(&peer->refs, 1) <= 1)
@@ -200,12 +200,7 @@ static __noinline void peer_leave(const struct n64_flow4_key *flow)
 
 static __always_inline bool peer_known(const struct n64_flow4_key *flow)
 {
-	struct n64_peer_key key = {
-		.pool_be = flow->dst_be,
-		.remote_be = flow->src_be,
-		.port_be = flow->dport_be,
-		.protocol = flow->protocol,
-	};
+	struct n64_peer_key key = peer_key_of(flow);
 
 	return bpf_map_lookup_elem(&n64_peer, &key) != NULL;
 }
