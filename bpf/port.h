@@ -8,9 +8,6 @@
 
 #include "events.h"
 
-/* How many pool addresses are asked for a block before a new pod is told that there is none. */
-#define SLOT_TRIES 8
-
 #define ANY_PORT 0x10000u
 
 /* Without branches, which the verifier would have to follow. Of 0 it is 64. */
@@ -282,7 +279,6 @@ static __always_inline void pod_raise_top(struct n64_pod *pod, __u32 top)
 struct slot_search {
 	const __u8 *src;
 	__u32 first;
-	__u32 tries;
 	/* Out: a block and the slot it is of; negative when there is none. */
 	__u32 slot;
 	int block;
@@ -290,25 +286,40 @@ struct slot_search {
 
 static long slot_search_step(__u32 index, struct slot_search *search)
 {
-	__u32 slot = (search->first + index) % (cfg.slots ? cfg.slots : 1);
+	__u32 slot = search->first + index;
 
-	/* An address that has left the pool has no queue here, and is no try. */
-	if (!bpf_map_lookup_elem(&n64_free, &slot))
-		return 0;
+	if (slot >= cfg.slots)
+		slot -= cfg.slots;
 	search->slot = slot;
 	search->block = slot_lease(slot, search->src);
-	return search->block >= 0 || ++search->tries == SLOT_TRIES;
+	return search->block >= 0;
 }
 
-/* The slot that a pod's address points at. */
+/* Every bit of `h` moves about half of the result's. */
+static __always_inline __u32 scatter(__u32 h)
+{
+	h ^= h >> 16;
+	h *= 0x85ebca6b;
+	h ^= h >> 13;
+	h *= 0xc2b2ae35;
+	return h ^ h >> 16;
+}
+
+/*
+ * The slot that a pod's address points at. Pods of a node differ in the last bits alone and follow one another: steps of
+ * the golden ratio lay them out evenly over any number of slots, where a hash would leave some empty. What is above those
+ * bits is scattered. The upper end of the product decides, which every bit below reaches.
+ */
 static __always_inline __u32 slot_of(const __u8 *src)
 {
-	const __u32 *w = (const __u32 *)src;
+	const __be32 *word = (const __be32 *)src;
+	__u32 where = scatter(scatter(scatter(bpf_ntohl(word[0])) + bpf_ntohl(word[1])) + bpf_ntohl(word[2]));
 
-	return (w[0] ^ w[1] ^ w[2] ^ w[3]) * 0x9e3779b1u >> 8;
+	where += bpf_ntohl(word[3]) * 0x9e3779b1u;
+	return (__u64)where * cfg.slots >> 32;
 }
 
-/* A block of any address, from the one on that the pod's own address points at. */
+/* A block of any address, from the one on that the pod's own address points at: none is refused while one has a block. */
 static __noinline int slots_lease(const __u8 *src, __u32 *slot)
 {
 	struct slot_search search = { .src = src, .first = slot_of(src), .block = -1 };
