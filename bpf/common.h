@@ -71,10 +71,18 @@ static __always_inline __u64 now_ns(void)
 	return bpf_ktime_get_coarse_ns();
 }
 
-/* Processors' clocks may disagree by a tick, so that `then` can lie ahead of `now`: that is no age at all. */
+/*
+ * By how much `now` is later than `then`, below 0 if it is earlier: processors' clocks may disagree by a tick, and a time
+ * from before the machine started is a negative one.
+ */
+static __always_inline __s64 ns_since(__u64 now, __u64 then)
+{
+	return (__s64)(now - then);
+}
+
 static __always_inline bool ns_after(__u64 now, __u64 then, __u64 limit)
 {
-	return now > then && now - then > limit;
+	return ns_since(now, then) > (__s64)limit;
 }
 
 /* From the configuration, whose bytes the compiler must not take for what they are before loading. */

@@ -71,5 +71,5 @@ static __always_inline struct n64_frag *frag_find(struct n64_making *new)
 {
 	struct n64_frag *frag = bpf_map_lookup_elem(&n64_frags, &new->frag_key);
 
-	return frag && frag->expires_ns > now_ns() ? frag : NULL;
+	return frag && ns_since(frag->expires_ns, now_ns()) > 0 ? frag : NULL;
 }

@@ -462,7 +462,7 @@ static __noinline bool session6_expired(const struct n64_flow6_key *key6, struct
 
 	flow4_key_of(&key4, key6, flow->pool_be, flow->port_be);
 	four = bpf_map_lookup_elem(&n64_flow4, &key4);
-	if (four && four->last_ns > last)
+	if (four && ns_since(four->last_ns, last) > 0)
 		last = four->last_ns;
 	return !four || ns_after(now_ns(), last, timeout_ns(flow->state));
 }
@@ -475,7 +475,7 @@ static __noinline bool session4_expired(const struct n64_flow4_key *key4, struct
 
 	flow6_key_of(&key6, key4, flow);
 	six = bpf_map_lookup_elem(&n64_flow6, &key6);
-	if (six && six->last_ns > last)
+	if (six && ns_since(six->last_ns, last) > 0)
 		last = six->last_ns;
 	return !six || ns_after(now_ns(), last, timeout_ns(flow->state));
 }

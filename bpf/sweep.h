@@ -68,14 +68,14 @@ static __always_inline int sweep_session(struct bpf_iter__bpf_map_elem *ctx)
 	if (!key || !six)
 		return 0;
 	limit = timeout_ns(six->state) + SWEEP_LATER_NS;
-	if (now < six->last_ns || now - six->last_ns <= limit)
+	if (!ns_after(now, six->last_ns, limit))
 		return walk_on(ctx, &record);
 	record.key = *key;
 	record.six = *six;
 	flow4_key_of(&key4, &record.key, record.six.pool_be, record.six.port_be);
 	four = bpf_map_lookup_elem(&n64_flow4, &key4);
 	if (four) {
-		if (now < four->last_ns || now - four->last_ns <= limit)
+		if (!ns_after(now, four->last_ns, limit))
 			return walk_on(ctx, &record);
 		record.four = *four;
 	}
@@ -129,7 +129,7 @@ static __always_inline int reclaim_block(struct bpf_iter__bpf_map_elem *ctx)
 	block = bpf_map_lookup_elem(&n64_blocks, &index);
 	if (!block || block->state != N64_BLOCK_LEASED || block->used)
 		return 0;
-	if (now < block->emptied_ns || now - block->emptied_ns < idle_block_ns)
+	if (ns_since(now, block->emptied_ns) < (__s64)idle_block_ns)
 		return 0;
 	record.index = index;
 	record.leased_ns = block->leased_ns;

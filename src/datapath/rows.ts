@@ -3,6 +3,7 @@
 
 import { formatIp4, formatIp6 } from '../addr/ip.ts';
 import { embedIp4 } from '../addr/rfc6052.ts';
+import { signedNs } from './clock.ts';
 import type { BindingRow, DropSample, Protocol, SessionRow, SessionState } from './datapath.ts';
 import { PROTOCOLS } from './datapath.ts';
 import {
@@ -57,7 +58,7 @@ export function sessionRow(
 ): SessionRow {
   const protocol = protocolName(key.protocol);
   const prefix = config.prefixes[key.prefix];
-  const lastNs = four && four.lastNs > six.lastNs ? four.lastNs : six.lastNs;
+  const lastNs = four && signedNs(four.lastNs - six.lastNs) > 0n ? four.lastNs : six.lastNs;
   const identifier = key.protocol === PROTOCOL.ICMP;
   return {
     protocol,

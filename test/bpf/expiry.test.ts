@@ -64,6 +64,31 @@ describe('expiry', () => {
     });
   }
 
+  for (const [what, lastNs, isAlive] of [
+    ['before the machine started', () => -5_000_000_000n, false],
+    ['long before the machine started', () => monotonicNs() - 10n * 365n * 86_400n * 1_000_000_000n, false],
+    ['ahead of now', () => monotonicNs() + 3_600_000_000_000n, true],
+  ] as const) {
+    it(`N6146-4-h: a session last heard ${what} is ${isAlive ? 'alive' : 'over'}, to packets, sweep and listing`, () => {
+      withPlane({}, (plane) => {
+        const packet = from6().udp({ sport: T, dport: 53 });
+        for (let round = 0; round < 2; round++) {
+          expectSound(plane.gate(packet));
+          const then = lastNs();
+          plane.touch(then);
+          const row = plane.datapath.sessions()[0];
+          expect(row?.lastSeenAt).to.be.closeTo(Date.now() + Number((then - monotonicNs()) / 1_000_000n), 2000);
+          if (round === 0) {
+            expectSound(plane.gate(packet));
+            expect(plane.datapath.sessions()[0]?.packetsOut, 'a session of its own').to.equal(isAlive ? 2 : 1);
+          } else {
+            expect(plane.datapath.sweep(60_000).endedCount).to.equal(isAlive ? 0 : 1);
+          }
+        }
+      });
+    });
+  }
+
   it('N6146-3.1-e: N6146-3.5.1-h: B7857-11-a: a binding stays until its last session has gone', () => {
     withPlane({}, (plane) => {
       plane.gate(from6().udp({ sport: T, dport: 53 }));

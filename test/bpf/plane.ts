@@ -29,10 +29,7 @@ export const SERVER6 = `${PREFIX}${SERVER}`;
 export const DEVICE_MAC = Uint8Array.of(2, 0, 0, 0, 0, 0x64);
 
 export const FIRST_PORT = 40000;
-/**
- * Seconds. Far below what a configuration may ask for, since a test makes an entry old by a time before now, and a machine
- * that has just started has little of that.
- */
+/** Seconds. Far below what a configuration may ask for. */
 export const TIMEOUTS = {
   udp: 30,
   tcpEstablished: 60,
@@ -279,7 +276,11 @@ export class Plane implements Disposable {
 
   /** Makes every session look as if its last packet had been `seconds` ago. */
   age(seconds: number): void {
-    const then = monotonicNs() - BigInt(Math.round(seconds * 1e9));
+    this.touch(monotonicNs() - BigInt(Math.round(seconds * 1e9)));
+  }
+
+  /** Makes every session look as if its last packet had been at `then`, a time of the programs' clock; below 0 is before its start. */
+  touch(then: bigint): void {
     const six = typed(this.maps.n64_flow6, flow6KeyCodec, flow6Codec);
     for (const [key, value] of Array.from(six.entries())) six.update(key, { ...value, lastNs: then });
     const four = typed(this.maps.n64_flow4, flow4KeyCodec, flow4Codec);
