@@ -3,7 +3,8 @@
 // with the BPF object, fake.ts in memory for tests. Addresses: `v4` u32 host order, `v6` 16 bytes. Times: milliseconds
 // since the epoch. RFC 6146's letters: X',x is the IPv6 side, T,t the pool side, Z,z the IPv4 destination.
 
-import type { Ip4Net, Ip6Net } from '../addr/ip.ts';
+import type { DestinationRule } from '../addr/destinations.ts';
+import type { Ip6Net } from '../addr/ip.ts';
 import type { Prefix64 } from '../addr/rfc6052.ts';
 import type { DropReason } from './drops.gen.ts';
 
@@ -127,17 +128,6 @@ export interface MapFillRow {
   readonly map: string;
   readonly entries: number;
   readonly maxEntries: number;
-}
-
-/**
- * What is done with an embedded IPv4 destination; the longest network decides. `never`: refused under every prefix.
- * `nonGlobal`: refused under 64:ff9b::/96 (RFC 6052 §3.1). `node`: an address of this node. `configured`: nat64.deny.
- */
-export type DestinationVerdict = 'allow' | 'never' | 'nonGlobal' | 'node' | 'configured';
-
-export interface DestinationRule {
-  readonly net: Ip4Net;
-  readonly verdict: DestinationVerdict;
 }
 
 export interface PoolAddress {

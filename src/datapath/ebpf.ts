@@ -2,6 +2,7 @@
 // The data plane with the BPF object: loads it with a configuration, keeps its maps pinned, swaps programs in place.
 
 import { existsSync } from 'node:fs';
+import type { DestinationRule, DestinationVerdict } from '../addr/destinations.ts';
 import type { Ip6Net } from '../addr/ip.ts';
 import { BpfMap, iterateMap, RingBuffer, typed, type BpfObject, type BpfProgram } from '../libbpf/mod.ts';
 import { attach, attachKind, detach, isAttached, leave, type AttachKind } from './attachment.ts';
@@ -18,8 +19,6 @@ import {
   type DatapathEvent,
   type DatapathInfo,
   type DatapathLimits,
-  type DestinationRule,
-  type DestinationVerdict,
   type PoolAddress,
   type Protocol,
   type StaticBinding,

@@ -15,7 +15,6 @@ import type {
   DatapathInfo,
   DatapathLimits,
   DatapathSizes,
-  DestinationRule,
   DropRow,
   LiveCounts,
   MapFillRow,
@@ -33,6 +32,7 @@ import type {
 } from './datapath.ts';
 import { PROTOCOLS } from './datapath.ts';
 import type { DropReason } from './drops.gen.ts';
+import type { DestinationRule } from '../addr/destinations.ts';
 import type { Ip6Net } from '../addr/ip.ts';
 
 /** What the first packet of a flow says. `destination6` must lie in one of the configured prefixes. */

@@ -2,6 +2,7 @@
 // The NAT64 half as the service sees it: brings pool, policy, static bindings and settings into the data plane (RFC 6146),
 // keeps its ledger of port blocks and sweeps it. Stopping leaves the data plane translating.
 
+import { destinationRules, type DestinationRule } from '../addr/destinations.ts';
 import { formatIp4, type Ip6Net } from '../addr/ip.ts';
 import type { PoolRange } from '../addr/pool-ranges.ts';
 import type { Prefix64 } from '../addr/rfc6052.ts';
@@ -10,7 +11,6 @@ import type {
   Datapath,
   DatapathConfig,
   DatapathLimits,
-  DestinationRule,
   PoolAddress,
   SessionRow,
   StaticBinding,
@@ -21,7 +21,6 @@ import { Gate64Error } from '../errors.ts';
 import { PortBlockLedger, type LedgerAddress } from './ledger.ts';
 import { SYSTEM_CLOCK, type Clock, type Log } from './log.ts';
 import { poolAddresses, poolBlocks } from './pool.ts';
-import { destinationRules } from './policy.ts';
 import { applyStaticBindings, formatStaticBinding, type RefusedBinding } from './static-bindings.ts';
 import { Sweeper, type SweepSum } from './sweeper.ts';
 import { HOLD_DOWN_SECONDS, IDLE_BLOCK_SECONDS } from './timeouts.ts';
@@ -137,7 +136,7 @@ function refuseOversized(limits: DatapathLimits, config: Nat64Settings, facts: H
       { hint: `choose a larger nat64.blockSize or a smaller pool, or ${restart}` },
     );
   }
-  const rules = destinationRules({ ...nat64, nodeAddresses: [], pool: facts.pool }).length;
+  const rules = destinationRules({ ...nat64, nodeAddresses: [], pool: facts.pool.map(({ net }) => net) }).length;
   if (rules > limits.destinations) {
     throw new Gate64Error(
       'G64_CONFIG_INVALID',
@@ -273,7 +272,12 @@ class Nat64Half implements Nat64 {
     const { nat64 } = this.#config;
     const { pool, nodeAddresses } = this.#facts;
     this.#setDestinations(
-      destinationRules({ allowNonGlobalIpv4: nat64.allowNonGlobalIpv4, deny: nat64.deny, nodeAddresses, pool }),
+      destinationRules({
+        allowNonGlobalIpv4: nat64.allowNonGlobalIpv4,
+        deny: nat64.deny,
+        nodeAddresses,
+        pool: pool.map(({ net }) => net),
+      }),
     );
     const beyond = this.#facts.uplinks.slice(MAX_UPLINKS).map(({ name }) => name);
     this.#complain(

@@ -3,7 +3,7 @@
 
 import { expect } from 'chai';
 import { parseIp4Net, parseIp6Net } from '../../src/addr/ip.ts';
-import type { DestinationRule } from '../../src/datapath/datapath.ts';
+import type { DestinationRule } from '../../src/addr/destinations.ts';
 import { bare, eth, TCP, type Packet } from '../helpers/packet.ts';
 import { expectOut, expectSound, NODE, Plane, POD, POOL, PREFIX, SERVER6, withPlane } from './plane.ts';
 

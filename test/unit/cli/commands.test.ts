@@ -262,7 +262,7 @@ describe('gate64 addr', () => {
       expect((await json(['169.254.169.254', '-c', file])).refused).to.equal(null);
       expect((await json(['203.0.113.7', '-c', file])).refused).to.equal('nat64.deny has 203.0.113.0/24');
     });
-    expect((await json(['127.0.0.1'])).refused).to.equal('an address of this node');
+    expect((await json(['127.0.0.1'])).refused).to.equal("an address of this node or of gate64's pool");
   });
 
   it('prints a table', async () => {

@@ -1,23 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect } from 'chai';
 import { parseIp4, parseIp4Net } from '../../../src/addr/ip.ts';
-import { destinationRule, destinationRules, type PolicyInput } from '../../../src/nat64/policy.ts';
-import { range } from './support.ts';
+import { Destinations, destinationRules } from '../../../src/addr/destinations.ts';
+import { parsePrefix64, WELL_KNOWN_PREFIX } from '../../../src/addr/rfc6052.ts';
 
-function verdict(
-  address: string,
-  input: Partial<Record<'allow' | 'deny' | 'node', string[]>> & { pool?: PolicyInput['pool'] } = {},
-): string {
+function verdict(address: string, input: Partial<Record<'allow' | 'deny' | 'node' | 'pool', string[]>> = {}): string {
   const rules = destinationRules({
     allowNonGlobalIpv4: (input.allow ?? []).map(parseIp4Net),
     deny: (input.deny ?? []).map(parseIp4Net),
     nodeAddresses: (input.node ?? []).map(parseIp4),
-    pool: input.pool ?? [],
+    pool: (input.pool ?? []).map(parseIp4Net),
   });
-  return destinationRule(rules, parseIp4(address))?.verdict ?? 'allow';
+  return new Destinations(rules).ruleOf(parseIp4(address))?.verdict ?? 'allow';
 }
 
-describe('nat64/policy', () => {
+describe('addr/destinations', () => {
   it('X7915-8-a: loopback, this network, link-local with cloud metadata, multicast and reserved are never reached', () => {
     for (const address of [
       '0.0.0.1',
@@ -56,7 +53,7 @@ describe('nat64/policy', () => {
     const input = {
       node: ['203.0.113.2'],
       allow: ['203.0.113.0/24', '203.0.113.2/32', '192.0.0.0/29'],
-      pool: [range('192.0.0.0/29', 1024, 65535)],
+      pool: ['192.0.0.0/29'],
     };
     expect(verdict('203.0.113.2', input)).to.equal('node');
     expect(verdict('203.0.113.3', input)).to.equal('allow');
@@ -85,6 +82,27 @@ describe('nat64/policy', () => {
     expect(verdict('169.254.169.254', { allow: ['0.0.0.0/0'] })).to.equal('never');
     expect(verdict('169.254.20.10', { allow: ['169.254.20.10/32'] })).to.equal('allow');
     expect(verdict('169.254.169.254', { allow: ['169.254.20.10/32'] })).to.equal('never');
+  });
+
+  it('A6052-3.1-b: what is not global is refused under the well-known prefix alone, the rest under every prefix', () => {
+    const destinations = new Destinations(
+      destinationRules({
+        allowNonGlobalIpv4: [],
+        deny: [parseIp4Net('8.8.8.0/24')],
+        nodeAddresses: [parseIp4('9.9.9.9')],
+        pool: [],
+      }),
+    );
+    const refused = (address: string, prefix: string) =>
+      destinations.refusal(parseIp4(address), parsePrefix64(prefix))?.verdict;
+    expect(destinations.refusal(parseIp4('10.0.0.1'), WELL_KNOWN_PREFIX)?.verdict).to.equal('nonGlobal');
+    expect(refused('10.0.0.1', '2001:db8:64::/96')).to.equal(undefined);
+    for (const prefix of ['64:ff9b::/96', '2001:db8:64::/96']) {
+      expect(refused('127.0.0.1', prefix)).to.equal('never');
+      expect(refused('8.8.8.8', prefix)).to.equal('configured');
+      expect(refused('9.9.9.9', prefix)).to.equal('node');
+      expect(refused('8.8.4.4', prefix)).to.equal(undefined);
+    }
   });
 
   it('has one rule per network', () => {
