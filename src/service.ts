@@ -7,8 +7,7 @@ import type { Config } from './config/config.ts';
 import { loadConfig, type LoadedConfig } from './config/load.ts';
 import { removeDatapath } from './datapath/open.ts';
 import { createDns, type Dns, type DnsOptions } from './dns/dns.ts';
-import { listenUdp } from './dns/listener-dgram.ts';
-import { listenTcp } from './dns/listener-tcp.ts';
+import { openListeners } from './dns/listeners.ts';
 import { createHost } from './host/host.ts';
 import { takeInstanceLock } from './host/instance-lock.ts';
 import { NameTable } from './names/name-table.ts';
@@ -199,10 +198,7 @@ class Service {
 /** Throws G64_LISTEN when an address cannot be listened on. */
 async function checkListen(endpoints: readonly Endpoint[]): Promise<void> {
   for (const endpoint of endpoints) {
-    for (const listen of [listenUdp, listenTcp]) {
-      const listener = await listen(endpoint, () => {});
-      await listener.close();
-    }
+    for (const listener of await openListeners(endpoint, () => {})) await listener.close();
   }
 }
 

@@ -7,9 +7,9 @@ import type { Prefix64 } from '../addr/rfc6052.ts';
 import type { Upstream } from '../config/config.ts';
 import { AnswerCache, type Clock } from './cache.ts';
 import { Forwarder } from './forwarder.ts';
-import { listenUdp } from './listener-dgram.ts';
-import { listenTcp } from './listener-tcp.ts';
+import { isWildcard } from './listener-wildcard.ts';
 import type { Listener, QueryHandler } from './listener.ts';
+import { openListeners } from './listeners.ts';
 import { SILENT_OBSERVER, type DnsObserver, type Transport } from './observer.ts';
 import { RESOLV_CONF, readResolvConf, watchResolvConf } from './resolv-conf.ts';
 import { UpstreamPool } from './upstream.ts';
@@ -131,7 +131,7 @@ class DnsService implements Dns {
         ) {
           continue;
         }
-        opened.push(...(await this.#open(endpoint)));
+        opened.push(...(await openListeners(endpoint, this.#handle)));
       }
     } catch (error) {
       await Promise.all(opened.map((listener) => listener.close()));
@@ -140,21 +140,6 @@ class DnsService implements Dns {
     const dropped = this.#listeners.filter((listener) => !kept.includes(listener));
     this.#listeners = [...kept, ...opened];
     await Promise.all(dropped.map((listener) => listener.close()));
-  }
-
-  /** UDP and TCP on one port. */
-  async #open(endpoint: Endpoint): Promise<Listener[]> {
-    // A free UDP port may be taken for TCP: with port 0 another one is tried.
-    const attempts = endpoint.port === 0 ? 8 : 1;
-    for (let attempt = 1; ; attempt++) {
-      const udp = await listenUdp(endpoint, this.#handle);
-      try {
-        return [udp, await listenTcp(udp.endpoint, this.#handle)];
-      } catch (error) {
-        await udp.close();
-        if (attempt >= attempts) throw error;
-      }
-    }
   }
 
   #use(upstreams: readonly Upstream[]): void {
@@ -190,7 +175,7 @@ function ownAddresses(listeners: readonly Listener[]): Set<string> {
   const local = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
   for (const { endpoint } of listeners) {
     own.add(formatEndpoint(endpoint));
-    if (endpoint.host !== '0.0.0.0' && endpoint.host !== '::') continue;
+    if (!isWildcard(endpoint)) continue;
     for (const { address, family } of local) {
       own.add(formatEndpoint({ family: family === 'IPv6' ? 6 : 4, host: address, port: endpoint.port }));
     }
