@@ -5,8 +5,8 @@
 
 import { networkInterfaces } from 'node:os';
 import type { Endpoint } from '../addr/ip.ts';
-import { listenError, listenUdp } from './listener-dgram.ts';
-import type { Listener, QueryHandler } from './listener.ts';
+import { UdpListener } from './listener-dgram.ts';
+import { listenError, type Listener, type QueryHandler } from './listener.ts';
 
 const LOOK_MS = 1000;
 /** What binding to an address says that is tentative (RFC 4862 §5.4), or gone since it was listed. */
@@ -42,7 +42,7 @@ export class WildcardListener implements Listener {
   /** Port 0 takes one that is free on all addresses. Throws G64_LISTEN. */
   static async start(endpoint: Endpoint, handler: QueryHandler, options: WildcardOptions = {}): Promise<Listener> {
     // The wildcard socket meets whoever has the port on any address, and finds a free one.
-    const probe = await listenUdp(endpoint, () => {});
+    const probe = await UdpListener.start(endpoint, () => {});
     await probe.close();
     const listener = new WildcardListener(probe.endpoint, handler, options.interfaces ?? networkInterfaces);
     const errors = await listener.#look();
@@ -85,7 +85,7 @@ export class WildcardListener implements Listener {
       if (this.#isClosed) break;
       if (this.#sockets.has(key)) continue;
       try {
-        this.#sockets.set(key, await listenUdp({ ...this.endpoint, host }, this.#handler));
+        this.#sockets.set(key, await UdpListener.start({ ...this.endpoint, host }, this.#handler));
       } catch (error) {
         const { cause } = error as { cause?: NodeJS.ErrnoException };
         if (!NOT_NOW.has(cause?.code ?? '')) errors.push(error as Error);

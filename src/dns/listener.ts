@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a listener is to the rest of the DNS half: raw queries in, raw answers out, on one address.
+// What a listener is to the rest of the DNS half: raw queries in, raw answers out, on one address; or why there is none.
 
-import type { Endpoint } from '../addr/ip.ts';
+import { formatEndpoint, type Endpoint } from '../addr/ip.ts';
+import { Gate64Error } from '../errors.ts';
 import type { Transport } from './observer.ts';
 
 /** Hands the answer's octets to the client; called at most once per query. */
@@ -15,4 +16,19 @@ export interface Listener {
   /** As bound: with the real port where 0 was asked for. */
   readonly endpoint: Endpoint;
   close(): Promise<void>;
+}
+
+export function listenError(protocol: string, endpoint: Endpoint, cause: unknown): Gate64Error {
+  const code = (cause as NodeJS.ErrnoException).code;
+  const hints: Readonly<Record<string, string>> = {
+    EADDRINUSE: 'another program listens there: stop it, or choose another port in dns.listen',
+    EADDRNOTAVAIL: 'no interface of this host has that address: correct dns.listen',
+    EACCES: 'ports below 1024 need CAP_NET_BIND_SERVICE: run as root, or choose a higher port in dns.listen',
+  };
+  const hint = hints[code ?? ''];
+  return new Gate64Error(
+    'G64_LISTEN',
+    `cannot listen on ${formatEndpoint(endpoint)} (${protocol}): ${code ?? (cause as Error).message}`,
+    hint === undefined ? { cause } : { cause, hint },
+  );
 }

@@ -2,8 +2,8 @@
 // The listeners of one endpoint of the configuration: UDP and TCP on one port.
 
 import type { Endpoint } from '../addr/ip.ts';
-import { listenUdp } from './listener-dgram.ts';
-import { listenTcp } from './listener-tcp.ts';
+import { UdpListener } from './listener-dgram.ts';
+import { TcpListener } from './listener-tcp.ts';
 import { WildcardListener, isWildcard } from './listener-wildcard.ts';
 import type { Listener, QueryHandler } from './listener.ts';
 
@@ -15,8 +15,10 @@ export async function openListeners(endpoint: Endpoint, handler: QueryHandler): 
     attempts--;
     let udp: Listener | undefined;
     try {
-      udp = await (isWildcard(endpoint) ? WildcardListener.start(endpoint, handler) : listenUdp(endpoint, handler));
-      return [udp, await listenTcp(udp.endpoint, handler)];
+      udp = await (isWildcard(endpoint)
+        ? WildcardListener.start(endpoint, handler)
+        : UdpListener.start(endpoint, handler));
+      return [udp, await TcpListener.start(udp.endpoint, handler)];
     } catch (error) {
       await udp?.close();
       if (attempts === 0) throw error;
