@@ -6,7 +6,7 @@ import { formatEndpoint, type Endpoint } from './addr/ip.ts';
 import type { Config } from './config/config.ts';
 import { loadConfig, type LoadedConfig } from './config/load.ts';
 import { removeDatapath } from './datapath/open.ts';
-import { createDns, type Dns, type DnsOptions } from './dns/dns.ts';
+import { DnsService, type DnsOptions } from './dns/dns.ts';
 import { openListeners } from './dns/listeners.ts';
 import { createHost } from './host/host.ts';
 import { takeInstanceLock } from './host/instance-lock.ts';
@@ -34,7 +34,7 @@ class Service {
   #config: Config;
   #lastReload: ReloadStatus;
   #draining = false;
-  #dns: Dns | undefined;
+  #dns: DnsService | undefined;
   #node: NodeHalf | undefined;
   #http: HttpEndpoint | undefined;
 
@@ -65,7 +65,7 @@ class Service {
     if (dns.enabled) await checkListen(dns.listen);
     if (nat64.enabled) this.#node = await NodeHalf.start(this.#config, this.#log, this.#metrics);
     if (dns.enabled) {
-      this.#dns = await createDns(this.#dnsOptions(this.#config));
+      this.#dns = await DnsService.start(this.#dnsOptions(this.#config));
       const half = this.#dns;
       this.#metrics.setCacheEntries(() => half.stats.cacheEntries);
     }

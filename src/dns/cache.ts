@@ -25,7 +25,7 @@ const TOUCH_MS = 1000;
 
 export class AnswerCache {
   readonly #entries = new Map<string, Entry>();
-  readonly #maxEntries: number;
+  #maxEntries: number;
   readonly #now: Clock;
 
   constructor(maxEntries: number, now: Clock) {
@@ -37,8 +37,23 @@ export class AnswerCache {
     return this.#entries.size;
   }
 
-  clear(): void {
-    this.#entries.clear();
+  /** Those least recently used go if fewer fit. */
+  resize(maxEntries: number): void {
+    this.#maxEntries = maxEntries;
+    for (const key of this.#entries.keys()) {
+      if (this.#entries.size <= maxEntries) break;
+      this.#entries.delete(key);
+    }
+  }
+
+  /**
+   * A cache with those of these answers that `isKept` says. What still writes into this one, because it was asked before
+   * something changed, does not reach the new one.
+   */
+  successor(isKept: (answer: Answer) => boolean): AnswerCache {
+    const next = new AnswerCache(this.#maxEntries, this.#now);
+    for (const [key, entry] of this.#entries) if (isKept(entry.answer)) next.#entries.set(key, entry);
+    return next;
   }
 
   /** An answer within its time, or a stale one right after upstream has failed; else undefined. */

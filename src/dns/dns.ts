@@ -2,17 +2,24 @@
 // The DNS half as service.ts sees it: listeners, forwarder, cache and upstreams, started, changed and stopped as one.
 
 import { networkInterfaces } from 'node:os';
+import { isDeepStrictEqual } from 'node:util';
 import { formatEndpoint, type Endpoint, type Ip4Net, type Ip6Net } from '../addr/ip.ts';
 import type { Prefix64 } from '../addr/rfc6052.ts';
 import type { Upstream } from '../config/config.ts';
+import type { Answer } from './answer.ts';
 import { AnswerCache, type Clock } from './cache.ts';
+import type { Dns64Policy } from './decide.ts';
 import { Forwarder } from './forwarder.ts';
 import { isWildcard } from './listener-wildcard.ts';
 import type { Listener, QueryHandler } from './listener.ts';
 import { openListeners } from './listeners.ts';
-import { SILENT_OBSERVER, type DnsObserver, type Transport } from './observer.ts';
-import { RESOLV_CONF, readResolvConf, watchResolvConf } from './resolv-conf.ts';
+import { ObserverRelay, SILENT_OBSERVER, type DnsObserver, type Transport } from './observer.ts';
+import { RESOLV_CONF, ResolvConfWatch, readResolvConf } from './resolv-conf.ts';
 import { UpstreamPool } from './upstream.ts';
+import { TYPE } from './wire.ts';
+
+/** Questions in flight get the time that any question gets. */
+const LEAVE_MS = 2000;
 
 export interface DnsOptions {
   readonly prefixes: readonly Prefix64[];
@@ -44,36 +51,39 @@ export interface DnsStats {
   readonly upstreams: readonly string[];
 }
 
-export interface Dns {
-  readonly listeners: readonly DnsListener[];
-  readonly stats: DnsStats;
-  /** Listening, with at least one upstream to ask. */
-  ready(): boolean;
-  /** New prefixes, upstreams and addresses take effect at once; the cache starts empty. Throws G64_LISTEN, changing nothing. */
-  reload(options: DnsOptions): Promise<void>;
-  stop(): Promise<void>;
-}
-
-class DnsService implements Dns {
+export class DnsService {
   #options: DnsOptions;
   #listeners: Listener[] = [];
+  /** As configured, or as resolv.conf last named some. */
+  #known: readonly Upstream[] = [];
+  /** Those that are asked. */
   #upstreams: readonly Upstream[] = [];
   #pool: UpstreamPool;
   #cache: AnswerCache;
   #forwarder: Forwarder;
-  #unwatch = () => {};
+  /** Pools that questions asked before a change still wait for. */
+  readonly #leaving = new Set<UpstreamPool>();
+  readonly #observer = new ObserverRelay();
+  #watch: ResolvConfWatch | undefined;
   #isStopped = false;
-
-  constructor(options: DnsOptions) {
-    this.#options = options;
-    this.#pool = new UpstreamPool([], options.observer ?? SILENT_OBSERVER);
-    this.#cache = new AnswerCache(0, performance.now.bind(performance));
-    this.#forwarder = this.#makeForwarder();
-  }
-
+  readonly #now: Clock = () => this.#options.now?.() ?? performance.now();
   // Listeners outlive the forwarder behind them.
   readonly #handle: QueryHandler = (query, transport, port, reply) =>
     this.#forwarder.handle(query, transport, port, reply);
+
+  private constructor(options: DnsOptions) {
+    this.#options = options;
+    this.#pool = new UpstreamPool([], this.#observer);
+    this.#cache = new AnswerCache(options.cache.maxEntries, this.#now);
+    this.#forwarder = this.#makeForwarder();
+  }
+
+  /** Throws G64_LISTEN, or G64_DNS_UPSTREAM when resolv.conf is to be used and cannot be read. */
+  static async start(options: DnsOptions): Promise<DnsService> {
+    const dns = new DnsService(options);
+    await dns.reload(options);
+    return dns;
+  }
 
   get listeners(): readonly DnsListener[] {
     return this.#listeners.map(({ protocol, endpoint }) => ({ protocol, address: endpoint.host, port: endpoint.port }));
@@ -87,30 +97,38 @@ class DnsService implements Dns {
     };
   }
 
+  /** Listening, with at least one upstream to ask. */
   ready(): boolean {
     return !this.#isStopped && this.#listeners.length > 0 && this.#pool.size > 0;
   }
 
+  /**
+   * Everything takes effect at once; what stays the same keeps its connections and its cached answers. Throws G64_LISTEN or
+   * G64_DNS_UPSTREAM, changing nothing.
+   */
   async reload(options: DnsOptions): Promise<void> {
-    const path = options.resolvConfPath ?? RESOLV_CONF;
-    const upstreams = options.upstreams === 'resolv.conf' ? readResolvConf(path) : options.upstreams;
+    const path = options.upstreams === 'resolv.conf' ? (options.resolvConfPath ?? RESOLV_CONF) : undefined;
+    const upstreams = options.upstreams === 'resolv.conf' ? readResolvConf(path as string) : options.upstreams;
     await this.#listen(options.listen);
+    const before = this.#options;
     this.#options = options;
-    this.#unwatch();
-    this.#unwatch = () => {};
+    this.#observer.to = options.observer ?? SILENT_OBSERVER;
+    this.#cache.resize(options.cache.maxEntries);
+    if (!isDeepStrictEqual(policyOf(options), policyOf(before))) this.#remake((answer) => !isDecided(answer));
     this.#use(upstreams);
-    if (options.upstreams === 'resolv.conf') {
-      this.#unwatch = watchResolvConf(path, (changed) => this.#use(changed));
-    }
+    if (this.#watch?.path === path) return;
+    this.#watch?.close();
+    this.#watch = path === undefined ? undefined : new ResolvConfWatch(path, (changed) => this.#use(changed));
   }
 
   async stop(): Promise<void> {
     this.#isStopped = true;
-    this.#unwatch();
+    this.#watch?.close();
     const listeners = this.#listeners;
     this.#listeners = [];
     await Promise.all(listeners.map((listener) => listener.close()));
-    this.#pool.close();
+    for (const pool of [this.#pool, ...this.#leaving]) pool.close();
+    this.#leaving.clear();
   }
 
   /** Opens what is new before anything old is closed, so that a failure leaves all as it was. */
@@ -142,32 +160,55 @@ class DnsService implements Dns {
     await Promise.all(dropped.map((listener) => listener.close()));
   }
 
+  /** The one place where upstreams change. Equal ones keep their pool, and the cache what it has from them. */
   #use(upstreams: readonly Upstream[]): void {
-    const old = this.#pool;
+    // A resolv.conf that names none is being written, or its network is away: those known before may still answer.
+    if (upstreams.length > 0) this.#known = upstreams;
     const own = ownAddresses(this.#listeners);
     // Asking ourselves would only wait for ourselves.
-    this.#upstreams = upstreams.filter(({ endpoint }) => !own.has(formatEndpoint(endpoint)));
-    this.#pool = new UpstreamPool(this.#upstreams, this.#options.observer ?? SILENT_OBSERVER);
-    this.#cache = new AnswerCache(
-      this.#options.cache.maxEntries,
-      this.#options.now ?? performance.now.bind(performance),
-    );
+    const asked = this.#known.filter(({ endpoint }) => !own.has(formatEndpoint(endpoint)));
+    if (isDeepStrictEqual(asked, this.#upstreams)) return;
+    this.#upstreams = asked;
+    this.#leave(this.#pool);
+    this.#pool = new UpstreamPool(asked, this.#observer);
+    // Others may know other answers.
+    this.#remake(() => false);
+  }
+
+  #leave(pool: UpstreamPool): void {
+    this.#leaving.add(pool);
+    setTimeout(() => {
+      if (this.#leaving.delete(pool)) pool.close();
+    }, LEAVE_MS).unref();
+  }
+
+  /** What is asked from now on is decided anew; the forwarder before still answers what it was asked. */
+  #remake(isKept: (answer: Answer) => boolean): void {
+    this.#cache = this.#cache.successor(isKept);
     this.#forwarder = this.#makeForwarder();
-    // Questions still in flight get the time that any question gets.
-    setTimeout(() => old.close(), 2000).unref();
   }
 
   #makeForwarder(): Forwarder {
-    const { prefixes, translateAll, excludeAaaa, allowNonGlobalIpv4, observer, onSynthesized, now } = this.#options;
     return new Forwarder({
-      policy: { prefixes, translateAll, excludeAaaa, allowNonGlobalIpv4 },
+      policy: policyOf(this.#options),
       upstreams: this.#pool,
       cache: this.#cache,
-      observer: observer ?? SILENT_OBSERVER,
-      onSynthesized,
-      now: now ?? performance.now.bind(performance),
+      observer: this.#observer,
+      onSynthesized: (name, v4, ttlSeconds) => this.#options.onSynthesized?.(name, v4, ttlSeconds),
+      now: this.#now,
     });
   }
+}
+
+function policyOf({ prefixes, translateAll, excludeAaaa, allowNonGlobalIpv4 }: DnsOptions): Dns64Policy {
+  return { prefixes, translateAll, excludeAaaa, allowNonGlobalIpv4 };
+}
+
+/** Whether the policy had a say in an answer. All others are upstream's own. */
+function isDecided({ body, questionEnd, verdict }: Answer): boolean {
+  if (verdict === 'checkingDisabled' || verdict === 'class') return false;
+  const type = body.readUInt16BE(questionEnd - 4);
+  return type === TYPE.AAAA || type === TYPE.PTR;
 }
 
 function ownAddresses(listeners: readonly Listener[]): Set<string> {
@@ -181,11 +222,4 @@ function ownAddresses(listeners: readonly Listener[]): Set<string> {
     }
   }
   return own;
-}
-
-/** Starts the DNS half. Throws G64_LISTEN, or G64_DNS_UPSTREAM when resolv.conf is to be used and cannot be read. */
-export async function createDns(options: DnsOptions): Promise<Dns> {
-  const dns = new DnsService(options);
-  await dns.reload(options);
-  return dns;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The nameservers of a resolv.conf, read again when the file changes (resolv.conf(5)).
 
-import { readFileSync, unwatchFile, watchFile } from 'node:fs';
+import { readFileSync } from 'node:fs';
+import { isDeepStrictEqual } from 'node:util';
 import { parseEndpoint, formatEndpoint } from '../addr/ip.ts';
 import type { Upstream } from '../config/config.ts';
 import { Gate64Error } from '../errors.ts';
@@ -37,15 +38,34 @@ export function readResolvConf(path: string): Upstream[] {
   }
 }
 
-/** Calls `onChange` with what the file says after each change. Polls, which also sees mounts and symbolic links change. */
-export function watchResolvConf(path: string, onChange: (upstreams: Upstream[]) => void, pollMs = POLL_MS): () => void {
-  const listener = () => {
+/** Reads the file again and again, which also sees mounts and symbolic links change. */
+export class ResolvConfWatch {
+  readonly path: string;
+  readonly #onChange: (upstreams: Upstream[]) => void;
+  readonly #timer: NodeJS.Timeout;
+  #last: Upstream[] | undefined;
+
+  /** `onChange` gets what the file says: at the first look, and when it says something else. */
+  constructor(path: string, onChange: (upstreams: Upstream[]) => void, pollMs = POLL_MS) {
+    this.path = path;
+    this.#onChange = onChange;
+    this.#timer = setInterval(() => this.#look(), pollMs).unref();
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  #look(): void {
+    let upstreams: Upstream[];
     try {
-      onChange(readResolvConf(path));
+      upstreams = readResolvConf(this.path);
     } catch {
-      // Half-written or gone for a moment: what was known stays, the next change is read again.
+      // Half-written or gone for a moment: what was known stays, the next look reads it again.
+      return;
     }
-  };
-  watchFile(path, { interval: pollMs, persistent: false }, listener);
-  return () => unwatchFile(path, listener);
+    if (isDeepStrictEqual(upstreams, this.#last)) return;
+    this.#last = upstreams;
+    this.#onChange(upstreams);
+  }
 }

@@ -6,7 +6,7 @@ import { connect } from 'node:net';
 import { Packet, type Resource } from 'dns2';
 import { parseIp6Net } from '../../../src/addr/ip.ts';
 import { parsePrefix64 } from '../../../src/addr/rfc6052.ts';
-import { createDns, type Dns, type DnsOptions } from '../../../src/dns/dns.ts';
+import { DnsService, type DnsOptions } from '../../../src/dns/dns.ts';
 import { ScriptedServer } from './scripted-server.ts';
 
 /** §20 V-9's prefix: documentation addresses may stand under it (A6052-3.1-a). */
@@ -139,22 +139,24 @@ export function see(bytes: Buffer, elapsedMs = 0): Seen {
 
 export class Harness {
   readonly upstream: ScriptedServer;
-  readonly dns: Dns;
+  readonly dns: DnsService;
   readonly port: number;
   /** Added to the cache's clock, milliseconds. */
   readonly clock: { offsetMs: number };
+  readonly #options: DnsOptions;
 
-  private constructor(upstream: ScriptedServer, dns: Dns, clock: { offsetMs: number }) {
+  private constructor(upstream: ScriptedServer, dns: DnsService, clock: { offsetMs: number }, options: DnsOptions) {
     this.upstream = upstream;
     this.dns = dns;
     this.clock = clock;
     this.port = dns.listeners[0]?.port ?? 0;
+    this.#options = options;
   }
 
   static async start(options: Partial<DnsOptions> = {}, upstream?: ScriptedServer): Promise<Harness> {
     const server = upstream ?? (await ScriptedServer.start());
     const clock = { offsetMs: 0 };
-    const dns = await createDns({
+    const all: DnsOptions = {
       prefixes: [P6],
       listen: [{ family: 4, host: '127.0.0.1', port: 0 }],
       upstreams: [{ kind: 'plain', endpoint: server.endpoint }],
@@ -164,8 +166,15 @@ export class Harness {
       cache: { maxEntries: 1000 },
       now: () => performance.now() + clock.offsetMs,
       ...options,
-    });
-    return new Harness(server, dns, clock);
+    };
+    return new Harness(server, await DnsService.start(all), clock, all);
+  }
+
+  /** With what it was started with, but for `changes`. */
+  async reload(changes: Partial<DnsOptions> = {}): Promise<void> {
+    const { now, observer, onSynthesized, ...data } = { ...this.#options, ...changes };
+    // As when a file is read again: equal, but nothing is the same object.
+    await this.dns.reload({ ...structuredClone(data), now, observer, onSynthesized });
   }
 
   async ask(ask: Ask): Promise<Seen> {

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Upstreams out of a resolv.conf, and listeners that change while the service runs.
+// Upstreams out of a resolv.conf.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { formatEndpoint } from '../../../src/addr/ip.ts';
-import { createDns } from '../../../src/dns/dns.ts';
-import { parseResolvConf, watchResolvConf } from '../../../src/dns/resolv-conf.ts';
+import { DnsService } from '../../../src/dns/dns.ts';
+import { ResolvConfWatch, parseResolvConf } from '../../../src/dns/resolv-conf.ts';
 import { Gate64Error } from '../../../src/errors.ts';
 import { Harness, P6 } from './harness.ts';
-import { rr, T } from './scripted-server.ts';
 
 const list = (text: string) => parseResolvConf(text).map(({ endpoint }) => formatEndpoint(endpoint));
 
@@ -31,20 +30,28 @@ describe('resolv.conf', () => {
     expect(list('')).to.deep.equal([]);
   });
 
-  it('is read again when it changes', async () => {
+  it('is read again and again: each list that differs is told, once; what cannot be read is passed over', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'gate64-'));
     const path = join(directory, 'resolv.conf');
-    writeFileSync(path, 'nameserver 192.0.2.1\n');
-    let stop: (() => void) | undefined;
+    const told: string[] = [];
+    const watch = new ResolvConfWatch(path, (all) => told.push(all.map((one) => one.endpoint.host).join()), 5);
+    const after = async (act: () => void) => {
+      act();
+      await new Promise((done) => setTimeout(done, 60));
+      return told.splice(0);
+    };
     try {
-      const changed = new Promise<string[]>((resolve) => {
-        stop = watchResolvConf(path, (upstreams) => resolve(upstreams.map((one) => formatEndpoint(one.endpoint))), 50);
-      });
-      await new Promise((done) => setTimeout(done, 120));
-      writeFileSync(path, 'nameserver 192.0.2.2\n');
-      expect(await changed).to.deep.equal(['192.0.2.2:53']);
+      expect(await after(() => {}), 'not there').to.deep.equal([]);
+      expect(await after(() => writeFileSync(path, 'nameserver 192.0.2.1\n'))).to.deep.equal(['192.0.2.1']);
+      expect(await after(() => writeFileSync(path, '# again\nnameserver 192.0.2.1\n'))).to.deep.equal([]);
+      expect(await after(() => rmSync(path))).to.deep.equal([]);
+      expect(await after(() => symlinkSync('/dev/null', path))).to.deep.equal(['']);
+      rmSync(path);
+      expect(await after(() => writeFileSync(path, 'nameserver 192.0.2.2\n'))).to.deep.equal(['192.0.2.2']);
+      watch.close();
+      expect(await after(() => writeFileSync(path, 'nameserver 192.0.2.3\n'))).to.deep.equal([]);
     } finally {
-      stop?.();
+      watch.close();
       rmSync(directory, { recursive: true });
     }
   });
@@ -74,38 +81,8 @@ describe('resolv.conf', () => {
       allowNonGlobalIpv4: [],
       cache: { maxEntries: 1 },
     };
-    const error = await createDns(options).catch((caught: unknown) => caught);
+    const error = await DnsService.start(options).catch((caught: unknown) => caught);
     expect(error).to.be.instanceOf(Gate64Error).with.property('code', 'G64_DNS_UPSTREAM');
     expect((error as Error).message).to.include('/nonexistent/resolv.conf');
-  });
-});
-
-describe('reload', () => {
-  it('changes prefixes at once and keeps listeners; an address in use is refused and changes nothing', async () => {
-    const h = await Harness.start();
-    try {
-      h.upstream.on('r.example', T.AAAA, {}).on('r.example', T.A, { answers: [rr.a('r.example', '192.0.2.1')] });
-      expect((await h.ask({ name: 'r.example' })).answers[0]).to.include('2001:db8:64::');
-      const endpoint = { family: 4 as const, host: '127.0.0.1', port: h.port };
-      const options = {
-        prefixes: [{ ...P6, v6: Uint8Array.from(P6.v6, (byte, i) => (i === 5 ? 0x65 : byte)) }],
-        listen: [endpoint],
-        upstreams: [{ kind: 'plain' as const, endpoint: h.upstream.endpoint }],
-        translateAll: false,
-        excludeAaaa: [],
-        allowNonGlobalIpv4: [],
-        cache: { maxEntries: 10 },
-      };
-      await h.dns.reload(options);
-      expect((await h.ask({ name: 'r.example' })).answers[0]).to.include('2001:db8:65::');
-      const taken = { ...options, listen: [endpoint, h.upstream.endpoint], prefixes: [P6] };
-      const error = await h.dns.reload(taken).catch((caught: unknown) => caught);
-      expect(error).to.be.instanceOf(Gate64Error).with.property('code', 'G64_LISTEN');
-      expect((await h.ask({ name: 'r.example' })).answers[0]).to.include('2001:db8:65::');
-      expect(h.dns.ready()).to.equal(true);
-    } finally {
-      await h.stop();
-    }
-    expect(h.dns.ready()).to.equal(false);
   });
 });

@@ -94,6 +94,8 @@ export class ScriptedServer {
   readonly #tcp: Server;
   readonly #connections = new Set<TcpSocket>();
   fallback: Script = { rcode: 3 };
+  /** TCP connections that were made to it. */
+  accepted = 0;
 
   private constructor(udp: Socket, tcp: Server) {
     this.#udp = udp;
@@ -102,6 +104,7 @@ export class ScriptedServer {
       this.#answer(query, 'udp', (bytes) => udp.send(bytes, from.port, from.address));
     });
     tcp.on('connection', (socket) => {
+      this.accepted++;
       this.#connections.add(socket);
       socket.on('close', () => this.#connections.delete(socket));
       socket.on('error', () => socket.destroy());

@@ -76,6 +76,21 @@ describe('DNS over TLS upstream', () => {
     expect(await rcodeWith()).to.deep.equal([0, 1]);
   });
 
+  it('keeps its connection when the configuration is read again and names it again', async () => {
+    let connections = 0;
+    server.on('secureConnection', () => connections++);
+    const endpoint = { family: 4 as const, host: '127.0.0.1', port };
+    const h = await Harness.start({ upstreams: [{ kind: 'tls', endpoint, serverName: 'dns.example' }] });
+    try {
+      await h.ask({ name: 'tls.example', type: T.A });
+      await h.reload({ translateAll: true });
+      expect((await h.ask({ name: 'other.example', type: T.A })).rcode).to.equal(0);
+      expect(connections).to.equal(1);
+    } finally {
+      await h.stop();
+    }
+  });
+
   it('is not believed under another name, nor when nobody vouches for it', async () => {
     expect(await rcodeWith('other.example')).to.deep.equal([2, 0]);
     tls.setDefaultCACertificates(authorities);
