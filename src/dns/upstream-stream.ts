@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // Asks one upstream over TCP or TLS: one connection, many questions on it, closed when idle (RFC 7766, RFC 7858).
 
-import { randomInt } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { Upstream } from '../config/config.ts';
 import { FrameReader, frame } from './frames.ts';
-import { answers, type Pending } from './upstream-udp.ts';
-import { FLAG, HEADER_LENGTH } from './wire.ts';
+import { PendingTable, type Asker, type Pending } from './pending.ts';
 
 /** Below the 10 s after which many servers close, so that a question seldom meets a closing connection. */
 const IDLE_MS = 5000;
 
 class Connection {
-  readonly pending = new Map<number, Pending>();
+  readonly pending = new PendingTable();
   isClosed = false;
-  answered = 0;
+  hasAnswered = false;
   readonly #socket: Socket;
 
   constructor({ kind, endpoint: { host, port }, serverName }: Upstream) {
@@ -39,22 +37,57 @@ class Connection {
   }
 
   #onMessage(bytes: Buffer): void {
-    if (bytes.length < HEADER_LENGTH) return;
-    const id = bytes.readUInt16BE(0);
-    const pending = this.pending.get(id);
-    if (pending === undefined || (bytes.readUInt16BE(2) & FLAG.QR) === 0 || !answers(bytes, pending.query)) return;
-    this.pending.delete(id);
-    this.answered++;
-    pending.onAnswer(Buffer.from(bytes));
+    const pending = this.pending.takeAnswered(bytes);
+    if (pending === undefined) return;
+    this.hasAnswered = true;
+    pending.asker.onAnswer(Buffer.from(bytes));
   }
 
   close(error: Error): void {
     if (this.isClosed) return;
     this.isClosed = true;
     this.#socket.destroy();
-    const pending = [...this.pending.values()];
-    this.pending.clear();
-    for (const one of pending) one.onError(error);
+    this.pending.fail(error);
+  }
+}
+
+/** A question on its way; sent a second time when the connection had answered before and was then closed. */
+class StreamQuestion implements Asker {
+  readonly #open: () => Connection;
+  readonly #query: Buffer;
+  readonly #asker: Asker;
+  #sent: { readonly on: Connection; readonly as: Pending; readonly mayRepeat: boolean } | undefined;
+
+  constructor(open: () => Connection, query: Buffer, asker: Asker) {
+    this.#open = open;
+    this.#query = query;
+    this.#asker = asker;
+  }
+
+  /** Throws when the connection has no ID left. */
+  send(isRepeated = false): void {
+    const on = this.#open();
+    const as = on.pending.add(this.#query, this);
+    this.#sent = { on, as, mayRepeat: on.hasAnswered && !isRepeated };
+    on.send(as.query);
+  }
+
+  cancel(): void {
+    if (this.#sent) this.#sent.on.pending.remove(this.#sent.as);
+  }
+
+  onAnswer(answer: Buffer): void {
+    this.#asker.onAnswer(answer);
+  }
+
+  onError(error: Error): void {
+    // RFC 7766 §6.2.4: a connection closed while idle says nothing about the server.
+    if (this.#sent?.mayRepeat !== true) return this.#asker.onError(error);
+    try {
+      this.send(true);
+    } catch (cause) {
+      this.#asker.onError(cause as Error);
+    }
   }
 }
 
@@ -66,41 +99,25 @@ export class StreamChannel {
     this.#upstream = upstream;
   }
 
-  /** Sends a copy of `query` under a random ID. Returns what stops waiting. */
-  ask(query: Buffer, onAnswer: (answer: Buffer) => void, onError: (error: Error) => void): () => void {
-    let cancelled = false;
-    let cancel: (() => void) | undefined;
-    const attempt = (mayRetry: boolean) => {
-      if (this.#connection === undefined || this.#connection.isClosed) {
-        this.#connection = new Connection(this.#upstream);
-      }
-      const connection = this.#connection;
-      const isReused = connection.answered > 0;
-      let id = randomInt(0x10000);
-      while (connection.pending.has(id)) id = (id + 1) & 0xffff;
-      const bytes = Buffer.from(query);
-      bytes.writeUInt16BE(id, 0);
-      connection.pending.set(id, {
-        query: bytes,
-        onAnswer,
-        onError: (error) => {
-          // RFC 7766 §6.2.4: a connection closed while idle says nothing about the server.
-          if (isReused && mayRetry && !cancelled) attempt(false);
-          else onError(error);
-        },
-      });
-      connection.send(bytes);
-      cancel = () => connection.pending.delete(id);
-    };
-    attempt(true);
-    return () => {
-      cancelled = true;
-      cancel?.();
-    };
+  /** Questions sent and neither answered nor cancelled. */
+  get pending(): number {
+    return this.#connection?.pending.size ?? 0;
+  }
+
+  /** Sends a copy of `query` under a random ID. Returns what stops waiting. Throws when no ID is free. */
+  ask(query: Buffer, asker: Asker): () => void {
+    const question = new StreamQuestion(() => this.#open(), query, asker);
+    question.send();
+    return () => question.cancel();
   }
 
   close(): void {
     this.#connection?.close(new Error('the upstream is no longer used'));
     this.#connection = undefined;
+  }
+
+  #open(): Connection {
+    if (this.#connection === undefined || this.#connection.isClosed) this.#connection = new Connection(this.#upstream);
+    return this.#connection;
   }
 }

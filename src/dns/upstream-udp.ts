@@ -5,7 +5,7 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { randomInt } from 'node:crypto';
 import type { Endpoint } from '../addr/ip.ts';
-import { FLAG, HEADER_LENGTH, sameQuestion } from './wire.ts';
+import { PendingTable, type Asker } from './pending.ts';
 
 const MAX_SOCKETS = 8;
 /** Answers to a burst of questions come as a burst. */
@@ -14,14 +14,8 @@ const USES_PER_SOCKET = 256;
 /** Longer than any exchange lasts, so that a retired socket has nothing left to wait for. */
 const RETIRED_SOCKET_MS = 5000;
 
-export interface Pending {
-  readonly query: Buffer;
-  onAnswer(answer: Buffer): void;
-  onError(error: Error): void;
-}
-
 class UdpSocket {
-  readonly pending = new Map<number, Pending>();
+  readonly pending = new PendingTable();
   uses = 0;
   isClosed = false;
   #port = 0;
@@ -63,30 +57,16 @@ class UdpSocket {
   }
 
   #onMessage(bytes: Buffer): void {
-    if (bytes.length < HEADER_LENGTH) return;
-    const id = bytes.readUInt16BE(0);
-    const pending = this.pending.get(id);
-    // RFC 5452 §9.1: what does not match in every respect is not an answer; the true one may still come.
-    if (pending === undefined || (bytes.readUInt16BE(2) & FLAG.QR) === 0 || !answers(bytes, pending.query)) return;
-    this.pending.delete(id);
-    pending.onAnswer(bytes);
+    // What answers nothing is dropped: the true answer may still come.
+    this.pending.takeAnswered(bytes)?.asker.onAnswer(bytes);
   }
 
   close(error: Error): void {
     if (this.isClosed) return;
     this.isClosed = true;
     this.#socket.close();
-    const pending = [...this.pending.values()];
-    this.pending.clear();
-    for (const one of pending) one.onError(error);
+    this.pending.fail(error);
   }
-}
-
-/** A bare header with an error is what servers send that could not read the question (FORMERR above all). */
-export function answers(answer: Buffer, query: Buffer): boolean {
-  if (answer.length === HEADER_LENGTH && answer.readUInt16BE(4) === 0 && ((answer[3] as number) & 15) !== 0)
-    return true;
-  return answer.readUInt16BE(4) === 1 && sameQuestion(answer, query);
 }
 
 export class UdpChannel {
@@ -99,19 +79,17 @@ export class UdpChannel {
     this.#endpoint = endpoint;
   }
 
-  /** Sends a copy of `query` under a random ID. Returns what stops waiting. */
-  ask(query: Buffer, onAnswer: (answer: Buffer) => void, onError: (error: Error) => void): () => void {
+  /** Questions sent and neither answered nor cancelled. */
+  get pending(): number {
+    return [...this.#sockets, ...this.#retired].reduce((sum, socket) => sum + socket.pending.size, 0);
+  }
+
+  /** Sends a copy of `query` under a random ID. Returns what stops waiting. Throws when no ID is free. */
+  ask(query: Buffer, asker: Asker): () => void {
     const socket = this.#pick();
-    let id = randomInt(0x10000);
-    while (socket.pending.has(id)) id = (id + 1) & 0xffff;
-    const bytes = Buffer.from(query);
-    bytes.writeUInt16BE(id, 0);
-    const pending = { query: bytes, onAnswer, onError };
-    socket.pending.set(id, pending);
-    socket.send(bytes);
-    return () => {
-      if (socket.pending.get(id) === pending) socket.pending.delete(id);
-    };
+    const pending = socket.pending.add(query, asker);
+    socket.send(pending.query);
+    return () => void socket.pending.remove(pending);
   }
 
   /**
@@ -119,12 +97,10 @@ export class UdpChannel {
    * to our own listener. Its exchange fails at once instead of waiting for itself.
    */
   failOwn(port: number, query: Buffer): boolean {
-    const id = query.readUInt16BE(0);
     for (const socket of [...this.#sockets, ...this.#retired]) {
-      const pending = socket.port === port ? socket.pending.get(id) : undefined;
-      if (pending === undefined || !sameQuestion(pending.query, query)) continue;
-      socket.pending.delete(id);
-      pending.onError(new Error('the query came back to gate64 itself'));
+      const pending = socket.port === port ? socket.pending.takeAsked(query) : undefined;
+      if (pending === undefined) continue;
+      pending.asker.onError(new Error('the query came back to gate64 itself'));
       return true;
     }
     return false;

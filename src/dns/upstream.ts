@@ -22,6 +22,13 @@ function isServerError(rcode: number): boolean {
   return rcode !== RCODE.NOERROR && rcode !== RCODE.NXDOMAIN;
 }
 
+/** A question put to one server. */
+interface Asked {
+  cancel(): void;
+  /** What waits on a connection need not be sent again: nothing is lost there. */
+  isOnStream(): boolean;
+}
+
 class Server {
   readonly label: string;
   readonly endpoint: Endpoint;
@@ -41,8 +48,13 @@ class Server {
     this.#observer = observer;
   }
 
-  /** `done` is called once at most; never after the returned function was. */
-  ask(query: UpstreamQuery, done: (result: Message | Error) => void): () => void {
+  get pending(): number {
+    return (this.udp?.pending ?? 0) + this.#stream.pending;
+  }
+
+  /** `done` is called once at most; never after the question was cancelled. */
+  ask(query: UpstreamQuery, done: (result: Message | Error) => void): Asked {
+    let isOnStream = false;
     const startedAt = performance.now();
     let cancel: (() => void) | undefined;
     let isWithoutOpt = this.#refusesEdns && query.withoutOpt !== undefined;
@@ -79,10 +91,16 @@ class Server {
     const send = (isStream: boolean) => {
       const bytes = isWithoutOpt && query.withoutOpt !== undefined ? query.withoutOpt : query.bytes;
       const channel = isStream || this.udp === undefined ? this.#stream : this.udp;
-      cancel = channel.ask(bytes, (answer) => onAnswer(answer, channel === this.#stream), fail);
+      isOnStream = channel === this.#stream;
+      try {
+        cancel = channel.ask(bytes, { onAnswer: (answer) => onAnswer(answer, isOnStream), onError: fail });
+      } catch (error) {
+        // No ID or file descriptor left, for instance: as if the server had refused, but nothing to hold against it.
+        finish(error as Error, 'refused');
+      }
     };
     send(this.udp === undefined);
-    return () => cancel?.();
+    return { cancel: () => cancel?.(), isOnStream: () => isOnStream };
   }
 
   miss(): void {
@@ -119,12 +137,17 @@ export class UpstreamPool {
     return this.#servers.length;
   }
 
+  /** Questions sent and neither answered nor cancelled. */
+  get pending(): number {
+    return this.#servers.reduce((sum, server) => sum + server.pending, 0);
+  }
+
   /** Rejects with G64_DNS_UPSTREAM after `budgetMs` at the latest. Error RCODEs of all servers resolve: they are answers. */
   exchange(query: UpstreamQuery, budgetMs: number): Promise<Message> {
     return new Promise((resolve, reject) => {
       const servers = this.#order();
       const startedAt = performance.now();
-      const cancels: (() => void)[] = [];
+      const asked: { readonly server: Server; readonly question: Asked }[] = [];
       const silent = new Set<Server>();
       const missed = new Set<Server>();
       let attempts = 0;
@@ -143,7 +166,7 @@ export class UpstreamPool {
         if (isSettled) return;
         isSettled = true;
         clearTimeout(timer);
-        for (const cancel of cancels) cancel();
+        for (const { question } of asked) question.cancel();
         if (isTimeout) {
           miss();
           for (const server of silent) this.#observer.upstream(server.label, 'timeout', budgetMs / 1000);
@@ -155,6 +178,8 @@ export class UpstreamPool {
       const attempt = () => {
         const server = servers[attempts % servers.length] as Server;
         attempts++;
+        const isWaiting = (one: (typeof asked)[number]) => one.server === server && one.question.isOnStream();
+        if (silent.has(server) && asked.some(isWaiting)) return;
         silent.add(server);
         const onResult = (result: Message | Error) => {
           if (isSettled) return;
@@ -170,12 +195,7 @@ export class UpstreamPool {
           if (attempts < servers.length) next();
           else if (silent.size === 0) settle(false);
         };
-        try {
-          cancels.push(server.ask(query, onResult));
-        } catch (error) {
-          // No file descriptor left, for instance: as if the server had refused.
-          onResult(error as Error);
-        }
+        asked.push({ server, question: server.ask(query, onResult) });
       };
       const next = () => {
         clearTimeout(timer);

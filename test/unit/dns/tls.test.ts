@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // An upstream over TLS (RFC 7858): its certificate must name what the configuration says, or nothing is believed.
 
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import tls, { createServer, type Server } from 'node:tls';
 import { expect } from 'chai';
 import { FrameReader, frame } from '../../../src/dns/frames.ts';
+import { makeCertificate } from './certificate.ts';
 import { Harness } from './harness.ts';
 import { encode, rr, T } from './scripted-server.ts';
 
@@ -20,23 +17,7 @@ describe('DNS over TLS upstream', () => {
     // Node 24.5 and newer; without it a test cannot make itself trusted.
     if (typeof tls.setDefaultCACertificates !== 'function') this.skip();
     authorities = tls.getCACertificates('default');
-    const directory = mkdtempSync(join(tmpdir(), 'gate64-tls-'));
-    const [keyFile, certFile] = [join(directory, 'key.pem'), join(directory, 'cert.pem')];
-    const request = [
-      'req',
-      '-x509',
-      '-newkey',
-      'ec',
-      '-pkeyopt',
-      'ec_paramgen_curve:prime256v1',
-      '-nodes',
-      '-days',
-      '2',
-    ];
-    const names = ['-subj', '/CN=dns.example', '-addext', 'subjectAltName=DNS:dns.example,IP:127.0.0.1'];
-    execFileSync('openssl', [...request, ...names, '-keyout', keyFile, '-out', certFile], { stdio: 'pipe' });
-    const [key, cert] = [readFileSync(keyFile, 'utf8'), readFileSync(certFile, 'utf8')];
-    rmSync(directory, { recursive: true });
+    const { key, cert } = makeCertificate();
     tls.setDefaultCACertificates([cert]);
     server = createServer({ key, cert }, (socket) => {
       const reader = new FrameReader();
