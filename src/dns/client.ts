@@ -3,7 +3,7 @@
 // dns2, so that what is shown does not come from the code that made it.
 
 import { Packet, type Resource } from 'dns2';
-import type { Endpoint } from '../addr/ip.ts';
+import { formatEndpoint, type Endpoint } from '../addr/ip.ts';
 import type { Upstream } from '../config/config.ts';
 import { Gate64Error } from '../errors.ts';
 import { SILENT_OBSERVER, rcodeLabel } from './observer.ts';
@@ -44,6 +44,9 @@ export async function resolveVia(
   try {
     const query = upstreamQuery(questionFor(name, TYPE[type]), TYPE[type]);
     const message = await pool.exchange(query, options.timeoutMs ?? DEFAULT_TIMEOUT_MS);
+    if (message === undefined) {
+      throw new Gate64Error('G64_DNS_UPSTREAM', `${formatEndpoint(upstream.endpoint)} does not answer`);
+    }
     const packet = Packet.parse(message.bytes);
     return {
       rcode: rcodeLabel(rcodeOf(message)),

@@ -161,13 +161,18 @@ export class Forwarder {
   /** Upstream's answer as it is. */
   #plain(query: Query, type: number, verdict?: Verdict): Promise<Served> {
     return this.#shared(query, type, async () => {
-      try {
-        const message = await this.#options.upstreams.exchange(upstreamQuery(query, type), budgetFor(query));
-        return toAnswer(message, query.isRaw, verdict);
-      } catch {
-        return this.#unreachable(query, verdict);
-      }
+      const message = await this.#options.upstreams.exchange(upstreamQuery(query, type), budgetFor(query));
+      return this.#asItStands(query, message, verdict);
     });
+  }
+
+  #asItStands(query: Query, message: Message | undefined, verdict?: Verdict): Answer {
+    try {
+      if (message) return toAnswer(message, query.isRaw, verdict);
+    } catch {
+      // An OPT that cannot be read: as good as no answer.
+    }
+    return this.#unreachable(query, verdict);
   }
 
   #unreachable(query: Query, verdict?: Verdict): Answer {
@@ -180,7 +185,7 @@ export class Forwarder {
   async #dns64(query: Query): Promise<Answer> {
     const { policy, upstreams } = this.#options;
     const a = this.#a(query);
-    const aaaa = await upstreams.exchange(upstreamQuery(query, TYPE.AAAA), BUDGET_MS).catch((): undefined => undefined);
+    const aaaa = await upstreams.exchange(upstreamQuery(query, TYPE.AAAA), BUDGET_MS);
     const early = judgeAaaa(aaaa, policy);
     const servedA = early ? undefined : await a;
     const messageA = servedA && servedMessage(servedA);
@@ -222,19 +227,11 @@ export class Forwarder {
 
   async #reverse(query: Query, target: NonNullable<ReturnType<typeof reverseTarget>>): Promise<Answer> {
     const { upstreams } = this.#options;
-    let inAddr: Message;
-    try {
-      inAddr = await upstreams.exchange(upstreamQuery(query, TYPE.PTR, target.name), BUDGET_MS / 2);
-    } catch {
-      return this.#unreachable(query);
-    }
+    const inAddr = await upstreams.exchange(upstreamQuery(query, TYPE.PTR, target.name), BUDGET_MS / 2);
+    if (inAddr === undefined) return this.#unreachable(query);
     const answer = answerPtr(query, target, inAddr);
     if (answer) return answer;
-    try {
-      return toAnswer(await upstreams.exchange(upstreamQuery(query, TYPE.PTR), BUDGET_MS / 2), query.isRaw);
-    } catch {
-      return this.#unreachable(query);
-    }
+    return this.#asItStands(query, await upstreams.exchange(upstreamQuery(query, TYPE.PTR), BUDGET_MS / 2));
   }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the DNS half tells whoever counts: the service wires it to metrics. Every label is bounded.
 
-import { RCODE, TYPE } from './wire.ts';
+import { TYPE, rcodeName } from './wire.ts';
 
 /** Why an AAAA question was answered without synthesis. */
 export type PassthroughReason =
@@ -92,12 +92,11 @@ const TYPE_LABELS = new Map<number, string>(
     .filter(([name]) => LABELLED.has(name))
     .map(([name, code]) => [code, name]),
 );
-const RCODE_LABELS = new Map<number, string>(Object.entries(RCODE).map(([name, code]) => [code, name]));
 
 export function typeLabel(type: number): string {
   return TYPE_LABELS.get(type) ?? 'other';
 }
 
 export function rcodeLabel(rcode: number): string {
-  return RCODE_LABELS.get(rcode) ?? 'other';
+  return rcodeName(rcode) ?? 'other';
 }

@@ -5,7 +5,7 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { randomInt } from 'node:crypto';
 import type { Endpoint } from '../addr/ip.ts';
-import { PendingTable, type Asker } from './pending.ts';
+import { PendingTable, type Asker, type Pending } from './pending.ts';
 
 const MAX_SOCKETS = 8;
 /** Answers to a burst of questions come as a burst. */
@@ -92,18 +92,13 @@ export class UdpChannel {
     return () => void socket.pending.remove(pending);
   }
 
-  /**
-   * True for a query that this channel has sent itself, to be known by port, ID and question: its upstream leads back
-   * to our own listener. Its exchange fails at once instead of waiting for itself.
-   */
-  failOwn(port: number, query: Buffer): boolean {
+  /** Removes and returns the query that this channel has sent itself, known by port, ID and question. */
+  takeOwn(port: number, query: Buffer): Pending | undefined {
     for (const socket of [...this.#sockets, ...this.#retired]) {
       const pending = socket.port === port ? socket.pending.takeAsked(query) : undefined;
-      if (pending === undefined) continue;
-      pending.asker.onError(new Error('the query came back to gate64 itself'));
-      return true;
+      if (pending) return pending;
     }
-    return false;
+    return undefined;
   }
 
   close(): void {

@@ -191,6 +191,18 @@ export function rcodeOf(message: Message): number {
   return (opt ? (opt.ttlSeconds >>> 24) << 4 : 0) | (message.flags & 15);
 }
 
+const RCODE_NAMES = new Map<number, string>(Object.entries(RCODE).map(([name, code]) => [code, name]));
+
+/** "NOERROR", "NXDOMAIN" …; undefined for codes that are not in RCODE. */
+export function rcodeName(rcode: number): string | undefined {
+  return RCODE_NAMES.get(rcode);
+}
+
+/** True unless it says whether the name exists. */
+export function isServerError(rcode: number): boolean {
+  return rcode !== RCODE.NOERROR && rcode !== RCODE.NXDOMAIN;
+}
+
 /** Calls `visit` with code, start and end of each EDNS option in a whole one; throws when they do not fill the RDATA. */
 export function eachOption(
   bytes: Buffer,

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// One question put to several servers, one after the other, until one of them answers or the budget is spent.
+
+import { Inquiry } from './inquiry.ts';
+import type { DnsObserver } from './observer.ts';
+import type { UpstreamQuery } from './query.ts';
+import type { UpstreamServer } from './upstream-server.ts';
+import { isServerError, rcodeOf, type Message } from './wire.ts';
+
+/** When the next attempt starts if the ones before are silent, in milliseconds from the first. */
+const ATTEMPT_AT_MS = [0, 350, 800, 1250];
+/** With more servers than that: how long after the one before. */
+const FURTHER_ATTEMPT_MS = 200;
+
+export class Exchange {
+  readonly #servers: readonly UpstreamServer[];
+  readonly #query: UpstreamQuery;
+  readonly #budgetMs: number;
+  readonly #observer: DnsObserver;
+  readonly #startedAt = performance.now();
+  readonly #inquiries: Inquiry[] = [];
+  /** Asked, and nothing heard yet. */
+  readonly #silent = new Set<UpstreamServer>();
+  /** Silence counts once against a server in one exchange. */
+  readonly #missed = new Set<UpstreamServer>();
+  #state: 'asking' | 'settled' = 'asking';
+  #attempts = 0;
+  #errorAnswer: Message | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #resolve: (outcome: Message | undefined) => void = () => {};
+
+  /** `servers` are asked in this order, and again from the first. */
+  constructor(servers: readonly UpstreamServer[], query: UpstreamQuery, budgetMs: number, observer: DnsObserver) {
+    this.#servers = servers;
+    this.#query = query;
+    this.#budgetMs = budgetMs;
+    this.#observer = observer;
+  }
+
+  /** The answer; the first error RCODE when no server has a better one; undefined when none answers in time. Once. */
+  run(): Promise<Message | undefined> {
+    return new Promise((resolve) => {
+      this.#resolve = resolve;
+      if (this.#servers.length === 0) this.#settle(undefined);
+      else this.#next();
+    });
+  }
+
+  #next(): void {
+    clearTimeout(this.#timer);
+    this.#attempt();
+    this.#schedule();
+  }
+
+  #attempt(): void {
+    const server = this.#servers[this.#attempts % this.#servers.length] as UpstreamServer;
+    this.#attempts++;
+    if (this.#inquiries.some((earlier) => earlier.server === server && earlier.holdsConnection)) return;
+    this.#silent.add(server);
+    const inquiry = new Inquiry(server, this.#query, this.#observer, (result) => this.#onResult(server, result));
+    this.#inquiries.push(inquiry);
+    inquiry.send();
+  }
+
+  #onResult(server: UpstreamServer, result: Message | Error): void {
+    if (this.#state === 'settled') return;
+    this.#silent.delete(server);
+    if (!(result instanceof Error)) {
+      if (!isServerError(rcodeOf(result))) return this.#settle(result);
+      this.#errorAnswer ??= result;
+    }
+    if (this.#attempts < this.#servers.length) this.#next();
+    else if (this.#silent.size === 0) this.#settle(this.#errorAnswer);
+  }
+
+  #schedule(): void {
+    clearTimeout(this.#timer);
+    if (this.#state === 'settled') return;
+    const elapsedMs = performance.now() - this.#startedAt;
+    const nextAtMs = this.#nextAttemptAtMs(elapsedMs);
+    const isLast = nextAtMs >= this.#budgetMs;
+    const delayMs = Math.max(1, Math.min(nextAtMs, this.#budgetMs) - elapsedMs);
+    this.#timer = setTimeout(() => (isLast ? this.#onBudgetSpent() : this.#onSilence()), delayMs);
+  }
+
+  /** Milliseconds from the first attempt; infinite when there is none to come. */
+  #nextAttemptAtMs(elapsedMs: number): number {
+    if (this.#attempts >= Math.max(ATTEMPT_AT_MS.length, this.#servers.length)) return Infinity;
+    return ATTEMPT_AT_MS[this.#attempts] ?? elapsedMs + FURTHER_ATTEMPT_MS;
+  }
+
+  #onSilence(): void {
+    // Silence counts against a server only where another can be asked instead.
+    if (this.#servers.length > 1) this.#countMisses();
+    this.#next();
+  }
+
+  #onBudgetSpent(): void {
+    this.#countMisses();
+    for (const { label } of this.#silent) this.#observer.upstream(label, 'timeout', this.#budgetMs / 1000);
+    this.#settle(this.#errorAnswer);
+  }
+
+  #countMisses(): void {
+    for (const server of this.#silent) {
+      if (!this.#missed.has(server)) server.noteMiss();
+      this.#missed.add(server);
+    }
+  }
+
+  #settle(outcome: Message | undefined): void {
+    this.#state = 'settled';
+    clearTimeout(this.#timer);
+    for (const inquiry of this.#inquiries) inquiry.cancel();
+    this.#resolve(outcome);
+  }
+}

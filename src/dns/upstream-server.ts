@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// One upstream resolver: the ways to ask it, and how it has answered lately.
+
+import { formatEndpoint } from '../addr/ip.ts';
+import type { Upstream } from '../config/config.ts';
+import { StreamChannel } from './upstream-stream.ts';
+import { UdpChannel } from './upstream-udp.ts';
+
+const FAILURES_UNTIL_DOWN = 2;
+const MAX_DOWN_MS = 30_000;
+/** How long an upstream that led back here is left alone: routes and addresses change. */
+const OURSELVES_MS = 60_000;
+
+export class UpstreamServer {
+  readonly label: string;
+  /** Undefined when it is to be asked over TLS only. */
+  readonly udp: UdpChannel | undefined;
+  readonly stream: StreamChannel;
+  /** RFC 6891 §7: found out by its answers. */
+  refusesEdns = false;
+  readonly #upstream: Upstream;
+  #failures = 0;
+  #downUntilMs = 0;
+  #ourselvesUntilMs = 0;
+
+  constructor(upstream: Upstream) {
+    this.label = formatEndpoint(upstream.endpoint);
+    this.udp = upstream.kind === 'tls' ? undefined : new UdpChannel(upstream.endpoint);
+    this.stream = new StreamChannel(upstream);
+    this.#upstream = upstream;
+  }
+
+  /** Questions sent and neither answered nor cancelled. */
+  get pending(): number {
+    return (this.udp?.pending ?? 0) + this.stream.pending;
+  }
+
+  /** Until then, in milliseconds of `performance.now()`, others are asked first. */
+  get downUntilMs(): number {
+    return this.#downUntilMs;
+  }
+
+  /** True for a while after one of its queries came back to our own listener. */
+  get isOurselves(): boolean {
+    return this.#ourselvesUntilMs > performance.now();
+  }
+
+  isFor({ kind, endpoint, serverName }: Upstream): boolean {
+    return (
+      kind === this.#upstream.kind &&
+      formatEndpoint(endpoint) === this.label &&
+      serverName === this.#upstream.serverName
+    );
+  }
+
+  noteAnswer(): void {
+    this.#failures = 0;
+    this.#downUntilMs = 0;
+  }
+
+  noteMiss(): void {
+    this.#failures++;
+    if (this.#failures < FAILURES_UNTIL_DOWN) return;
+    this.#downUntilMs = performance.now() + Math.min(MAX_DOWN_MS, 500 * 2 ** Math.min(this.#failures, 10));
+  }
+
+  /** True when `query`, which came to our listener from `port`, is one that was sent here: its exchange fails at once. */
+  noteLoop(port: number, query: Buffer): boolean {
+    const own = this.udp?.takeOwn(port, query);
+    if (own === undefined) return false;
+    this.#ourselvesUntilMs = performance.now() + OURSELVES_MS;
+    own.asker.onError(new Error('the query came back to gate64 itself'));
+    return true;
+  }
+
+  /** For when addresses have changed, ours or its. */
+  forgetLoop(): void {
+    this.#ourselvesUntilMs = 0;
+  }
+
+  close(): void {
+    this.udp?.close();
+    this.stream.close();
+  }
+}
