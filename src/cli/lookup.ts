@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// One DNS question to one server, for `resolve` and `sessions --name`, with dns2's client (UDP, TCP when truncated).
+// One DNS question to one server, for `resolve` and `sessions --name`: sent as gate64 asks its upstreams, but written
+// and read by dns2, so that what is shown does not come from the code that made it.
 
-import { Packet, UDPClient } from 'dns2';
+import { Packet } from 'dns2';
 import { formatEndpoint, type Endpoint } from '../addr/ip.ts';
+import { SILENT_OBSERVER } from '../dns/observer.ts';
+import { UpstreamPool } from '../dns/upstream.ts';
+import { nameBytes, rcodeOf } from '../dns/wire.ts';
 import { Gate64Error } from '../errors.ts';
 
 export type LookupType = 'A' | 'AAAA';
@@ -16,34 +20,40 @@ export interface LookupAnswer {
 /** CoreDNS gives up after 2 s, gate64 answers before; a resolver further away may take longer. */
 const TIMEOUT_MS = 4000;
 
-/** Throws G64_DNS_UPSTREAM when the server does not answer. */
+/**
+ * Asks over UDP, then TCP when truncated. Throws G64_DNS_UPSTREAM when the server does not answer, G64_DNS_MALFORMED for
+ * what is no name.
+ */
 export async function lookup(
   server: Endpoint,
   name: string,
   type: LookupType,
   timeoutMs: number = TIMEOUT_MS,
 ): Promise<LookupAnswer> {
-  const ask = UDPClient({
-    dns: server.host,
-    port: server.port,
-    socketType: server.family === 6 ? 'udp6' : 'udp4',
-    timeout: timeoutMs,
-  });
+  let outcome = '';
+  const observer = { ...SILENT_OBSERVER, upstream: (_: string, said: string) => void (outcome = said) };
+  const pool = new UpstreamPool([{ kind: 'plain', endpoint: server }], observer);
   try {
-    const response = await ask(name, type);
-    const records = response.answers
-      .filter((answer) => answer.type === Packet.TYPE[type])
-      .map((answer) => ({ name: answer.name, address: addressOf(answer), ttlSeconds: answer.ttl ?? 0 }));
-    return { rcode: response.header.rcode, records };
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new Gate64Error('G64_DNS_UPSTREAM', `${formatEndpoint(server)} does not answer: ${why}`, {
-      cause,
-      hint: 'is the service running, and does its dns.listen have this address? --server ADDRESS:PORT asks another',
-    });
+    const message = await pool.exchange({ bytes: question(name, type), withoutOpt: undefined }, timeoutMs);
+    if (message === undefined) {
+      throw new Gate64Error('G64_DNS_UPSTREAM', `${formatEndpoint(server)} does not answer: ${outcome}`, {
+        hint: 'is the service running, and does its dns.listen have this address? --server ADDRESS:PORT asks another',
+      });
+    }
+    const records = Packet.parse(message.bytes)
+      .answers.filter((answer) => answer.type === Packet.TYPE[type])
+      .map((answer) => ({ name: answer.name, address: answer.address ?? '', ttlSeconds: answer.ttl }));
+    return { rcode: rcodeOf(message), records };
+  } finally {
+    pool.close();
   }
 }
 
-function addressOf(answer: object): string {
-  return 'address' in answer && typeof answer.address === 'string' ? answer.address : '';
+function question(name: string, type: LookupType): Buffer {
+  // dns2 writes labels of any length.
+  nameBytes(name);
+  const packet = new Packet();
+  packet.header.rd = 1;
+  packet.questions.push(new Packet.Question(name, Packet.TYPE[type], Packet.CLASS.IN));
+  return packet.toBuffer();
 }

@@ -6,7 +6,17 @@ import { rcodeLabel, type DnsObserver } from './observer.ts';
 import type { Asker } from './pending.ts';
 import type { UpstreamQuery } from './query.ts';
 import type { UpstreamServer } from './upstream-server.ts';
-import { FLAG, HEADER_LENGTH, RCODE, TYPE, isServerError, rcodeOf, readMessage, type Message } from './wire.ts';
+import {
+  FLAG,
+  HEADER_LENGTH,
+  RCODE,
+  TYPE,
+  isServerError,
+  rcodeOf,
+  readMessage,
+  skipQuestionName,
+  type Message,
+} from './wire.ts';
 
 export class Inquiry implements Asker {
   readonly server: UpstreamServer;
@@ -101,9 +111,7 @@ function knowsNoEdns(message: Message, rcode: number): boolean {
 
 /** A bare header as an empty answer to the question of `query`. */
 function withQuestion(header: Buffer, query: Buffer): Buffer {
-  let end = HEADER_LENGTH;
-  while (query[end] !== 0) end += (query[end] as number) + 1;
-  const bytes = Buffer.from(query.subarray(0, end + 5));
+  const bytes = Buffer.from(query.subarray(0, skipQuestionName(query) + 4));
   header.copy(bytes, 0, 0, 4);
   bytes.fill(0, 6, HEADER_LENGTH);
   return bytes;

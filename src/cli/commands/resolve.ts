@@ -6,6 +6,7 @@ import { formatEndpoint, formatIp4, parseIp4, parseIp6, type Endpoint } from '..
 import { extractWithAny, type Prefix64 } from '../../addr/rfc6052.ts';
 import type { Config } from '../../config/config.ts';
 import { loadConfig } from '../../config/load.ts';
+import { rcodeName } from '../../dns/wire.ts';
 import { endpointArgument } from '../arguments.ts';
 import type { CliContext } from '../context.ts';
 import { refusal } from '../destination.ts';
@@ -29,9 +30,6 @@ interface ResolvedAddress {
   readonly ttlSeconds: number;
 }
 
-/** RFC 1035 §4.1.1, RFC 2136 §2.2 */
-const RCODES = ['NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED'];
-
 export function resolveCommand(context: CliContext): Command {
   return new Command('resolve')
     .summary("ask gate64's DNS for a name as a pod would")
@@ -45,7 +43,7 @@ export function resolveCommand(context: CliContext): Command {
       const server = options.server ?? firstListener(config);
       const [aaaa, a] = await Promise.all([context.lookup(server, name, 'AAAA'), context.lookup(server, name, 'A')]);
       const addresses = [...rows(aaaa, 'AAAA', config.prefixes), ...rows(a, 'A', config.prefixes)];
-      const rcode = RCODES[aaaa.rcode] ?? `RCODE${aaaa.rcode}`;
+      const rcode = rcodeName(aaaa.rcode) ?? `RCODE${aaaa.rcode}`;
       const notSynthesized = unsynthesized(aaaa, a, config);
       const json = { name, server: formatEndpoint(server), rcode, addresses, notSynthesized };
       emit(context.stdout, options, json, () => {

@@ -4,11 +4,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import { createSocket } from 'node:dgram';
-import { Packet } from 'dns2';
 import { expect } from 'chai';
-import { lookup } from '../../../src/cli/lookup.ts';
-import { Gate64Error } from '../../../src/errors.ts';
 import { withFile } from './helper.ts';
 
 const MAIN = join(import.meta.dirname, '../../../src/cli/main.ts');
@@ -51,41 +47,5 @@ describe('the gate64 process', () => {
     child.stderr.on('data', (data) => errors.push(String(data)));
     const [code] = await once(child, 'close');
     expect([code, errors.join('')]).to.deep.equal([0, '']);
-  });
-});
-
-describe('lookup', () => {
-  it('asks one server over UDP and reads its answer', async () => {
-    const server = createSocket('udp4');
-    server.on('message', (message, peer) => {
-      const response = Packet.createResponseFromRequest(Packet.parse(message));
-      const [question] = response.questions;
-      if (question === undefined) return;
-      const { name } = question;
-      const answer = new Packet.Resource(name, Packet.TYPE.A, Packet.CLASS.IN, 60);
-      response.answers.push(Object.assign(answer, { address: '203.0.113.7' }));
-      server.send(response.toBuffer(), peer.port, peer.address);
-    });
-    server.bind(0, '127.0.0.1');
-    await once(server, 'listening');
-    try {
-      const answer = await lookup({ family: 4, host: '127.0.0.1', port: server.address().port }, 'v4only.example', 'A');
-      expect(answer).to.deep.equal({
-        rcode: 0,
-        records: [{ name: 'v4only.example', address: '203.0.113.7', ttlSeconds: 60 }],
-      });
-    } finally {
-      server.close();
-    }
-  });
-
-  it('says who does not answer', async () => {
-    const error = await lookup({ family: 6, host: '::1', port: 9 }, 'v4only.example', 'AAAA', 200).then(
-      () => undefined,
-      (reason: unknown) => reason,
-    );
-    expect(error).to.be.instanceOf(Gate64Error);
-    expect(error).to.include({ code: 'G64_DNS_UPSTREAM' });
-    expect(String(error)).to.match(/\[::1\]:9 does not answer/);
   });
 });

@@ -3,7 +3,6 @@
 
 import { connect } from 'node:net';
 import { expect } from 'chai';
-import { resolveVia } from '../../../src/dns/client.ts';
 import { exchangeTcp, exchangeUdp, Harness, query, see, type Ask } from './harness.ts';
 import { encode, rr, T } from './scripted-server.ts';
 
@@ -201,10 +200,7 @@ describe('DNS server on IPv6', () => {
       for (const { protocol, address, port } of h.dns.listeners) {
         if (protocol === 'tcp') continue;
         const [answer] = await exchangeUdp(port, query({ name: 'v.example' }), 2000, false, address);
-        expect(see(answer as Buffer).answers, address).to.have.length(1);
-        const endpoint = { family: address.includes(':') ? (6 as const) : (4 as const), host: address, port };
-        const { answers } = await resolveVia(endpoint, 'v.example', 'AAAA');
-        expect(answers.map(({ data }) => data)).to.deep.equal(['2001:db8:64::c000:209']);
+        expect(see(answer as Buffer).answers, address).to.deep.equal(['v.example AAAA 300 2001:db8:64::c000:209']);
       }
     } finally {
       await h.stop();

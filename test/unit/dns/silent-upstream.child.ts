@@ -65,10 +65,11 @@ async function flood(): Promise<Flood> {
   return { rcodes, slowestMs, standstillMs, pending: pool.pending, inFlight: forwarder.inFlight };
 }
 
-process.once('message', () => {
-  void ask('later.example').then((later: Later) => {
-    pool.close();
-    process.send?.(later, () => process.disconnect());
-  });
-});
+async function answerLater(): Promise<void> {
+  const later: Later = await ask('later.example');
+  pool.close();
+  process.send?.(later, () => process.disconnect());
+}
+
+process.once('message', () => void answerLater());
 process.send?.(await flood());

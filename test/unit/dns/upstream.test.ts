@@ -3,8 +3,6 @@
 
 import { createSocket } from 'node:dgram';
 import { expect } from 'chai';
-import { Gate64Error } from '../../../src/errors.ts';
-import { resolveVia } from '../../../src/dns/client.ts';
 import type { DnsObserver } from '../../../src/dns/observer.ts';
 import { SILENT_OBSERVER } from '../../../src/dns/observer.ts';
 import { exchangeTcp, exchangeUdp, Harness, query, see } from './harness.ts';
@@ -111,20 +109,6 @@ describe('upstream', () => {
     expect([host.rcode, probe.rcode]).to.deep.equal([2, 2]);
     expect(host.elapsedMs).to.be.below(1900);
     expect(probe.elapsedMs).to.be.below(700);
-  });
-
-  it('resolveVia reads answers, and says whom it could not reach', async () => {
-    h.upstream.on('cli.example', T.AAAA, {}).on('cli.example', T.A, { answers: [rr.a('cli.example', '192.0.2.1')] });
-    const server = { family: 4 as const, host: '127.0.0.1', port: h.port };
-    const { rcode, answers } = await resolveVia(server, 'cli.example', 'AAAA');
-    expect([rcode, answers]).to.deep.equal([
-      'NOERROR',
-      [{ name: 'cli.example', type: 'AAAA', ttlSeconds: 300, data: '2001:db8:64::c000:201' }],
-    ]);
-    const dead = await deadEndpoint();
-    const error = await resolveVia(dead, 'cli.example', 'A').catch((caught: unknown) => caught);
-    expect(error).to.be.instanceOf(Gate64Error).with.property('code', 'G64_DNS_UPSTREAM');
-    expect((error as Error).message).to.include(`127.0.0.1:${dead.port}`);
   });
 });
 
