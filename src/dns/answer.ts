@@ -2,7 +2,7 @@
 // An answer as it is kept, and as it leaves for one client: ID, question case, TTLs, EDNS and truncation
 // (RFC 1035 §4.1.1, RFC 2308 §5, RFC 6891 §6, RFC 8767 §5, RFC 8914).
 
-import type { Verdict } from './observer.ts';
+import type { Outcome } from './observer.ts';
 import { isHopOption, writeOpt, type Query, type Refusal } from './query.ts';
 import { rewrite } from './rewrite.ts';
 import { FLAG, HEADER_LENGTH, RCODE, TYPE, eachOption, findOpt, readMessage } from './wire.ts';
@@ -20,7 +20,7 @@ export interface Answer {
   readonly optInside: boolean;
   /** How long it may be served again; 0: not at all. */
   readonly lifetimeSeconds: number;
-  readonly verdict: Verdict | undefined;
+  readonly outcome: Outcome | undefined;
   /** Made because AAAA could not be asked: an older real AAAA is better than this. */
   readonly isMakeshift?: boolean;
 }
@@ -65,7 +65,7 @@ function lifetime(message: Message): number {
 }
 
 /** What to do with the OPT of an upstream's message: drop it for one of ours per client, or leave every octet. */
-export function toAnswer(message: Message, optInside: boolean, verdict?: Verdict, extra = NO_OPTIONS): Answer {
+export function toAnswer(message: Message, optInside: boolean, outcome?: Outcome, extra = NO_OPTIONS): Answer {
   const opt = findOpt(message.records);
   const lifetimeSeconds = optInside ? 0 : lifetime(message);
   if (optInside || opt === undefined) {
@@ -77,7 +77,7 @@ export function toAnswer(message: Message, optInside: boolean, verdict?: Verdict
       rcodeHigh: 0,
       optInside: optInside && opt !== undefined,
       lifetimeSeconds,
-      verdict,
+      outcome,
     };
   }
   const options: Buffer[] = [extra];
@@ -99,12 +99,12 @@ export function toAnswer(message: Message, optInside: boolean, verdict?: Verdict
     rcodeHigh: opt.ttlSeconds >>> 24,
     optInside: false,
     lifetimeSeconds,
-    verdict,
+    outcome,
   };
 }
 
 /** An answer of ours with an RCODE and nothing else. */
-export function errorAnswer(query: Query, rcode: number, verdict?: Verdict, ede?: number): Answer {
+export function errorAnswer(query: Query, rcode: number, outcome?: Outcome, ede?: number): Answer {
   const body = Buffer.alloc(query.questionEnd);
   query.bytes.copy(body, HEADER_LENGTH, HEADER_LENGTH, query.questionEnd);
   body.writeUInt16BE(FLAG.QR | FLAG.RA | (rcode & 15), 2);
@@ -117,7 +117,7 @@ export function errorAnswer(query: Query, rcode: number, verdict?: Verdict, ede?
     rcodeHigh: rcode >> 4,
     optInside: false,
     lifetimeSeconds: ERROR_LIFETIME_SECONDS,
-    verdict,
+    outcome,
   };
 }
 

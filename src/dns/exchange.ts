@@ -27,7 +27,7 @@ export class Exchange {
   #attempts = 0;
   #errorAnswer: Message | undefined;
   #timer: NodeJS.Timeout | undefined;
-  #resolve: (outcome: Message | undefined) => void = () => {};
+  #resolve: (answer: Message | undefined) => void = () => {};
 
   /** `servers` are asked in this order, and again from the first. */
   constructor(servers: readonly UpstreamServer[], query: UpstreamQuery, budgetMs: number, observer: DnsObserver) {
@@ -108,10 +108,10 @@ export class Exchange {
     }
   }
 
-  #settle(outcome: Message | undefined): void {
+  #settle(answer: Message | undefined): void {
     this.#state = 'settled';
     clearTimeout(this.#timer);
     for (const inquiry of this.#inquiries) inquiry.cancel();
-    this.#resolve(outcome);
+    this.#resolve(answer);
   }
 }

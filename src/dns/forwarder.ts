@@ -8,7 +8,7 @@ import { AnswerCache, type Clock } from './cache.ts';
 import { AFTER_ERROR_TTL_SECONDS, judge, judgeAaaa, type Dns64Policy } from './decide.ts';
 import { answerIpv4Only } from './ipv4only.ts';
 import type { QueryHandler, Reply } from './listener.ts';
-import { rcodeLabel, typeLabel, type DnsObserver, type Transport, type Verdict } from './observer.ts';
+import { rcodeLabel, typeLabel, type DnsObserver, type Transport, type Outcome } from './observer.ts';
 import { answerPtr, answerWellKnownPtr, reverseTarget } from './ptr.ts';
 import { queryKey, readQuery, upstreamQuery, type Query } from './query.ts';
 import { retype, synthesize, withoutExcluded } from './synth.ts';
@@ -93,9 +93,9 @@ export class Forwarder {
   #finish(served: Served, query: Query, transport: Transport, startedAt: number, reply: Reply): void {
     const { observer } = this.#options;
     reply(render(served, query, transport === 'udp' ? query.udpSize : MAX_TCP_SIZE));
-    const { verdict } = served.answer;
-    if (verdict === 'synthesized') observer.synthesized();
-    else if (verdict !== undefined) observer.passthrough(verdict);
+    const { outcome } = served.answer;
+    if (outcome === 'synthesized') observer.synthesized();
+    else if (outcome !== undefined) observer.passthrough(outcome);
     observer.response(rcodeLabel(answerRcode(served.answer)), (performance.now() - startedAt) / 1000);
   }
 
@@ -144,11 +144,11 @@ export class Forwarder {
     const { cache } = this.#options;
     const asked = ask()
       .then((answer): Served => {
-        const isFailure = answerRcode(answer) === RCODE.SERVFAIL && answer.verdict !== 'bogus';
+        const isFailure = answerRcode(answer) === RCODE.SERVFAIL && answer.outcome !== 'bogus';
         if (isFailure || answer.isMakeshift) {
           // RFC 8767 §5. A name that had a real AAAA is not moved to NAT64 by an outage of its resolver.
           const stale = cache.getStale(key);
-          if (stale && (isFailure || stale.answer.verdict === 'aaaaExists')) return stale;
+          if (stale && (isFailure || stale.answer.outcome === 'aaaaExists')) return stale;
         }
         cache.put(key, answer);
         return fresh(answer);
@@ -159,25 +159,25 @@ export class Forwarder {
   }
 
   /** Upstream's answer as it is. */
-  #plain(query: Query, type: number, verdict?: Verdict): Promise<Served> {
+  #plain(query: Query, type: number, outcome?: Outcome): Promise<Served> {
     return this.#shared(query, type, async () => {
       const message = await this.#options.upstreams.exchange(upstreamQuery(query, type), budgetFor(query));
-      return this.#asItStands(query, message, verdict);
+      return this.#asItStands(query, message, outcome);
     });
   }
 
-  #asItStands(query: Query, message: Message | undefined, verdict?: Verdict): Answer {
+  #asItStands(query: Query, message: Message | undefined, outcome?: Outcome): Answer {
     try {
-      if (message) return toAnswer(message, query.isRaw, verdict);
+      if (message) return toAnswer(message, query.isRaw, outcome);
     } catch {
       // An OPT that cannot be read: as good as no answer.
     }
-    return this.#unreachable(query, verdict);
+    return this.#unreachable(query, outcome);
   }
 
-  #unreachable(query: Query, verdict?: Verdict): Answer {
+  #unreachable(query: Query, outcome?: Outcome): Answer {
     // Not kept for long: the next question may well find upstream back.
-    const answer = errorAnswer(query, RCODE.SERVFAIL, verdict, EDE.NO_REACHABLE_AUTHORITY);
+    const answer = errorAnswer(query, RCODE.SERVFAIL, outcome, EDE.NO_REACHABLE_AUTHORITY);
     return { ...answer, lifetimeSeconds: 1 };
   }
 

@@ -95,9 +95,9 @@ export class Inquiry implements Asker {
     this.#finish(error, 'refused');
   }
 
-  #finish(result: Message | Error, outcome: string): void {
+  #finish(result: Message | Error, label: string): void {
     this.#state = 'settled';
-    this.#observer.upstream(this.server.label, outcome, (performance.now() - this.#startedAt) / 1000);
+    this.#observer.upstream(this.server.label, label, (performance.now() - this.#startedAt) / 1000);
     this.#done(result);
   }
 }

@@ -51,6 +51,6 @@ export function answerIpv4Only(query: Query, prefixes: readonly Prefix64[]): Ans
       for (const prefix of prefixes) add(TYPE.AAAA, AAAA_TTL_SECONDS, embedIp4(prefix, v4));
     }
   }
-  const verdict = query.type === TYPE.AAAA ? 'synthesized' : undefined;
-  return localAnswer(query, records.length > 0 ? records : [soa], { isAuthoritative: true, verdict });
+  const outcome = query.type === TYPE.AAAA ? 'synthesized' : undefined;
+  return localAnswer(query, records.length > 0 ? records : [soa], { isAuthoritative: true, outcome });
 }

@@ -2,7 +2,7 @@
 // Writes small answers of our own: records under names that are spelled out (RFC 1035 §4.1.3).
 
 import { toAnswer, type Answer } from './answer.ts';
-import type { Verdict } from './observer.ts';
+import type { Outcome } from './observer.ts';
 import type { Query } from './query.ts';
 import { CLASS_IN, FLAG, HEADER_LENGTH, TYPE, readMessage, type Section } from './wire.ts';
 
@@ -31,7 +31,7 @@ export function localSoa(owner: Buffer | number, ttlSeconds: number): LocalRecor
 export function localAnswer(
   query: Query,
   records: readonly LocalRecord[],
-  options: { rcode?: number; isAuthoritative?: boolean; verdict?: Verdict | undefined } = {},
+  options: { rcode?: number; isAuthoritative?: boolean; outcome?: Outcome | undefined } = {},
 ): Answer {
   const header = Buffer.alloc(HEADER_LENGTH);
   header.writeUInt16BE(FLAG.QR | FLAG.RA | (options.isAuthoritative ? FLAG.AA : 0) | (options.rcode ?? 0), 2);
@@ -49,5 +49,5 @@ export function localAnswer(
     fixed.writeUInt16BE(rdata.length, 8);
     parts.push(typeof owner === 'number' ? pointer(owner) : owner, fixed, rdata);
   }
-  return toAnswer(readMessage(Buffer.concat(parts)), false, options.verdict);
+  return toAnswer(readMessage(Buffer.concat(parts)), false, options.outcome);
 }

@@ -8,7 +8,7 @@ export type PassthroughReason =
   'aaaaExists' | 'nxdomain' | 'noA' | 'notMappable' | 'aError' | 'aaaaError' | 'bogus' | 'checkingDisabled' | 'class';
 
 /** How an AAAA question was answered. */
-export type Verdict = 'synthesized' | PassthroughReason;
+export type Outcome = 'synthesized' | PassthroughReason;
 
 export type Transport = 'udp' | 'tcp';
 

@@ -158,7 +158,7 @@ const answer = (lifetimeSeconds: number, octets = 20): Answer => ({
   rcodeHigh: 0,
   optInside: false,
   lifetimeSeconds,
-  verdict: undefined,
+  outcome: undefined,
 });
 
 describe('AnswerCache', () => {
