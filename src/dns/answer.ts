@@ -6,7 +6,7 @@ import type { Outcome } from './observer.ts';
 import { isHopOption, writeOpt, type Query, type Refusal } from './query.ts';
 import { rewrite } from './rewrite.ts';
 import { FLAG, HEADER_LENGTH, RCODE, TYPE, eachOption, findOpt, readMessage } from './wire.ts';
-import type { Message } from './wire.ts';
+import type { Message, RecordAt } from './wire.ts';
 
 export interface Answer {
   /** A whole message without OPT (unless `optInside`). ID, RD, CD and question are overwritten per client. */
@@ -67,40 +67,34 @@ function lifetime(message: Message): number {
 /** What to do with the OPT of an upstream's message: drop it for one of ours per client, or leave every octet. */
 export function toAnswer(message: Message, optInside: boolean, outcome?: Outcome, extra = NO_OPTIONS): Answer {
   const opt = findOpt(message.records);
-  const lifetimeSeconds = optInside ? 0 : lifetime(message);
-  if (optInside || opt === undefined) {
-    return {
-      body: message.bytes,
-      questionEnd: message.questionEnd,
-      ttlAt: message.records.filter((record) => record !== opt).map((record) => record.ttlAt),
-      options: extra,
-      rcodeHigh: 0,
-      optInside: optInside && opt !== undefined,
-      lifetimeSeconds,
-      outcome,
-    };
-  }
-  const options: Buffer[] = [extra];
-  eachOption(message.bytes, opt.rdataAt, opt.end, (code, dataAt, dataEnd) => {
-    if (!isHopOption(code)) options.push(message.bytes.subarray(dataAt - 4, dataEnd));
-  });
-  let body: Buffer;
-  if (opt.end === message.bytes.length) {
-    body = Buffer.from(message.bytes.subarray(0, opt.at));
-    body.writeUInt16BE(body.readUInt16BE(10) - 1, 10);
-  } else {
-    body = rewrite(message, (record) => (record === opt ? 'drop' : 'keep'));
-  }
+  const isStripped = opt !== undefined && !optInside;
+  const kept = isStripped ? withoutOpt(message, opt) : message;
   return {
-    body,
-    questionEnd: message.questionEnd,
-    ttlAt: readMessage(body).records.map((record) => record.ttlAt),
-    options: Buffer.concat(options),
-    rcodeHigh: opt.ttlSeconds >>> 24,
-    optInside: false,
-    lifetimeSeconds,
+    body: kept.bytes,
+    questionEnd: kept.questionEnd,
+    ttlAt: kept.records.filter((record) => record !== opt).map((record) => record.ttlAt),
+    options: isStripped ? Buffer.concat([extra, endToEndOptions(message, opt)]) : extra,
+    rcodeHigh: isStripped ? opt.ttlSeconds >>> 24 : 0,
+    optInside: optInside && opt !== undefined,
+    lifetimeSeconds: optInside ? 0 : lifetime(message),
     outcome,
   };
+}
+
+function withoutOpt(message: Message, opt: RecordAt): Message {
+  if (opt.end !== message.bytes.length) return rewrite(message, (record) => (record === opt ? 'drop' : 'keep'));
+  const bytes = Buffer.from(message.bytes.subarray(0, opt.at));
+  bytes.writeUInt16BE(bytes.readUInt16BE(10) - 1, 10);
+  return { ...message, bytes, records: message.records.slice(0, -1) };
+}
+
+/** The options that are not of one hop, as they are. Throws G64_DNS_MALFORMED. */
+function endToEndOptions({ bytes }: Message, opt: RecordAt): Buffer {
+  const options: Buffer[] = [];
+  eachOption(bytes, opt.rdataAt, opt.end, (code, dataAt, dataEnd) => {
+    if (!isHopOption(code)) options.push(bytes.subarray(dataAt - 4, dataEnd));
+  });
+  return Buffer.concat(options);
 }
 
 /** An answer of ours with an RCODE and nothing else. */

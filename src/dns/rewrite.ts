@@ -139,52 +139,58 @@ class Writer {
 }
 
 /** `edit` is asked once per record, in order. Throws G64_DNS_MALFORMED when a name in RDATA is broken. */
-export function rewrite(message: Message, edit: (record: RecordAt) => Edit): Buffer {
+export function rewrite(message: Message, edit: (record: RecordAt) => Edit): Message {
   const writer = new Writer(message);
   const { bytes } = message;
   const counts = { answer: 0, authority: 0, additional: 0 };
+  const records: RecordAt[] = [];
   for (const record of message.records) {
     const what = edit(record);
     if (what === 'drop') continue;
     if (what === 'keep') {
+      const at = writer.length;
       writer.name(record.at);
+      const ttlAt = writer.length + 4;
       writer.copy(record.ttlAt - 4, record.rdataAt - 2);
       const lengthAt = writer.u16(record.end - record.rdataAt);
       const layout = namesIn(bytes, record);
       if (layout === undefined || record.end === record.rdataAt) {
         writer.copy(record.rdataAt, record.end);
       } else {
-        let at = record.rdataAt + layout[0];
-        if (at > record.end) throw malformed('RDATA is too short for its type');
-        writer.copy(record.rdataAt, at);
+        let from = record.rdataAt + layout[0];
+        if (from > record.end) throw malformed('RDATA is too short for its type');
+        writer.copy(record.rdataAt, from);
         for (let i = 0; i < layout[1]; i++) {
-          const next = skipName(bytes, at);
+          const next = skipName(bytes, from);
           if (next > record.end) throw malformed('a name runs past its RDATA');
-          writer.name(at);
-          at = next;
+          writer.name(from);
+          from = next;
         }
-        writer.copy(at, record.end);
+        writer.copy(from, record.end);
         writer.patch16(lengthAt, writer.length - lengthAt - 2);
       }
+      records.push({ ...record, at, ttlAt, rdataAt: ttlAt + 6, end: writer.length });
       counts[record.section]++;
       continue;
     }
     let firstOwner = -1;
     for (const { type, ttlSeconds, rdata } of what) {
-      const ownerAt = writer.length;
+      const at = writer.length;
       if (firstOwner >= 0 && firstOwner <= MAX_POINTER && (bytes[record.at] as number) < 0xc0) {
         writer.u16(0xc000 | firstOwner);
       } else {
         writer.name(record.at);
-        firstOwner = ownerAt;
+        firstOwner = at;
       }
       writer.u16(type);
       writer.u16(record.klass);
+      const ttlAt = writer.length;
       writer.u32(ttlSeconds);
       writer.u16(rdata.length);
       writer.append(rdata);
+      records.push({ ...record, at, type, ttlSeconds, ttlAt, rdataAt: ttlAt + 6, end: writer.length });
       counts[record.section]++;
     }
   }
-  return writer.finish(counts);
+  return { ...message, bytes: writer.finish(counts), records };
 }

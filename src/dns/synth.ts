@@ -5,7 +5,7 @@
 import { embedIp4 } from '../addr/rfc6052.ts';
 import { isAddress, isExcluded, prefixesFor, type Dns64Policy } from './decide.ts';
 import { rewrite } from './rewrite.ts';
-import { FLAG, TYPE, readMessage, type Message, type RecordAt } from './wire.ts';
+import { FLAG, TYPE, type Message, type RecordAt } from './wire.ts';
 
 export interface Synthesis {
   readonly message: Message;
@@ -23,11 +23,16 @@ function isSignatureOf(message: Message, record: RecordAt, type: number): boolea
   );
 }
 
+/** Writes flags and the question's type into the message's own octets. */
+function withHeader(message: Message, flags: number, type: number): Message {
+  message.bytes.writeUInt16BE(flags, 2);
+  message.bytes.writeUInt16BE(type, message.nameEnd);
+  return { ...message, flags, type };
+}
+
 /** The A response under the question AAAA. Nothing else is changed. */
 export function retype(a: Message): Message {
-  const bytes = Buffer.from(a.bytes);
-  bytes.writeUInt16BE(TYPE.AAAA, a.nameEnd);
-  return readMessage(bytes);
+  return withHeader({ ...a, bytes: Buffer.from(a.bytes) }, a.flags, TYPE.AAAA);
 }
 
 /** Throws G64_DNS_MALFORMED when the response cannot be rewritten. */
@@ -39,7 +44,7 @@ export function synthesize(a: Message, policy: Dns64Policy, maxTtlSeconds: numbe
     maxTtlSeconds,
   );
   const addresses = new Set<number>();
-  const bytes = rewrite(a, (record) => {
+  const rewritten = rewrite(a, (record) => {
     // §5.1.6: signatures of what is gone would sign nothing.
     if (isSignatureOf(a, record, TYPE.A)) return 'drop';
     if (record.section !== 'answer' || record.type !== TYPE.A) return 'keep';
@@ -50,18 +55,16 @@ export function synthesize(a: Message, policy: Dns64Policy, maxTtlSeconds: numbe
     addresses.add(v4);
     return prefixes.map((prefix) => ({ type: TYPE.AAAA, ttlSeconds, rdata: embedIp4(prefix, v4) }));
   });
-  bytes.writeUInt16BE(TYPE.AAAA, a.nameEnd);
   // §5.4, §5.5: an answer made here is neither authoritative nor authenticated, and recursion was available.
-  bytes.writeUInt16BE((a.flags & ~(FLAG.AA | FLAG.AD | FLAG.TC)) | FLAG.RA, 2);
-  return { message: readMessage(bytes), addresses: [...addresses], ttlSeconds };
+  const flags = (a.flags & ~(FLAG.AA | FLAG.AD | FLAG.TC)) | FLAG.RA;
+  return { message: withHeader(rewritten, flags, TYPE.AAAA), addresses: [...addresses], ttlSeconds };
 }
 
 /** RFC 6147 §5.1.4: the response without excluded AAAA; the very same message when it has none. */
 export function withoutExcluded(aaaa: Message, policy: Dns64Policy): Message {
   if (!aaaa.records.some((record) => isExcluded(aaaa, record, policy))) return aaaa;
-  const bytes = rewrite(aaaa, (record) =>
+  const rewritten = rewrite(aaaa, (record) =>
     isExcluded(aaaa, record, policy) || isSignatureOf(aaaa, record, TYPE.AAAA) ? 'drop' : 'keep',
   );
-  bytes.writeUInt16BE(aaaa.flags & ~(FLAG.AA | FLAG.AD), 2);
-  return readMessage(bytes);
+  return withHeader(rewritten, aaaa.flags & ~(FLAG.AA | FLAG.AD), aaaa.type);
 }

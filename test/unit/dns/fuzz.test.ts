@@ -104,6 +104,7 @@ describe('synthesis, read by dns2', () => {
         const bytes = encode(query({ name: 'www.example.org', type: 1 }), records);
         const policy = { prefixes: [P6], translateAll: false, excludeAaaa: [], allowNonGlobalIpv4: [] };
         const { message } = synthesize(readMessage(bytes), policy, 500);
+        expect(message, 'what it says of its octets').to.deep.equal(readMessage(message.bytes));
         const ttl = Math.min(500, ...records.answers.filter(({ type }) => type === T.A).map((one) => one.ttl));
         const before = see(bytes);
         const after = see(message.bytes);
