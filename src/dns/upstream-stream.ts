@@ -9,12 +9,16 @@ import { PendingTable, type Asker, type Pending } from './pending.ts';
 
 /** Below the 10 s after which many servers close, so that a question seldom meets a closing connection. */
 const IDLE_MS = 5000;
+/** A path can vanish without a word, and TCP would go on trying for minutes. */
+const STALLED_MS = 5000;
 
 class Connection {
   readonly pending = new PendingTable();
   isClosed = false;
   hasAnswered = false;
   readonly #socket: Socket;
+  /** When the first question was sent after the last octets came. */
+  #silentSinceMs: number | undefined;
 
   constructor({ kind, endpoint: { host, port }, serverName }: Upstream) {
     // Without a server name the certificate must name the address (RFC 7858 §3.2, RFC 8310 §8.1).
@@ -27,12 +31,21 @@ class Connection {
       if (this.pending.size === 0) this.close(new Error('the connection was idle'));
     });
     const reader = new FrameReader();
-    this.#socket.on('data', (chunk: Buffer) => reader.push(chunk, (message) => this.#onMessage(message)));
+    this.#socket.on('data', (chunk: Buffer) => {
+      this.#silentSinceMs = undefined;
+      reader.push(chunk, (message) => this.#onMessage(message));
+    });
     this.#socket.on('error', (error) => this.close(error));
     this.#socket.on('close', () => this.close(new Error('the server closed the connection')));
   }
 
+  /** Questions were sent, and nothing has come for longer than any of them waits. */
+  get isStalled(): boolean {
+    return this.#silentSinceMs !== undefined && performance.now() - this.#silentSinceMs > STALLED_MS;
+  }
+
   send(bytes: Buffer): void {
+    this.#silentSinceMs ??= performance.now();
     this.#socket.write(frame(bytes));
   }
 
@@ -117,6 +130,7 @@ export class StreamChannel {
   }
 
   #open(): Connection {
+    if (this.#connection?.isStalled) this.#connection.close(new Error('the server has fallen silent'));
     if (this.#connection === undefined || this.#connection.isClosed) this.#connection = new Connection(this.#upstream);
     return this.#connection;
   }

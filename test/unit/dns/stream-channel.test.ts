@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// One connection for many questions: when it is closed or falls silent, the next one takes its place.
+
+import { once } from 'node:events';
+import { createServer, type AddressInfo, type Server } from 'node:net';
+import { expect } from 'chai';
+import { FrameReader, frame } from '../../../src/dns/frames.ts';
+import { StreamChannel } from '../../../src/dns/upstream-stream.ts';
+import { query } from './harness.ts';
+import { encode } from './scripted-server.ts';
+
+/** Longer than a connection may be silent. */
+const SILENCE_MS = 5200;
+
+describe('questions over a connection', function () {
+  this.timeout(SILENCE_MS + 4000);
+  let server: Server;
+  let channel: StreamChannel;
+  let connections = 0;
+  let first: 'closes' | 'falls silent';
+
+  before(async () => {
+    server = createServer((socket) => {
+      const isFirst = ++connections === 1;
+      const reader = new FrameReader();
+      let heard = 0;
+      socket.on('error', () => socket.destroy());
+      socket.on('data', (chunk: Buffer) =>
+        reader.push(chunk, (asked) => {
+          if (!isFirst || heard++ === 0) socket.write(frame(encode(asked, {})));
+          else if (first === 'closes') socket.end();
+        }),
+      );
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+  });
+  beforeEach(() => {
+    connections = 0;
+    const { port } = server.address() as AddressInfo;
+    channel = new StreamChannel({ kind: 'plain', endpoint: { family: 4, host: '127.0.0.1', port } });
+  });
+  afterEach(() => channel.close());
+  after(() => server.close());
+
+  const ask = (name: string) =>
+    new Promise<Buffer>((onAnswer, onError) => void channel.ask(query({ name }), { onAnswer, onError }));
+
+  it('is asked once more on a new connection when one that had answered is closed', async () => {
+    first = 'closes';
+    await ask('one.example');
+    await ask('two.example');
+    expect([connections, channel.pending]).to.deep.equal([2, 0]);
+  });
+
+  it('goes to a new connection when the old one has been silent for longer than any question waits', async () => {
+    first = 'falls silent';
+    await ask('one.example');
+    const waiting = ask('two.example');
+    await new Promise((done) => setTimeout(done, SILENCE_MS));
+    expect(connections).to.equal(1);
+    await Promise.all([waiting, ask('three.example')]);
+    expect([connections, channel.pending]).to.deep.equal([2, 0]);
+  });
+
+  it('tells whoever asks more than there are IDs, and serves again when some are free', async () => {
+    first = 'falls silent';
+    await ask('one.example');
+    const cancels: (() => void)[] = [];
+    const silent = { onAnswer: () => {}, onError: () => {} };
+    const bytes = query({ name: 'many.example' });
+    for (let i = 0; i < 0x10000; i++) cancels.push(channel.ask(bytes, silent));
+    expect(() => channel.ask(bytes, silent)).to.throw('too many questions');
+    for (const cancel of cancels) cancel();
+    expect(channel.pending).to.equal(0);
+    channel.ask(bytes, silent)();
+  });
+});
