@@ -8,11 +8,10 @@ import { Gate64Error } from './errors.ts';
 import { createHost, type Host, type HostSnapshot } from './host/host.ts';
 import { throwErrors } from './host/problem.ts';
 import { watchHost } from './host/watch.ts';
-import { nat64MetricsSource } from './nat64/metrics-source.ts';
+import type { Nat64Metrics } from './nat64/metrics.ts';
 import { createNat64, datapathConfig, type Nat64, type Readiness } from './nat64/nat64.ts';
 import { poolAddresses, poolBlocks } from './nat64/pool.ts';
 import type { Logger } from './telemetry/logger.ts';
-import type { Metrics } from './telemetry/metrics.ts';
 
 const RECONCILE_MS = 30_000;
 const MIN_BLOCK_RECORDS = 16384;
@@ -56,7 +55,7 @@ async function openOrUndo(host: Host, options: OpenDatapathOptions): Promise<Dat
 
 export class NodeHalf {
   readonly #log: Logger;
-  readonly #metrics: Metrics;
+  readonly #metrics: Nat64Metrics;
   readonly #datapath: Datapath;
   readonly #nat64: Nat64;
   #config: Config;
@@ -73,7 +72,7 @@ export class NodeHalf {
   private constructor(options: {
     config: Config;
     log: Logger;
-    metrics: Metrics;
+    metrics: Nat64Metrics;
     host: Host;
     snapshot: HostSnapshot;
     datapath: Datapath;
@@ -89,7 +88,7 @@ export class NodeHalf {
   }
 
   /** Checks the node, prepares it, opens the data plane. Throws before anything has been changed if it cannot work. */
-  static async start(config: Config, log: Logger, metrics: Metrics): Promise<NodeHalf> {
+  static async start(config: Config, log: Logger, metrics: Nat64Metrics): Promise<NodeHalf> {
     const host = createHost({ config });
     const problems = await host.check();
     throwErrors(problems);
@@ -112,14 +111,13 @@ export class NodeHalf {
       { attach, adopted, programs, device: config.nat64.device, egress: config.nat64.egress },
       'data plane in place',
     );
-    const duration = metrics.histogram('gate64_nat64_sweep_duration_seconds');
     const nat64 = createNat64({
       datapath,
       config,
       hostFacts: snapshot,
       log,
       loadedWith,
-      onSweep: (result) => duration.observe(result.durationMs / 1000),
+      onSweep: (result) => metrics.observeSweep(result.durationMs / 1000),
     });
     const half = new NodeHalf({ config, log, metrics, host, snapshot, datapath, nat64 });
     half.#begin();
@@ -128,13 +126,11 @@ export class NodeHalf {
 
   #begin(): void {
     this.#nat64.start();
-    this.#metrics.setSource(
-      nat64MetricsSource({
-        datapath: this.#datapath,
-        ready: () => this.ready().ready,
-        egress: () => this.#config.nat64.egress,
-      }),
-    );
+    this.#metrics.start({
+      datapath: this.#datapath,
+      ready: () => this.ready().ready,
+      egress: () => this.#config.nat64.egress,
+    });
     this.#watch = watchHost(() => this.#look());
     this.#timer = setInterval(() => this.#look(), RECONCILE_MS);
   }
@@ -192,7 +188,7 @@ export class NodeHalf {
     clearInterval(this.#timer);
     this.#watch?.stop();
     await this.#turn;
-    this.#metrics.setSource(undefined);
+    this.#metrics.stop();
     this.#nat64.stop();
     this.#datapath[Symbol.dispose]();
   }

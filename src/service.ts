@@ -8,14 +8,16 @@ import { loadConfig, type LoadedConfig } from './config/load.ts';
 import { removeDatapath } from './datapath/open.ts';
 import { DnsService, type DnsOptions } from './dns/dns.ts';
 import { openListeners } from './dns/listeners.ts';
+import { DnsMetrics } from './dns/metrics.ts';
 import { createHost } from './host/host.ts';
 import { takeInstanceLock } from './host/instance-lock.ts';
 import { NameTable } from './names/name-table.ts';
+import { Nat64Metrics } from './nat64/metrics.ts';
 import { NodeHalf, refuseUnreloadable } from './service-node.ts';
-import { dnsCounters } from './telemetry/dns-counters.ts';
 import { startHttp, type HttpEndpoint } from './telemetry/http.ts';
 import { createLogger, type Logger } from './telemetry/logger.ts';
 import { Metrics } from './telemetry/metrics.ts';
+import { ServiceMetrics } from './telemetry/service-metrics.ts';
 import type { ReloadStatus, ServiceStatus } from './telemetry/status.ts';
 import { gate64Version } from './telemetry/version.ts';
 
@@ -28,6 +30,9 @@ const FORCED_EXIT_MS = 10_000;
 class Service {
   readonly #log: Logger;
   readonly #metrics: Metrics;
+  readonly #serviceMetrics: ServiceMetrics;
+  readonly #dnsMetrics: DnsMetrics;
+  readonly #nat64Metrics: Nat64Metrics;
   readonly #names = new NameTable();
   readonly #startedAt = new Date();
   readonly #file: string | undefined;
@@ -43,11 +48,14 @@ class Service {
     this.#file = loaded.file;
     this.#log = createLogger(loaded.config.log);
     this.#metrics = new Metrics({
-      version: gate64Version(),
       onSourceError: (error) => this.#log.warn({ err: error }, 'a metric could not be read'),
     });
+    this.#dnsMetrics = new DnsMetrics(this.#metrics, () => this.#dns?.stats.cacheEntries ?? 0);
+    this.#dnsMetrics.setListen(loaded.config.dns.listen);
+    this.#nat64Metrics = new Nat64Metrics(this.#metrics);
+    this.#serviceMetrics = new ServiceMetrics(this.#metrics, gate64Version());
     this.#lastReload = { at: this.#startedAt.toISOString(), successful: true };
-    this.#metrics.configReloaded(true);
+    this.#serviceMetrics.configReloaded(true);
   }
 
   get log(): Logger {
@@ -63,12 +71,8 @@ class Service {
     this.#log.info({ version: gate64Version(), config: this.#file ?? 'defaults' }, 'gate64 starts');
     this.#http = await startHttp({ listen: http.listen, metrics: this.#metrics, status: () => this.status() });
     if (dns.enabled) await checkListen(dns.listen);
-    if (nat64.enabled) this.#node = await NodeHalf.start(this.#config, this.#log, this.#metrics);
-    if (dns.enabled) {
-      this.#dns = await DnsService.start(this.#dnsOptions(this.#config));
-      const half = this.#dns;
-      this.#metrics.setCacheEntries(() => half.stats.cacheEntries);
-    }
+    if (nat64.enabled) this.#node = await NodeHalf.start(this.#config, this.#log, this.#nat64Metrics);
+    if (dns.enabled) this.#dns = await DnsService.start(this.#dnsOptions(this.#config));
     this.#log.info(
       { dns: this.#dns ? dns.listen.map(formatEndpoint) : 'disabled', http: formatEndpoint(http.listen) },
       'gate64 serves',
@@ -77,7 +81,6 @@ class Service {
 
   #dnsOptions(config: Config): DnsOptions {
     const { dns, prefixes, nat64 } = config;
-    const first = dns.listen[0];
     return {
       prefixes,
       listen: dns.listen,
@@ -86,7 +89,7 @@ class Service {
       excludeAaaa: dns.excludeAaaa,
       allowNonGlobalIpv4: nat64.allowNonGlobalIpv4,
       cache: dns.cache,
-      observer: dnsCounters(this.#metrics, first ? `dns://${formatEndpoint(first)}` : 'dns://'),
+      observer: this.#dnsMetrics,
       onSynthesized: (name, v4, ttlSeconds) => this.#names.remember(name, v4, ttlSeconds),
     };
   }
@@ -137,7 +140,7 @@ class Service {
       this.#lastReload = { at, successful: false, error: message };
       this.#log.error({ err: error }, 'configuration refused; the one before stays in force');
     }
-    this.#metrics.configReloaded(this.#lastReload.successful);
+    this.#serviceMetrics.configReloaded(this.#lastReload.successful);
   }
 
   async #apply(config: Config): Promise<void> {
@@ -158,6 +161,7 @@ class Service {
       throw error;
     }
     this.#config = config;
+    this.#dnsMetrics.setListen(config.dns.listen);
     this.#log.level = config.log.level;
   }
 

@@ -5,9 +5,17 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { configKeys } from '../../src/config/keys.ts';
 import { DROP_REASONS, DROP_TEXTS } from '../../src/datapath/drops.gen.ts';
+import { DNS_METRICS } from '../../src/dns/metrics.ts';
 import { ERROR_CODES } from '../../src/errors.ts';
-import { METRICS } from '../../src/telemetry/metric-list.ts';
+import { NAT64_METRICS } from '../../src/nat64/metrics.ts';
+import type { MetricDefinition } from '../../src/telemetry/metrics.ts';
+import { SERVICE_METRICS } from '../../src/telemetry/service-metrics.ts';
 import { ROOT, read } from './repository.ts';
+
+/** Each half's own. */
+export const METRICS: readonly MetricDefinition[] = [DNS_METRICS, NAT64_METRICS, SERVICE_METRICS].flatMap(
+  (metrics): MetricDefinition[] => Object.values(metrics),
+);
 
 const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('<', '&lt;');
 
@@ -59,8 +67,8 @@ export function metricsPage(): string {
   return [
     '# Metrics',
     '',
-    'Made by `make docs` from src/telemetry/metric-list.ts; not edited by hand. They stand at `/metrics` of `http.listen`,',
-    'beside the default metrics of Node and of the process.',
+    'Made by `make docs` from src/dns/metrics.ts, src/nat64/metrics.ts and src/telemetry/service-metrics.ts; not edited by',
+    'hand. They stand at `/metrics` of `http.listen`, beside the default metrics of Node and of the process.',
     '',
     '| metric | type | labels | meaning |',
     '| --- | --- | --- | --- |',

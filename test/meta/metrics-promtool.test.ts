@@ -4,35 +4,39 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { expect } from 'chai';
-import { dnsCounters } from '../../src/telemetry/dns-counters.ts';
+import { DnsMetrics } from '../../src/dns/metrics.ts';
+import { Nat64Metrics } from '../../src/nat64/metrics.ts';
 import { startHttp } from '../../src/telemetry/http.ts';
-import { METRICS } from '../../src/telemetry/metric-list.ts';
 import { Metrics } from '../../src/telemetry/metrics.ts';
+import { ServiceMetrics } from '../../src/telemetry/service-metrics.ts';
+import { TestClock, fakeDatapath, flow } from '../unit/nat64/support.ts';
+import { METRICS } from './lists.ts';
 
 const run = promisify(execFile);
 
 function filled(): Metrics {
-  const metrics = new Metrics({ version: '1.2.3' });
-  const counters = dnsCounters(metrics, 'dns://127.0.0.1:5364');
-  counters.request('udp', 'AAAA');
-  counters.response('NOERROR', 0.001);
-  counters.synthesized();
-  counters.passthrough('aaaaExists');
-  counters.upstream('[2001:db8::53]:53', 'NOERROR', 0.02);
-  counters.cacheHit();
-  counters.cacheMiss();
-  metrics.setCacheEntries(() => 1);
-  metrics.configReloaded(true);
-  metrics.histogram('gate64_nat64_sweep_duration_seconds').observe(0.2);
-  metrics.setSource({
-    ready: () => true,
-    info: () => ({ egress: 'masquerade', attach: 'clsact', kernel: '6.1.0-13-amd64' }),
-    packetCounters: () => [{ direction: '6to4', protocol: 'tcp', packets: 2 ** 40, bytes: 2 ** 50 }],
-    drops: () => [{ direction: '6to4', reason: 'dst_never', count: 1 }],
-    counts: () => ({ sessions: { tcp: 1 }, bindings: { tcp: 1 } }),
-    blockFills: () => [{ address: '192.0.2.1', state: 'leased', size: 256, used: { tcp: 1, udp: 0, icmp: 0 } }],
-    mapFill: () => [{ map: 'n64_flow6', entries: 1, maxEntries: 1024 }],
-  });
+  const metrics = new Metrics();
+  new ServiceMetrics(metrics, '1.2.3').configReloaded(true);
+  const dns = new DnsMetrics(metrics, () => 1);
+  dns.request('udp', 'AAAA');
+  dns.response('NOERROR', 0.001);
+  dns.synthesized();
+  dns.passthrough('aaaaExists');
+  dns.upstream('[2001:db8::53]:53', 'NOERROR', 0.02);
+  dns.cacheHit();
+  dns.cacheMiss();
+  const datapath = fakeDatapath(new TestClock());
+  // Dropped, as there is no block yet.
+  flow(datapath, 1, 1024);
+  datapath.writeBlock(
+    { index: 0, slot: 0, v4: 0xc0000201, firstPort: 1024, size: 256 },
+    { tcp: [], udp: [], icmp: [] },
+  );
+  datapath.offerBlock(0);
+  flow(datapath, 1, 1024);
+  const nat64 = new Nat64Metrics(metrics);
+  nat64.observeSweep(0.2);
+  nat64.start({ datapath, ready: () => true, egress: () => 'masquerade' });
   return metrics;
 }
 
