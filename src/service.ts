@@ -15,7 +15,7 @@ import { NameTable } from './names/name-table.ts';
 import { Nat64Metrics } from './nat64/metrics.ts';
 import { NodeHalf, refuseUnreloadable } from './service-node.ts';
 import { startHttp, type HttpEndpoint } from './telemetry/http.ts';
-import { createLogger, type Logger } from './telemetry/logger.ts';
+import { Logger } from './telemetry/logger.ts';
 import { Metrics } from './telemetry/metrics.ts';
 import { ServiceMetrics } from './telemetry/service-metrics.ts';
 import type { ReloadStatus, ServiceStatus } from './telemetry/status.ts';
@@ -46,7 +46,7 @@ class Service {
   constructor(loaded: LoadedConfig) {
     this.#config = loaded.config;
     this.#file = loaded.file;
-    this.#log = createLogger(loaded.config.log);
+    this.#log = new Logger(loaded.config.log);
     this.#metrics = new Metrics({
       onSourceError: (error) => this.#log.warn({ err: error }, 'a metric could not be read'),
     });
@@ -162,7 +162,7 @@ class Service {
     }
     this.#config = config;
     this.#dnsMetrics.setListen(config.dns.listen);
-    this.#log.level = config.log.level;
+    this.#log.configure(config.log);
   }
 
   async #moveHttp(before: Config, after: Config, undo: (() => Promise<void>)[]): Promise<void> {

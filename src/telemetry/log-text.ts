@@ -5,9 +5,8 @@
 export function formatTextLine(line: string, withStacks: boolean): string {
   const record: unknown = JSON.parse(line);
   if (!isRecord(record)) return line.trimEnd();
-  const { time, level, msg, component, err, ...fields } = record;
+  const { time, level, msg, err, ...fields } = record;
   const head = [asText(time), asText(level).toUpperCase().padEnd(5)];
-  if (component !== undefined) head.push(`${asText(component)}:`);
   if (msg !== undefined) head.push(asText(msg));
   const tail = Object.entries(fields).map(([key, value]) => `${key}=${fieldText(value)}`);
   if (!isRecord(err)) return [...head, ...tail, ...(err === undefined ? [] : [`error=${fieldText(err)}`])].join(' ');

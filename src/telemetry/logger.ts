@@ -2,15 +2,16 @@
 // The log: JSON lines for machines, or one readable line a message for people. Written to stderr, so that stdout stays
 // what a command was asked for.
 
-import { pino, stdSerializers, stdTimeFunctions, type DestinationStream, type Logger as PinoLogger } from 'pino';
+import { pino, stdSerializers, stdTimeFunctions, type DestinationStream, type Logger as Pino } from 'pino';
 import { formatTextLine } from './log-text.ts';
 
-export type Logger = PinoLogger;
-
 /** As in the configuration; structural, since this room knows none above it. */
-export interface LoggerOptions {
+export interface LogSettings {
   readonly level: string;
   readonly format: 'auto' | 'json' | 'text';
+}
+
+export interface LoggerOptions extends LogSettings {
   /** Whether a person reads along; decides what 'auto' is. Default: whether stderr is a terminal. */
   readonly isTerminal?: boolean;
   /** Gets whole lines. Default: stderr. */
@@ -19,30 +20,54 @@ export interface LoggerOptions {
 
 const STDERR_FD = 2;
 
-export function createLogger(options: LoggerOptions): Logger {
-  const isTerminal = options.isTerminal ?? process.stderr.isTTY;
-  const asText = options.format === 'text' || (options.format === 'auto' && isTerminal);
-  // Synchronous: what is logged right before a crash is what one wants to read.
-  const sink = options.destination ?? pino.destination({ fd: STDERR_FD, sync: true });
-  return pino(
-    {
-      level: options.level,
-      base: null,
-      timestamp: stdTimeFunctions.isoTime,
-      formatters: { level: (label) => ({ level: label }) },
-      serializers: { err: verbose(options.level) ? stdSerializers.errWithCause : errorFields },
-    },
-    asText ? textStream(sink, options.level) : sink,
-  );
-}
+/** `fields` of the name `err` are errors. */
+export class Logger {
+  readonly #pino: Pino;
+  readonly #isTerminal: boolean;
+  #asText = false;
+  /** Whether whoever reads looks for faults of gate64 itself. */
+  #isVerbose = false;
 
-/** A logger that writes nothing. */
-export function silentLogger(): Logger {
-  return pino({ level: 'silent' });
-}
+  constructor(options: LoggerOptions) {
+    // Synchronous: what is logged right before a crash is what one wants to read.
+    const sink = options.destination ?? pino.destination({ fd: STDERR_FD, sync: true });
+    this.#isTerminal = options.isTerminal ?? process.stderr.isTTY;
+    this.#pino = pino(
+      {
+        base: null,
+        timestamp: stdTimeFunctions.isoTime,
+        formatters: { level: (label) => ({ level: label }) },
+        serializers: {
+          err: (error: Error) => (this.#isVerbose ? stdSerializers.errWithCause(error) : errorFields(error)),
+        },
+      },
+      { write: (line) => sink.write(this.#asText ? `${formatTextLine(line, this.#isVerbose)}\n` : line) },
+    );
+    this.configure(options);
+  }
 
-function verbose(level: string): boolean {
-  return level === 'debug' || level === 'trace';
+  /** Holds from the next line on. */
+  configure({ level, format }: LogSettings): void {
+    this.#pino.level = level;
+    this.#isVerbose = level === 'debug' || level === 'trace';
+    this.#asText = format === 'text' || (format === 'auto' && this.#isTerminal);
+  }
+
+  debug(fields: object, message: string): void {
+    this.#pino.debug(fields, message);
+  }
+
+  info(fields: object, message: string): void {
+    this.#pino.info(fields, message);
+  }
+
+  warn(fields: object, message: string): void {
+    this.#pino.warn(fields, message);
+  }
+
+  error(fields: object, message: string): void {
+    this.#pino.error(fields, message);
+  }
 }
 
 /** An error that has a code explains itself: no stack. One that has none was not foreseen, and keeps it. */
@@ -52,9 +77,4 @@ function errorFields(error: unknown): unknown {
   const { message, code, cause } = error;
   const hint = 'hint' in error ? error.hint : undefined;
   return { message, code, hint, cause: cause instanceof Error ? { message: cause.message } : undefined };
-}
-
-function textStream(sink: DestinationStream, level: string): DestinationStream {
-  const withStacks = verbose(level);
-  return { write: (line) => sink.write(`${formatTextLine(line, withStacks)}\n`) };
 }

@@ -4,12 +4,12 @@
 import { expect } from 'chai';
 import { Gate64Error } from '../../../src/errors.ts';
 import { formatTextLine } from '../../../src/telemetry/log-text.ts';
-import { createLogger, silentLogger, type LoggerOptions } from '../../../src/telemetry/logger.ts';
+import { Logger, type LoggerOptions } from '../../../src/telemetry/logger.ts';
 
 function logging(options: Partial<LoggerOptions>) {
   const lines: string[] = [];
   const destination = { write: (line: string) => void lines.push(line) };
-  return { lines, log: createLogger({ level: 'info', format: 'json', destination, ...options }) };
+  return { lines, log: new Logger({ level: 'info', format: 'json', destination, ...options }) };
 }
 
 /** A text line without its time. */
@@ -18,11 +18,11 @@ const untimed = (line: string | undefined) => line?.replace(/^\S+ /, '');
 describe('log', () => {
   it('json: one object a line, ISO time, level in words', () => {
     const { lines, log } = logging({});
-    log.child({ component: 'dns' }).info({ port: 5364 }, 'listening');
+    log.info({ port: 5364 }, 'listening');
     expect(lines).to.have.length(1);
     expect(lines[0]?.endsWith('\n')).to.equal(true);
     const { time, ...rest } = JSON.parse(lines[0] ?? '');
-    expect(rest).to.deep.equal({ level: 'info', component: 'dns', port: 5364, msg: 'listening' });
+    expect(rest).to.deep.equal({ level: 'info', port: 5364, msg: 'listening' });
     expect(new Date(time).toISOString()).to.equal(time);
   });
 
@@ -35,10 +35,10 @@ describe('log', () => {
     expect(written.cause.message).to.equal('EADDRINUSE');
   });
 
-  it('text: time, level, component, message, fields', () => {
+  it('text: time, level, message, fields', () => {
     const { lines, log } = logging({ format: 'text' });
-    log.child({ component: 'nat64' }).warn({ pod: '2001:db8::5', blocks: 8, why: 'a b' }, 'quota reached');
-    expect(untimed(lines[0])).to.equal('WARN  nat64: quota reached pod=2001:db8::5 blocks=8 why="a b"\n');
+    log.warn({ pod: '2001:db8::5', blocks: 8, why: 'a b' }, 'quota reached');
+    expect(untimed(lines[0])).to.equal('WARN  quota reached pod=2001:db8::5 blocks=8 why="a b"\n');
   });
 
   it('text: errors without stacks, unless the level is debug', () => {
@@ -72,19 +72,60 @@ describe('log', () => {
       [false, /^\{"level":"info"/],
     ] as const) {
       const { lines, log } = logging({ format: 'auto', isTerminal });
-      log.info('hello');
+      log.info({}, 'hello');
       expect(lines[0]).to.match(pattern);
     }
   });
 
   it('leaves out what is below the level', () => {
     const { lines, log } = logging({ level: 'warn' });
-    log.info('no');
-    log.warn('yes');
-    expect(lines).to.have.length(1);
-    log.level = 'info';
-    log.info('yes');
+    log.debug({}, 'no');
+    log.info({}, 'no');
+    log.warn({}, 'yes');
+    log.error({}, 'yes');
     expect(lines).to.have.length(2);
-    expect(silentLogger().isLevelEnabled('fatal')).to.equal(false);
+  });
+
+  it('another level holds from the next line on, for errors’ stacks too', () => {
+    const { lines, log } = logging({ level: 'info' });
+    const err = new Gate64Error('G64_LISTEN', 'no port');
+    const stackOf = () => {
+      log.error({ err }, 'cannot listen');
+      return JSON.parse(lines.at(-1) ?? '').err.stack;
+    };
+    log.debug({}, 'no');
+    expect(stackOf()).to.equal(undefined);
+    log.configure({ level: 'debug', format: 'json' });
+    log.debug({}, 'yes');
+    expect(stackOf()).to.match(/^Gate64Error: no port\n +at /);
+    log.configure({ level: 'error', format: 'json' });
+    log.warn({}, 'no');
+    expect(stackOf()).to.equal(undefined);
+    expect(lines.map((line) => JSON.parse(line).msg)).to.deep.equal([
+      'cannot listen',
+      'yes',
+      'cannot listen',
+      'cannot listen',
+    ]);
+  });
+
+  it('another format holds from the next line on, for errors’ stacks too', () => {
+    const { lines, log } = logging({ format: 'json', isTerminal: true });
+    const err = new Gate64Error('G64_LISTEN', 'no port');
+    log.error({ err }, 'one');
+    log.configure({ level: 'info', format: 'text' });
+    log.error({ err }, 'two');
+    log.configure({ level: 'debug', format: 'text' });
+    log.error({ err }, 'three');
+    log.configure({ level: 'info', format: 'json' });
+    log.error({ err }, 'four');
+    log.configure({ level: 'info', format: 'auto' });
+    log.error({ err }, 'five');
+    expect(lines).to.have.length(5);
+    expect(JSON.parse(lines[0] ?? '')).to.deep.include({ level: 'error', msg: 'one' });
+    expect(untimed(lines[1])).to.equal('ERROR two error="no port" code=G64_LISTEN\n');
+    expect(untimed(lines[2])).to.match(/^ERROR three error="no port" code=G64_LISTEN\nGate64Error: no port\n +at /);
+    expect(JSON.parse(lines[3] ?? '')).to.deep.include({ level: 'error', msg: 'four' });
+    expect(untimed(lines[4])).to.equal('ERROR five error="no port" code=G64_LISTEN\n');
   });
 });
