@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Records of port blocks and the queues that the programs take them from. A program may change a block at any moment,
-// unless it is held or has just been taken out of its queue: only then is a record written here.
+// unless it rests or has just been taken out of its queue: only then is a record written here.
 
 import { existsSync } from 'node:fs';
 import { BpfMap, typed } from '../libbpf/mod.ts';
@@ -70,13 +70,13 @@ export class BlockStore implements Disposable {
       slot: block.slot,
       firstPort: block.firstPort,
       size: block.size,
-      state: BLOCK_STATE.BLOCK_HELD,
+      state: BLOCK_STATE.BLOCK_RESTING,
       used: 0,
       bits,
     });
   }
 
-  /** Only for blocks that no program touches: held ones, and queued ones just taken out. */
+  /** Only for blocks that no program touches: those that rest, and queued ones just taken out. */
   #setBlockState(index: number, state: number): number | undefined {
     const blocks = typed(this.#maps.n64_blocks, u32Codec, blockCodec);
     const block = blocks.lookup(index);
@@ -120,7 +120,7 @@ export class BlockStore implements Disposable {
     const bySlot = new Map<number, Set<number>>();
     for (const index of indexes) {
       const block = blocks.lookup(index);
-      if (block?.state === BLOCK_STATE.BLOCK_HELD) retired.add(index);
+      if (block?.state === BLOCK_STATE.BLOCK_RESTING) retired.add(index);
       else if (block) bySlot.set(block.slot, (bySlot.get(block.slot) ?? new Set()).add(index));
     }
     for (const [slot, wanted] of bySlot) {

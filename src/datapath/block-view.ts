@@ -7,7 +7,7 @@ import { PROTOCOLS, type BlockRow, type BlockState, type Protocol } from './data
 import { BLOCK_STATE, BLOCK_WORDS, blockCodec, type Block } from './layout.gen.ts';
 
 const BLOCK_STATES: Readonly<Record<number, BlockState>> = {
-  [BLOCK_STATE.BLOCK_HELD]: 'held',
+  [BLOCK_STATE.BLOCK_RESTING]: 'resting',
   [BLOCK_STATE.BLOCK_OFFERED]: 'offered',
   [BLOCK_STATE.BLOCK_LEASED]: 'leased',
   [BLOCK_STATE.BLOCK_RETIRED]: 'retired',

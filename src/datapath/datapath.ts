@@ -63,10 +63,10 @@ export interface BindingRow {
 }
 
 /**
- * `offered`: lies in its address's queue, the next pod that needs one takes it. `leased`: a pod holds it. `held`: empty
+ * `offered`: lies in its address's queue, the next pod that needs one takes it. `leased`: a pod holds it. `resting`: empty
  * and waiting out the hold-down. `retired`: no longer of the pool, kept while it empties.
  */
-export type BlockState = 'offered' | 'leased' | 'held' | 'retired';
+export type BlockState = 'offered' | 'leased' | 'resting' | 'retired';
 
 /** A run of ports of one pool address. `index` names it for its whole life; `slot` is its address's queue. */
 export interface Block {
@@ -216,7 +216,7 @@ export interface SweepResult {
   readonly ended: readonly SessionRow[];
   /** Whether the table was walked to its end. Blocks are looked at then only. */
   readonly finished: boolean;
-  /** Blocks that pods gave back, now `held`, with who held them since when. */
+  /** Blocks that pods gave back, now `resting`, with who held them since when. */
   readonly returned: readonly BlockRow[];
   /** Sessions in the table when the sweep began. */
   readonly walked: number;
@@ -275,14 +275,14 @@ export interface Datapath extends DatapathReader {
   /** Also says whose queues the programs see: only those of addresses that do not drain. */
   setPoolAddresses(addresses: readonly PoolAddress[]): void;
 
-  /** Makes or replaces a block's record: state 'held', nothing used but `staticPorts`. */
+  /** Makes or replaces a block's record: state 'resting', nothing used but `staticPorts`. */
   writeBlock(block: Block, staticPorts: Readonly<Record<Protocol, readonly number[]>>): void;
-  /** held → offered, and into its address's queue. */
+  /** resting → offered, and into its address's queue. */
   offerBlock(index: number): void;
   /** Any block of the slot's queue that is marked offered; learned without emptying the queue. */
   queuedBlocks(slot: number): Set<number>;
   /**
-   * Takes held and offered blocks out for good; gives those that it got. What is missing lay in no queue: a pod was faster,
+   * Takes resting and offered blocks out for good; gives those that it got. What is missing lay in no queue: a pod was faster,
    * or an earlier process died between two steps. One pass over each queue, however many blocks.
    */
   retireBlocks(indexes: Iterable<number>): Set<number>;

@@ -316,8 +316,8 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
       const record = blockRecordCodec.read(view, at);
       const block = this.maps.n64_blocks.lookup(encode(u32Codec, record.index));
       const row = block && blockRow(record.index, viewOf(block), 0, toEpoch);
-      // `held` or the record was written and then somebody allocated after all.
-      if (row?.state !== 'held') continue;
+      // `resting` or the record was written and then somebody allocated after all.
+      if (row?.state !== 'resting') continue;
       returned.push({ ...row, holder: record.holder, since: toEpoch(record.leasedNs) });
     }
     return returned;

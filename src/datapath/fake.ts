@@ -138,7 +138,7 @@ export class FakeDatapath implements Datapath {
     this.#dequeue(block.index);
     this.#blocks.set(block.index, {
       ...block,
-      state: 'held',
+      state: 'resting',
       holder: undefined,
       since: undefined,
       emptySince: this.#now(),
@@ -149,7 +149,7 @@ export class FakeDatapath implements Datapath {
 
   offerBlock(index: number): void {
     const block = this.#blocks.get(index);
-    if (block?.state !== 'held') throw new Error(`block ${index} is ${block?.state ?? 'absent'}, not held`);
+    if (block?.state !== 'resting') throw new Error(`block ${index} is ${block?.state ?? 'absent'}, not resting`);
     block.state = 'offered';
     this.#queue(block.slot).push(index);
   }
@@ -163,7 +163,7 @@ export class FakeDatapath implements Datapath {
     for (const index of indexes) {
       const block = this.#blocks.get(index);
       if (block === undefined) continue;
-      if (block.state !== 'held' && !this.#dequeue(index)) continue;
+      if (block.state !== 'resting' && !this.#dequeue(index)) continue;
       block.state = 'retired';
       retired.add(index);
     }
@@ -216,7 +216,7 @@ export class FakeDatapath implements Datapath {
     if (turn.length < expired.length) return { ...result, finished: false, returned };
     for (const block of this.#blocks.values()) {
       if (block.state !== 'leased' || !this.#isEmpty(block) || now - block.emptySince < idleBlockMs) continue;
-      block.state = 'held';
+      block.state = 'resting';
       returned.push(this.#row(block));
       block.holder = undefined;
       block.since = undefined;

@@ -41,7 +41,7 @@ export const STATE = {
 
 export const BLOCK_STATE = {
   BLOCK_NONE: 0,
-  BLOCK_HELD: 1,
+  BLOCK_RESTING: 1,
   BLOCK_OFFERED: 2,
   BLOCK_LEASED: 3,
   BLOCK_RETIRED: 4,

@@ -24,9 +24,9 @@ interface Entry extends Omit<Block, 'slot'> {
   slot: number;
   /** False: no longer of the pool, kept until it is empty and has rested. */
   wanted: boolean;
-  state: 'offered' | 'leased' | 'held';
+  state: 'offered' | 'leased' | 'resting';
   holder: Uint8Array | undefined;
-  /** Held: when the rest is over. */
+  /** Resting: when that is over. */
   readyAt: number;
   /** The static ports its record was written with, as text; undefined: not known. */
   statics: string | undefined;
@@ -68,7 +68,7 @@ export class PortBlockLedger {
     for (const [key, entry] of byKey) entry.wanted = wantedKeys.has(key);
     this.#separateSlots();
     const now = this.#options.clock.now();
-    const isFree = ({ state, readyAt }: Entry) => state === 'offered' || (state === 'held' && readyAt <= now);
+    const isFree = ({ state, readyAt }: Entry) => state === 'offered' || (state === 'resting' && readyAt <= now);
     this.#retire([...byKey.values()].filter((entry) => !entry.wanted && isFree(entry)));
     this.#waiting = pool.filter((block) => !byKey.has(blockKey(block)));
     this.#admitWaiting();
@@ -88,7 +88,7 @@ export class PortBlockLedger {
     for (const row of rows) {
       const entry = this.#entries.get(row.index);
       if (entry === undefined) continue;
-      entry.state = 'held';
+      entry.state = 'resting';
       entry.holder = undefined;
       entry.readyAt = clock.now() + holdDownMs;
       this.#log('port block returned', row, row.holder, { since: iso(row.since), at: iso(clock.now()) });
@@ -98,7 +98,7 @@ export class PortBlockLedger {
   /** Offers what has rested, lets go of what has rested and left the pool. Cheap; to be called about once a second. */
   tick(): void {
     const now = this.#options.clock.now();
-    const due = [...this.#entries.values()].filter((entry) => entry.state === 'held' && entry.readyAt <= now);
+    const due = [...this.#entries.values()].filter((entry) => entry.state === 'resting' && entry.readyAt <= now);
     for (const entry of shuffle(due, this.#random)) if (entry.wanted) this.#offer(entry);
     const left = due.filter((entry) => !entry.wanted).map((entry) => entry.index);
     this.#options.datapath.retireBlocks(left);
@@ -186,15 +186,15 @@ export class PortBlockLedger {
   }
 
   /** Blocks that a pod can get or has: none means that nobody can be served. */
-  serving(): { offered: number; leased: number; held: number } {
-    const counts = { offered: 0, leased: 0, held: 0 };
+  serving(): { offered: number; leased: number; resting: number } {
+    const counts = { offered: 0, leased: 0, resting: 0 };
     for (const entry of this.#entries.values()) counts[entry.state]++;
     return counts;
   }
 
   /** When the next resting block is offered, if any rests. */
   nextReadyAt(): number | undefined {
-    const times = [...this.#entries.values()].filter((e) => e.state === 'held' && e.wanted).map((e) => e.readyAt);
+    const times = [...this.#entries.values()].filter((e) => e.state === 'resting' && e.wanted).map((e) => e.readyAt);
     return times.length === 0 ? undefined : times.reduce((a, b) => Math.min(a, b));
   }
 
@@ -202,8 +202,8 @@ export class PortBlockLedger {
     const { datapath, clock, holdDownMs } = this.#options;
     for (const row of datapath.blocks()) {
       if (row.state === 'retired') continue;
-      // When a held block was given back is not known any more, so its rest begins anew (RFC 6888 REQ-8).
-      const readyAt = row.state === 'held' ? clock.now() + holdDownMs : 0;
+      // When a resting block was given back is not known any more, so its rest begins anew (RFC 6888 REQ-8).
+      const readyAt = row.state === 'resting' ? clock.now() + holdDownMs : 0;
       const used = row.used.tcp + row.used.udp + row.used.icmp;
       // In a block that nobody holds, used ports are those of static bindings; which ones the row does not say.
       const statics = used === 0 ? NO_STATICS : undefined;
@@ -291,7 +291,7 @@ export class PortBlockLedger {
         firstPort,
         size,
         wanted: true,
-        state: 'held',
+        state: 'resting',
         holder: undefined,
         readyAt: 0,
         statics: undefined,

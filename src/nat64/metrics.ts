@@ -51,7 +51,7 @@ export const NAT64_METRICS = {
   blocks: {
     name: 'gate64_nat64_blocks',
     type: 'gauge',
-    help: 'Blocks of ports, by address and state (offered, leased, held, retired).',
+    help: 'Blocks of ports, by address and state (offered, leased, resting, retired).',
     labels: ['address', 'state'],
   },
   allocationFailures: {
@@ -216,7 +216,7 @@ function sumsByAddress(rows: readonly BlockRow[]): Map<number, AddressSums> {
   for (const { v4, state, size, used } of rows) {
     let sums = addresses.get(v4);
     if (sums === undefined) {
-      const states = { offered: 0, leased: 0, held: 0, retired: 0 };
+      const states = { offered: 0, leased: 0, resting: 0, retired: 0 };
       addresses.set(v4, (sums = { size: 0, used: { tcp: 0, udp: 0, icmp: 0 }, states }));
     }
     sums.size += size;

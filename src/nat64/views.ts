@@ -53,7 +53,7 @@ export function poolUsage(blocks: readonly BlockRow[]): AddressUsage[] {
     .sort(([a], [b]) => a - b)
     .map(([v4, rows]) => {
       const ports = { total: 0, used: { tcp: 0, udp: 0, icmp: 0 } };
-      const states: Record<BlockState, number> = { offered: 0, leased: 0, held: 0, retired: 0 };
+      const states: Record<BlockState, number> = { offered: 0, leased: 0, resting: 0, retired: 0 };
       for (const row of rows) {
         states[row.state]++;
         if (row.state !== 'retired') ports.total += row.size;

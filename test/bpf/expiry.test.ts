@@ -209,7 +209,7 @@ describe('expiry', () => {
     });
   });
 
-  it('B7857-11-a: an empty block is taken back after a while, held, and can be offered again', async () => {
+  it('B7857-11-a: an empty block is taken back after a while, rests, and can be offered again', async () => {
     const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
     const plane = new Plane();
     try {
@@ -220,7 +220,7 @@ describe('expiry', () => {
       await wait(150);
       const [row, ...others] = plane.datapath.sweep(100).returned;
       expect(others).to.deep.equal([]);
-      expect(row).to.include({ index: 0, state: 'held' });
+      expect(row).to.include({ index: 0, state: 'resting' });
       expect(row?.holder).to.deep.equal(
         plane.config.node6.map((_, i) => [32, 1, 13, 184, 0, 1][i] ?? (i === 15 ? 16 : 0)),
       );

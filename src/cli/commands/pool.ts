@@ -43,7 +43,7 @@ const ADDRESS_COLUMNS: readonly Column<AddressUsage>[] = [
   { title: 'ICMP', text: (row) => String(row.ports.used.icmp), align: 'right' },
   { title: 'FREE BLOCKS', text: (row) => String(row.blocks.offered), align: 'right' },
   { title: 'LEASED', text: (row) => String(row.blocks.leased), align: 'right' },
-  { title: 'HELD', text: (row) => String(row.blocks.held), align: 'right', rank: 2 },
+  { title: 'RESTING', text: (row) => String(row.blocks.resting), align: 'right', rank: 2 },
   { title: 'RETIRED', text: (row) => String(row.blocks.retired), align: 'right', rank: 1 },
 ];
 

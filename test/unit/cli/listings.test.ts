@@ -229,7 +229,7 @@ describe('gate64 pool', () => {
       used: { tcp: 12, udp: 3, icmp: 0 },
     }),
     blockRow({ index: 0 }),
-    blockRow({ index: 2, v4: parseIp4('192.0.2.2'), state: 'held' }),
+    blockRow({ index: 2, v4: parseIp4('192.0.2.2'), state: 'resting' }),
   ];
 
   it('G6888-10-a: shows addresses with their ports, and who holds which block since when', async () => {
@@ -239,12 +239,12 @@ describe('gate64 pool', () => {
       {
         address: '192.0.2.1',
         ports: { total: 512, used: { tcp: 12, udp: 3, icmp: 0 } },
-        blocks: { offered: 1, leased: 1, held: 0, retired: 0 },
+        blocks: { offered: 1, leased: 1, resting: 0, retired: 0 },
       },
       {
         address: '192.0.2.2',
         ports: { total: 256, used: { tcp: 0, udp: 0, icmp: 0 } },
-        blocks: { offered: 0, leased: 0, held: 1, retired: 0 },
+        blocks: { offered: 0, leased: 0, resting: 1, retired: 0 },
       },
     ]);
     expect(json.blocks).to.have.length(3);

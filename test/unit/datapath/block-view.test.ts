@@ -9,7 +9,7 @@ import { BLOCK_STATE, BLOCK_WORDS, blockCodec } from '../../../src/datapath/layo
 const u16 = fc.integer({ min: 0, max: 0xffff });
 const u32 = fc.integer({ min: 0, max: 0xffffffff });
 const u64 = fc.bigInt({ min: 0n, max: 0xffffffffffffffffn });
-const STATES = ['BLOCK_HELD', 'BLOCK_OFFERED', 'BLOCK_LEASED', 'BLOCK_RETIRED'] as const;
+const STATES = ['BLOCK_RESTING', 'BLOCK_OFFERED', 'BLOCK_LEASED', 'BLOCK_RETIRED'] as const;
 
 const ones = (words: readonly bigint[]) =>
   [...words.map((word) => word.toString(2)).join('')].filter((b) => b === '1').length;

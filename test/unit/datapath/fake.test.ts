@@ -65,7 +65,7 @@ describe('datapath/fake', () => {
     datapath.offerBlock(0);
   });
 
-  it('a block goes held → offered → leased → held, and is in its queue only while offered', () => {
+  it('a block goes resting → offered → leased → resting, and is in its queue only while offered', () => {
     const state = () => datapath.blocks()[0]?.state;
     expect([state(), [...datapath.queuedBlocks(0)]]).to.deep.equal(['offered', [0]]);
     const session = opened('2001:db8:1::1', 1);
@@ -74,12 +74,12 @@ describe('datapath/fake', () => {
     expect(datapath.sweep(1000).returned).to.deep.equal([]);
     now += 1000;
     const [returned] = datapath.sweep(1000).returned;
-    expect(returned).to.include({ index: 0, state: 'held', since: 1_000_000 });
+    expect(returned).to.include({ index: 0, state: 'resting', since: 1_000_000 });
     expect(returned?.holder).to.deep.equal(parseIp6('2001:db8:1::1'));
-    expect(datapath.blocks()[0]).to.include({ state: 'held', holder: undefined });
+    expect(datapath.blocks()[0]).to.include({ state: 'resting', holder: undefined });
     expect(() => datapath.writeBlock(block(0, 1000), NONE)).not.to.throw();
     datapath.offerBlock(0);
-    expect(() => datapath.offerBlock(0), 'twice').to.throw(/offered, not held/);
+    expect(() => datapath.offerBlock(0), 'twice').to.throw(/offered, not resting/);
   });
 
   it('an offered block can be retired, a leased one cannot', () => {

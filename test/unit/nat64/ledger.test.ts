@@ -153,10 +153,10 @@ describe('nat64/ledger', () => {
     expect(bench.log.with('port block adopted')).to.have.length(1);
     bench.clock.advance(HOLD_DOWN_MS - 1);
     bench.sweep();
-    expect(bench.live().filter((row) => row.state === 'held')).to.have.length(1);
+    expect(bench.live().filter((row) => row.state === 'resting')).to.have.length(1);
     bench.clock.advance(1);
     bench.ledger.tick();
-    expect(bench.live().filter((row) => row.state === 'held')).to.have.length(0);
+    expect(bench.live().filter((row) => row.state === 'resting')).to.have.length(0);
     expect(bench.datapath.bindings().map((row) => row.pool)).to.deep.equal([kept.pool]);
     checkInvariants(bench);
   });
@@ -291,7 +291,7 @@ describe('nat64/ledger', () => {
     expect(bench.log.with('port block leased')).to.have.length(0);
     bench.ledger.verify();
     expect(bench.log.with('port block leased')).to.have.length(1);
-    expect(bench.ledger.serving()).to.deep.equal({ offered: 0, leased: 1, held: 0 });
+    expect(bench.ledger.serving()).to.deep.equal({ offered: 0, leased: 1, resting: 0 });
   });
 
   it('G6888-13-a: the order in which blocks are offered is random', () => {
@@ -399,7 +399,7 @@ describe('nat64/ledger', () => {
     expect(bench.states()).to.deep.equal(['1000 leased']);
     bench.clock.advance(1);
     bench.sweep();
-    expect(bench.ledger.serving()).to.deep.equal({ offered: 0, leased: 1, held: 0 });
+    expect(bench.ledger.serving()).to.deep.equal({ offered: 0, leased: 1, resting: 0 });
     checkInvariants(bench);
   });
 

@@ -67,7 +67,7 @@ describe('metrics of the NAT64 half', () => {
       ['gate64_nat64_pool_ports{address="192.0.2.1",protocol="tcp",state="free"}', 511],
       ['gate64_nat64_blocks{address="192.0.2.1",state="offered"}', 1],
       ['gate64_nat64_blocks{address="192.0.2.1",state="leased"}', 1],
-      ['gate64_nat64_blocks{address="192.0.2.1",state="held"}', 0],
+      ['gate64_nat64_blocks{address="192.0.2.1",state="resting"}', 0],
       ['gate64_nat64_blocks{address="192.0.2.1",state="retired"}', 0],
       ['gate64_nat64_map_entries{map="sessions"}', 2],
       ['gate64_nat64_map_max_entries{map="sessions"}', 1024],

@@ -137,7 +137,7 @@ describe('nat64', () => {
     clock.advance(240_000);
     expect(ended).to.deep.equal([11, 12]);
     clock.advance(60_000);
-    expect(nat64.poolView().addresses[0]?.blocks).to.deep.equal({ offered: 1, leased: 0, held: 1, retired: 0 });
+    expect(nat64.poolView().addresses[0]?.blocks).to.deep.equal({ offered: 1, leased: 0, resting: 1, retired: 0 });
     clock.advance(HOLD_DOWN_SECONDS * 1000 + 2000);
     expect(nat64.poolView().addresses[0]?.blocks.offered).to.equal(2);
   });
@@ -153,7 +153,7 @@ describe('nat64', () => {
           v4: parseIp4('192.0.2.1'),
           slot: 0,
           ports: { total: 8, used: { tcp: 0, udp: 8, icmp: 0 } },
-          blocks: { offered: 0, leased: 2, held: 0, retired: 0 },
+          blocks: { offered: 0, leased: 2, resting: 0, retired: 0 },
         },
       ],
       allocationFailures: { pool_exhausted: 1, pod_quota: 1 },
