@@ -200,4 +200,4 @@ uninstall: ## Remove what install put below PREFIX (first, on the node: gate64 u
 
 .PHONY: clean
 clean: ## Remove what was built (kept: node_modules, .tools, .cache)
-	$(Q)rm -rf dist $(OUTPUT) coverage
+	$(Q)rm -rf dist $(OUTPUT)

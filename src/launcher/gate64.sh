@@ -13,8 +13,8 @@ for node in "$root/.tools/bin/node" "$root/bin/node"; do
   [ -x "$node" ] && exec "$node" "$root/dist/lib/cli/main.js" "$@"
 done
 if command -v node >/dev/null 2>&1 &&
-  node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 22 || (a === 22 && b >= 12) ? 0 : 1)'; then
+  node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 24 ? 0 : 1)'; then
   exec node "$root/dist/lib/cli/main.js" "$@"
 fi
-echo "gate64: no Node.js 22.12 or newer found beside $root or on PATH; run 'make deps' in the checkout" >&2
+echo "gate64: no Node.js 24 or newer found beside $root or on PATH; run 'make deps' in the checkout" >&2
 exit 1

@@ -2,7 +2,16 @@
 // The command gate64 finds its own files and its Node from anywhere, and says so when there is no Node.
 
 import { spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
@@ -45,15 +54,30 @@ describe('launcher', () => {
     });
   }
 
+  /** Runs the command with a Node on PATH that calls itself `version`, and is this one otherwise. */
+  function runWith(version: string) {
+    const folder = join(root, 'elsewhere');
+    mkdirSync(folder);
+    const preload = join(folder, 'version.cjs');
+    writeFileSync(preload, `Object.defineProperty(process, 'versions', { value: { node: '${version}' } });`);
+    const node = `#!/bin/sh\nexec '${process.execPath}' --require '${preload}' "$@"\n`;
+    writeFileSync(join(folder, 'node'), node, { mode: 0o755 });
+    for (const tool of ['readlink', 'dirname', 'sh']) symlinkSync(join('/usr/bin', tool), join(folder, tool));
+    return run(command, ['version'], { PATH: folder });
+  }
+
+  it('takes a Node on PATH that is new enough by package.json', () => {
+    const { engines } = JSON.parse(readFileSync(join(import.meta.dirname, '../../../package.json'), 'utf8'));
+    const { stdout, stderr, status } = runWith(`${/^>=(\d+)$/.exec(engines.node)?.[1]}.0.0`);
+    expect(stderr).to.equal('');
+    expect(JSON.parse(stdout)[0]).to.deep.equal(['version']);
+    expect(status).to.equal(3);
+  });
+
   it('passes by a Node on PATH that is too old, and says what to do', () => {
-    const old = join(root, 'old');
-    mkdirSync(old);
-    // What an old Node would do with the version check: fail it.
-    writeFileSync(join(old, 'node'), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
-    for (const tool of ['readlink', 'dirname', 'sh']) symlinkSync(join('/usr/bin', tool), join(old, tool));
-    const { stderr, status, stdout } = run(command, ['version'], { PATH: old });
+    const { stdout, stderr, status } = runWith('23.11.0');
     expect(stdout).to.equal('');
-    expect(stderr).to.match(/no Node\.js 22\.12 or newer.*make deps/);
+    expect(stderr).to.match(/no Node\.js 24 or newer.*make deps/);
     expect(status).to.equal(1);
   });
 });
