@@ -205,8 +205,8 @@ function policyOf({ prefixes, translateAll, excludeAaaa, allowNonGlobalIpv4 }: D
 }
 
 /** Whether the policy had a say in an answer. All others are upstream's own. */
-function isDecided({ body, questionEnd, verdict }: Answer): boolean {
-  if (verdict === 'checkingDisabled' || verdict === 'class') return false;
+function isDecided({ body, questionEnd, outcome }: Answer): boolean {
+  if (outcome === 'checkingDisabled' || outcome === 'class') return false;
   const type = body.readUInt16BE(questionEnd - 4);
   return type === TYPE.AAAA || type === TYPE.PTR;
 }

@@ -4,7 +4,7 @@
 import { expect } from 'chai';
 import { parseEndpoint } from '../../../src/addr/ip.ts';
 import { parsePrefix64 } from '../../../src/addr/rfc6052.ts';
-import { createDns, type DnsOptions } from '../../../src/dns/dns.ts';
+import { DnsService, type DnsOptions } from '../../../src/dns/dns.ts';
 import { DNS_METRICS, DnsMetrics } from '../../../src/dns/metrics.ts';
 import { Metrics, type Reading } from '../../../src/telemetry/metrics.ts';
 import { samples } from '../telemetry/samples.ts';
@@ -88,7 +88,7 @@ describe('metrics of the DNS half', () => {
       cache: { maxEntries: 10 },
       observer,
     };
-    const dns = await createDns(options);
+    const dns = await DnsService.start(options);
     try {
       observer.cacheHit();
       const before = { readings: metrics.readings, names: [...(await samples(metrics)).keys()] };
