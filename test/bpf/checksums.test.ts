@@ -6,10 +6,10 @@ import fc from 'fast-check';
 import { parseIp4 } from '../../src/addr/ip.ts';
 import { faults, parseIp } from '../helpers/packet-read.ts';
 import { bare, eth, frame, hex, TCP, type Packet } from '../helpers/packet.ts';
+import { holds } from '../helpers/property.ts';
 import { expectOut, expectSound, Plane, POD, POOL, PREFIX, SERVER, SERVER6, withPlane } from './plane.ts';
 
 const PORT = 40001;
-const LIMIT = { numRuns: 400, interruptAfterTimeLimit: 2500, markInterruptAsFailure: false };
 
 describe('checksums', () => {
   let plane: Plane;
@@ -40,7 +40,7 @@ describe('checksums', () => {
   };
 
   it('X7915-5-a: X7915-5.2-a: N6146-3.7-b: 6to4 a checksum holds afterwards iff it held before', () => {
-    fc.assert(
+    holds(
       fc.property(
         payload,
         octets,
@@ -64,7 +64,7 @@ describe('checksums', () => {
           expect(faults(outcome.l3).length === 0, `${hex(bytes)} → ${hex(outcome.l3)}`).to.equal(right);
         },
       ),
-      { ...LIMIT, numRuns: 250 },
+      { runs: 250 },
     );
   });
 
@@ -76,7 +76,7 @@ describe('checksums', () => {
         const out = parseIp(other.gate(build(pod, kind, PORT, 7, true)).l3);
         ports.set(kind, new DataView(out.l4.buffer).getUint16(kind === 'echo' ? 4 : 0));
       }
-      fc.assert(
+      holds(
         fc.property(payload, kinds, fc.integer({ min: 0, max: 0xffff }), (data, kind, damage) => {
           const t = ports.get(kind) as number;
           const from = eth().ip4({ src: SERVER, dst: POOL });
@@ -97,7 +97,7 @@ describe('checksums', () => {
           expect(outcome.verdict).to.equal('redirect');
           expect(faults(outcome.l3).length === 0, `${hex(bytes)} → ${hex(outcome.l3)}`).to.equal(right);
         }),
-        { ...LIMIT, numRuns: 1500 },
+        { runs: 1500 },
       );
     });
   });

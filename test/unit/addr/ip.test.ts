@@ -22,6 +22,7 @@ import {
   parseIp6Net,
 } from '../../../src/addr/ip.ts';
 import { Gate64Error } from '../../../src/errors.ts';
+import { holds } from '../../helpers/property.ts';
 
 const anyIp4 = fc.nat(0xffffffff);
 const anyIp6 = fc.uint8Array({ minLength: 16, maxLength: 16 });
@@ -40,7 +41,7 @@ function refuses(parse: (text: string) => unknown, ...texts: string[]): void {
 
 describe('addresses', () => {
   it('IPv4: number → text → number', () => {
-    fc.assert(
+    holds(
       fc.property(anyIp4, (v4) => {
         expect(isIPv4(formatIp4(v4))).to.equal(true);
         expect(parseIp4(formatIp4(v4))).to.equal(v4);
@@ -49,7 +50,7 @@ describe('addresses', () => {
     expect(parseIp4('255.255.255.255')).to.equal(0xffffffff);
   });
   it('IPv6: octets → text → octets', () => {
-    fc.assert(
+    holds(
       fc.property(anyIp6, (v6) => {
         expect(isIPv6(formatIp6(v6))).to.equal(true);
         expect(parseIp6(formatIp6(v6))).to.deep.equal(v6);
@@ -65,7 +66,7 @@ describe('addresses', () => {
 
 describe('networks', () => {
   it('IPv4: an address is in the network of its own prefix, and the range ends are its edges', () => {
-    fc.assert(
+    holds(
       fc.property(anyIp4, anyIp4, fc.nat(32), (a, b, length) => {
         const net = { v4: (a & ip4Mask(length)) >>> 0, length };
         const [first, last] = ip4NetRange(net);
@@ -81,7 +82,7 @@ describe('networks', () => {
       v4: (v4 & ip4Mask(length)) >>> 0,
       length,
     }));
-    fc.assert(
+    holds(
       fc.property(anyNet, anyNet, (a, b) => {
         const [a0, a1] = ip4NetRange(a);
         const [b0, b1] = ip4NetRange(b);
@@ -90,7 +91,7 @@ describe('networks', () => {
     );
   });
   it('IPv6: an address is in the network of its own prefix, and out of it when one bit of that differs', () => {
-    fc.assert(
+    holds(
       fc.property(anyIp6, fc.nat(128), fc.nat(127), (v6, length, bit) => {
         const masked = v6.map((octet, i) => octet & (0xff00 >> Math.min(8, Math.max(0, length - 8 * i))) & 0xff);
         const net = { v6: masked, length };

@@ -2,10 +2,11 @@
 // What is wrong with a configuration file: found once, at its place, with what was expected.
 
 import { expect } from 'chai';
-import { assert, constantFrom, dictionary, jsonValue, oneof, property, string } from 'fast-check';
+import { constantFrom, dictionary, jsonValue, oneof, property, string } from 'fast-check';
 import { stringify } from 'yaml';
 import { parseConfig } from '../../../src/config/parse.ts';
 import { ConfigError } from '../../../src/config/problems.ts';
+import { holds } from '../../helpers/property.ts';
 
 const FILE = 'gate64.yaml';
 
@@ -375,7 +376,7 @@ describe('configuration: problems', () => {
       string(),
     );
     const file = dictionary(key, oneof(jsonValue({ maxDepth: 3 }), dictionary(key, jsonValue({ maxDepth: 3 }))));
-    assert(
+    holds(
       property(oneof(file, jsonValue()), (value) => {
         try {
           parseConfig(stringify(value), FILE);
@@ -389,12 +390,12 @@ describe('configuration: problems', () => {
           }
         }
       }),
-      { numRuns: 300 },
+      { runs: 300 },
     );
   });
 
   it('any text is YAML or a problem with a place', () => {
-    assert(
+    holds(
       property(string({ unit: constantFrom(...'{}[]:,-#&*!|>\'"%@`\n\t ?a1~'.split('')), maxLength: 40 }), (text) => {
         try {
           parseConfig(text, FILE);
@@ -403,7 +404,7 @@ describe('configuration: problems', () => {
           expect(error.problems.length).to.be.greaterThan(0);
         }
       }),
-      { numRuns: 1000 },
+      { runs: 1000 },
     );
   });
 });

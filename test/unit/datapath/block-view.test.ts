@@ -5,6 +5,7 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { blockRow } from '../../../src/datapath/block-view.ts';
 import { BLOCK_STATE, BLOCK_WORDS, blockCodec } from '../../../src/datapath/layout.gen.ts';
+import { holds } from '../../helpers/property.ts';
 
 const u16 = fc.integer({ min: 0, max: 0xffff });
 const u32 = fc.integer({ min: 0, max: 0xffffffff });
@@ -16,7 +17,7 @@ const ones = (words: readonly bigint[]) =>
 
 describe('datapath/block-view', () => {
   it('reads every field where the programs wrote it', () => {
-    fc.assert(
+    holds(
       fc.property(
         fc.record({
           leasedNs: u64,
@@ -55,7 +56,7 @@ describe('datapath/block-view', () => {
           });
         },
       ),
-      { numRuns: 200 },
+      { runs: 200 },
     );
   });
 

@@ -5,6 +5,7 @@ import { formatIp6Net } from '../../../src/addr/ip.ts';
 import { parsePrefix64 } from '../../../src/addr/rfc6052.ts';
 import { placePrefixes, programConfig } from '../../../src/datapath/program-config.ts';
 import { datapathConfig } from '../nat64/support.ts';
+import { holds } from '../../helpers/property.ts';
 
 const ALL = ['64:ff9b::/96', '2001:db8:1::/48', '2001:db8:2::/48', '2001:db8:64::/96', '2001:db8:3:400::/56'];
 
@@ -47,7 +48,7 @@ describe('datapath/program-config', () => {
 
   it('whatever the configurations, each has all its prefixes once and what stays stays', () => {
     const lists = fc.array(fc.shuffledSubarray(ALL, { minLength: 1 }), { minLength: 2, maxLength: 6 });
-    fc.assert(
+    holds(
       fc.property(lists, (configurations) => {
         let before: Places = [];
         let had: readonly string[] = [];

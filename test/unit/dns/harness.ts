@@ -23,10 +23,13 @@ export interface Ask {
   readonly options?: Buffer;
 }
 
+let lastId = 0;
+
 export function query({ name, type = 28, klass = 1, flags = 0x0100, opt, optTtl = 0, options }: Ask): Buffer {
   const parts: Buffer[] = [];
   const header = Buffer.alloc(12);
-  header.writeUInt16BE(Math.floor(Math.random() * 65536), 0);
+  lastId = (lastId + 1) & 0xffff;
+  header.writeUInt16BE(lastId, 0);
   header.writeUInt16BE(flags, 2);
   header[5] = 1;
   parts.push(header);

@@ -7,6 +7,7 @@ import { Gate64Error } from '../../../src/errors.ts';
 import { readQuery } from '../../../src/dns/query.ts';
 import { rewrite } from '../../../src/dns/rewrite.ts';
 import { nameBytes, nameText, readMessage, skipName, type Message } from '../../../src/dns/wire.ts';
+import { holds } from '../../helpers/property.ts';
 import { query } from './harness.ts';
 import { encode, rr, type Rr } from './scripted-server.ts';
 
@@ -74,12 +75,12 @@ describe('DNS wire format', () => {
     const bytes = fc.uint8Array({ maxLength: 600 }).map((octets) => Buffer.from(octets));
     // One question and a count of records: most random octets would be refused in the header.
     const framed = bytes.map((tail) => Buffer.concat([Buffer.from(header, 'hex'), Buffer.from(question, 'hex'), tail]));
-    fc.assert(
+    holds(
       fc.property(fc.oneof(bytes, framed), (octets) => {
         expect(outcome(() => readMessage(octets))).to.be.oneOf(['ok', 'G64_DNS_MALFORMED']);
         expect(outcome(() => readQuery(octets))).to.equal('ok');
       }),
-      { numRuns: 3000 },
+      { runs: 3000 },
     );
   });
 
@@ -88,14 +89,14 @@ describe('DNS wire format', () => {
       [rr.cname('www.example.org', 'a.example.org'), rr.a('a.example.org', '192.0.2.1')],
       [rr.soa('example.org', 60), rr.mx('example.org', 'mx.example.org')],
     );
-    fc.assert(
+    holds(
       fc.property(fc.nat(real.length - 1), fc.nat(255), fc.nat(real.length), (at, value, length) => {
         const changed = Buffer.from(real);
         changed[at] = value;
         expect(keep(changed)).to.be.oneOf(['ok', 'G64_DNS_MALFORMED']);
         expect(keep(real.subarray(0, length))).to.equal(length === real.length ? 'ok' : 'G64_DNS_MALFORMED');
       }),
-      { numRuns: 2000 },
+      { runs: 2000 },
     );
   });
 
@@ -122,7 +123,7 @@ describe('DNS wire format', () => {
 describe('names', () => {
   it('turns text into octets and back', () => {
     const label = fc.stringMatching(/^[a-z0-9_-]{1,20}$/);
-    fc.assert(
+    holds(
       fc.property(fc.array(label, { minLength: 1, maxLength: 8 }), (labels) => {
         const text = labels.join('.');
         expect(nameText(nameBytes(text), 0)).to.equal(text);
@@ -183,7 +184,7 @@ describe('rewriting a message', () => {
   });
 
   it('keeping everything keeps every octet, compression included', () => {
-    fc.assert(
+    holds(
       fc.property(sections, (script) => {
         const bytes = encode(query({ name: 'www.example.org', type: 1 }), script);
         expect(rewrite(readMessage(bytes), () => 'keep').bytes.equals(bytes)).to.equal(true);
@@ -192,7 +193,7 @@ describe('rewriting a message', () => {
   });
 
   it('dropping and replacing some leaves the meaning of all others', () => {
-    fc.assert(
+    holds(
       fc.property(
         sections,
         fc.array(fc.constantFrom('keep', 'drop', 'grow'), { minLength: 14, maxLength: 14 }),
@@ -217,7 +218,7 @@ describe('rewriting a message', () => {
           expect(meaning(after)).to.deep.equal(expected);
         },
       ),
-      { numRuns: 500 },
+      { runs: 500 },
     );
   });
 

@@ -23,6 +23,7 @@ import {
 import { checkInt, checkString } from '../../../src/libbpf/check.ts';
 import { StructBuffer, tcOpts } from '../../../src/libbpf/layouts.ts';
 import { compile } from '../../bpf/libbpf/compile.ts';
+import { holds } from '../../helpers/property.ts';
 
 const thrown = (call: () => unknown): LibbpfError => {
   try {
@@ -61,11 +62,11 @@ describe('libbpf: without the kernel', () => {
     const junk = thrown(() => BpfObject.open(Buffer.alloc(64, 1), { name: 'junk' }));
     expect([junk.code, junk.errno]).to.deep.equal(['LIBBPF_FORMAT', 4001]);
     expect(junk.warnings).not.to.deep.equal([]);
-    fc.assert(
+    holds(
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
         expect(thrown(() => BpfObject.open(bytes, { name: 'junk' })).code).to.match(/^(E|LIBBPF_)[A-Z]+$/);
       }),
-      { numRuns: 30 },
+      { runs: 30 },
     );
   });
 
@@ -140,7 +141,7 @@ describe('libbpf: without the kernel', () => {
     expect(() => attachClsact(program, 1, 'ingress', { priority: 0, handle: 1 })).to.throw(RangeError);
     expect(() => program.testRun('packet' as unknown as Uint8Array)).to.throw(TypeError);
     expect(() => checkString('x', 'a\0')).to.throw(RangeError);
-    fc.assert(
+    holds(
       fc.property(fc.oneof(fc.double(), fc.anything()), (value) => {
         const fits = typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= 9;
         if (fits) expect(checkInt('x', value, 1, 9)).to.equal(value);

@@ -7,6 +7,7 @@ import type { BlockRow } from '../../../src/datapath/datapath.ts';
 import type { FakeDatapath } from '../../../src/datapath/fake.ts';
 import { PortBlockLedger } from '../../../src/nat64/ledger.ts';
 import { blockKey, poolBlocks } from '../../../src/nat64/pool.ts';
+import { holds } from '../../helpers/property.ts';
 import { fakeDatapath, flow, passed, pod, range, TestClock, TestLog } from './support.ts';
 
 const HOLD_DOWN_MS = 120_000;
@@ -329,7 +330,7 @@ describe('nat64/ledger', () => {
       fc.record({ kind: fc.constant('reload' as const), pool: fc.nat(2), size: fc.integer({ min: 2, max: 6 }) }),
       fc.record({ kind: fc.constant('restart' as const) }),
     );
-    fc.assert(
+    holds(
       fc.property(fc.array(step, { minLength: 5, maxLength: 60, size: 'max' }), (steps) => {
         const bench = new Bench();
         let used = { ranges: pools[0] ?? [], size: 4 };
@@ -382,7 +383,7 @@ describe('nat64/ledger', () => {
         ).to.deep.equal(wanted);
         expect(bench.live()).to.have.length(wanted.length);
       }),
-      { numRuns: 150 },
+      { runs: 150 },
     );
   }).timeout(30_000);
 
