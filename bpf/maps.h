@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * All maps. Hash tables are not preallocated: a node pays for the sessions it has, and an entry that is deleted stays
- * readable until its readers have finished. A full table refuses new flows, it evicts none (RFC 6888 REQ-11).
+ * All maps. Hash tables are not preallocated: a node pays for the sessions it has. Whoever holds an entry while it is
+ * deleted may find another one in its place at once, preallocated or not (Linux 6.18): what is read there is a guess. A
+ * full table refuses new flows, it evicts none (RFC 6888 REQ-11).
  * max_entries of the session and binding tables are set before loading from nat64.maxSessions.
  */
 #pragma once

@@ -260,7 +260,7 @@ export function questionKey(bytes: Buffer, nameEnd: number, type: number, klass:
   return keyScratch.toString('latin1', 0, length);
 }
 
-/** The name at `at` as lower-case wire labels without the final zero. `at` must have passed skipName. */
+/** The wire labels of the name at `at`, upper and lower case as they stand, without the final zero. `at` must have passed skipName. */
 export function labelsAt(bytes: Buffer, at: number): Buffer[] {
   const labels: Buffer[] = [];
   for (;;) {
