@@ -91,7 +91,7 @@ describe('fragments', () => {
       by.pieces(packet, cut(l4, 0, l4.length, fields));
     const joined = (pieces: Uint8Array[]) => Buffer.concat(pieces.map((piece) => piece.slice(48))).toString('hex');
 
-    it('X7915-4-b: X7915-4.1-a: V-7 a: 1500 bytes become two fragments, 1232 bytes of them in the first', () => {
+    it('X7915-4-b: X7915-4.1-a: U4787-13-a: V-7 a: 1500 bytes become two fragments, 1232 bytes of them in the first', () => {
       const data = bytes(1500 - 28);
       const l4 = whole6(data);
       const pieces = split(udp(0xbeef, data), l4, { id: 0xbeef });

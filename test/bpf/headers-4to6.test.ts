@@ -195,7 +195,7 @@ describe('headers from IPv4 to IPv6', () => {
   });
 
   describe('sizes', () => {
-    it('X7915-4.1-b: C5508-10-a: DF=1 and too large by one byte: Fragmentation Needed, with the next MTU', () => {
+    it('X7915-4.1-b: C5508-10-a: U4787-13-a: DF=1 and too large by one byte: Fragmentation Needed, with the next MTU', () => {
       const fits = 'x'.repeat(1480 - 28);
       expectOut(plane.gate(udp(from(), fits)), udp(out(), fits));
       const packet = udp(from(), `${fits}x`);

@@ -23,7 +23,7 @@ const end = (plane: Plane): void => {
 describe('sessions of a pod', () => {
   const options = { config: { maxSessionsPerPod: LIMIT } };
 
-  it('G6888-4-a: one socket with many destinations takes no more than its share; others and what there is go on', () => {
+  it('G6888-4-a: G6888-5-a: one socket with many destinations takes no more than its share; others and what there is go on', () => {
     withPlane(options, (plane) => {
       for (let n = 1; n <= LIMIT; n++) expectSound(plane.gate(toServer(n)));
       const refused = plane.gate(toServer(99));
@@ -43,7 +43,7 @@ describe('sessions of a pod', () => {
     });
   });
 
-  it('G6888-4-a: sessions that the internet begins count as the pod’s', () => {
+  it('G6888-4-a: G6888-5-a: sessions that the internet begins count as the pod’s', () => {
     const binding = {
       protocol: 'udp' as const,
       source: { v6: parseIp6(POD2), port: 80 },

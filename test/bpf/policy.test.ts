@@ -50,7 +50,7 @@ describe('policy', () => {
     ['198.51.100.65', PREFIX, 'dst_denied'],
     [POOL, PREFIX, 'dst_pool'],
   ] as const) {
-    it(`X7915-8-a: A6052-3.1-b: A6052-5.3-a: X7915-5.4-a: ${prefix}${address}: Administratively Prohibited, ${reason}`, () => {
+    it(`X7915-8-a: A6052-3.1-b: A6052-3.4-c: A6052-5.3-a: X7915-5.4-a: ${prefix}${address}: Administratively Prohibited, ${reason}`, () => {
       const before = plane.state();
       const packet = to(address, prefix);
       const drops = plane.dropsOf(() =>

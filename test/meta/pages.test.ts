@@ -7,7 +7,7 @@ import { expect } from 'chai';
 import { configKeys } from '../../src/config/keys.ts';
 import { DROP_REASONS } from '../../src/datapath/drops.gen.ts';
 import { ERROR_CODES } from '../../src/errors.ts';
-import { coverage, deviations, idsIn, requirements } from './conformance.ts';
+import { coverage, deviations, idsIn, KINDS, requirements, sees, testFiles, WITNESSES } from './conformance.ts';
 import { METRICS, tableRows } from './lists.ts';
 import { PAGES } from './pages.ts';
 import { ROOT, read, repositoryFiles } from './repository.ts';
@@ -60,6 +60,7 @@ describe('requirements', () => {
     for (const { id, clause, level, statement } of requirements()) {
       expect([clause, level, statement], id).to.not.include('');
       expect(statement.length, id).to.be.at.most(120);
+      expect(idsIn(`'${id}: title'`)).to.deep.equal([id]);
     }
   });
 
@@ -69,7 +70,26 @@ describe('requirements', () => {
       .map(([id, files]) => `${id} in ${files.join(', ')}`);
     expect(unknown, 'an ID that is not in test/meta/requirements.tsv').to.deep.equal([]);
     expect([...deviations().keys()].filter((id) => !known.has(id))).to.deep.equal([]);
-    expect([...deviations()].filter(([, reason]) => reason === '')).to.deep.equal([]);
+  });
+
+  it('what is not met has a kind and a reason, and no test says that it is built', () => {
+    const kinds: readonly string[] = KINDS;
+    const wrong = [...deviations()].filter(([, { kind, reason }]) => !kinds.includes(kind) || reason === '');
+    expect(wrong).to.deep.equal([]);
+    const tested = coverage();
+    const both = [...deviations()].filter(([id, { kind }]) => kind !== 'deviation' && tested.has(id));
+    expect(both.map(([id]) => id)).to.deep.equal([]);
+  });
+
+  it('no test names one that does not see its behaviour', () => {
+    const blind = testFiles().filter((path) => !sees(path) && idsIn(read(path)).length > 0);
+    expect(blind, 'a test of the packet, the wire or the kernel may name it').to.deep.equal([]);
+    // The stand-in of the data plane sees no packet, wherever it stands.
+    const fakes = testFiles().filter((path) => /\bfake\.ts'/.test(read(path)) && idsIn(read(path)).length > 0);
+    expect(fakes).to.deep.equal([]);
+    expect(
+      Object.keys(WITNESSES).filter((folder) => !testFiles().some((path) => path.startsWith(folder))),
+    ).to.deep.equal([]);
   });
 
   it('IDs are found in titles and tables, not in comments or skipped tests', () => {

@@ -103,7 +103,7 @@ for (const egress of EGRESSES) {
       expect(await count('--name', 'other.example', '-c', scene.gate64.configFile)).to.equal(1);
     });
 
-    it('bindings and pool are what the kernel holds', async () => {
+    it('G6888-10-a: bindings and pool are what the kernel holds', async () => {
       const bindings = await scene.gate64.json<BindingJson[]>('bindings');
       const kernel = await dump(scene, 'n64_bib6');
       expect(bindings.map(({ source }) => `${source.port}`).toSorted()).to.deep.equal(
@@ -125,7 +125,7 @@ for (const egress of EGRESSES) {
       }
     });
 
-    it('metrics count the same', async () => {
+    it('G6888-10-a: metrics count the same', async () => {
       const text = await scene.gate64.metrics();
       const sessions = await scene.gate64.json<SessionJson[]>('sessions');
       for (const protocol of PROTOCOLS) {

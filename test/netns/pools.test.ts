@@ -56,7 +56,7 @@ describe('a pool address of its own, egress direct', function () {
     expect(answer).to.match(/^from \[?(?:0*64:ff9b:.*|64:ff9b::)c633:640a\]?$/i);
   });
 
-  it('N6146-3.1-d: a static UDP binding leads to the pod and back', async () => {
+  it('N6146-3.1-d: B7857-8-a: a static UDP binding leads to the pod and back', async () => {
     const answer = await scene.topology.sh('server', `echo hello | socat -T 1 - UDP4:${POOL}:53,sourceport=4053`);
     expect(answer).to.equal('hello');
   });

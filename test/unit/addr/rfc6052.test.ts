@@ -113,7 +113,7 @@ describe('RFC 6052', () => {
     }
   });
 
-  it('A6052-2.2-e: A6052-2.3-a: extracting undoes embedding, and the suffix is zero', () => {
+  it('A6052-2.2-e: A6052-2.3-a: D6147-5.2-b: extracting undoes embedding, and the suffix is zero', () => {
     holds(
       fc.property(anyPrefix, anyIp4, (prefix, v4) => {
         const v6 = embedIp4(prefix, v4);

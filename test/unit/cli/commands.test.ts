@@ -209,7 +209,7 @@ describe('gate64 status', () => {
 describe('gate64 addr', () => {
   const json = async (args: string[]) => JSON.parse((await cli(['addr', ...args])).stdout);
 
-  it('A6052-2.3-a: composes and extracts, with each prefix length', async () => {
+  it('composes and extracts, with each prefix length', async () => {
     // RFC 6052 §2.4
     const vectors = [
       ['2001:db8::/32', '2001:db8:c000:221::'],
@@ -238,7 +238,7 @@ describe('gate64 addr', () => {
     });
   });
 
-  it('A6052-3.1-a: says when an address is not global and the prefix is the well-known one', async () => {
+  it('says when an address is not global and the prefix is the well-known one', async () => {
     expect(await json(['10.1.2.3'])).to.deep.equal({
       ipv4: '10.1.2.3',
       ipv6: '64:ff9b::a01:203',
@@ -255,7 +255,7 @@ describe('gate64 addr', () => {
     expect((await json(['1.1.1.1'])).refused).to.equal(null);
   });
 
-  it('A6052-5.3-a: judges by the configuration', async () => {
+  it('judges by the configuration', async () => {
     const text = 'nat64: { allowNonGlobalIpv4: [198.51.100.0/24, 169.254.0.0/16], deny: [203.0.113.0/24] }\n';
     await withFile(text, async (file) => {
       expect((await json(['198.51.100.7', '-c', file])).refused).to.equal(null);
@@ -313,7 +313,7 @@ describe('gate64 resolve', () => {
     });
   });
 
-  it('A6052-3.1-a: says why a private address was not synthesized', async () => {
+  it('says why a private address was not synthesized', async () => {
     const context = {
       lookup: (_: unknown, name: string, type: 'A' | 'AAAA') =>
         Promise.resolve({ rcode: 0, records: type === 'A' ? [{ name, address: '10.9.9.9', ttlSeconds: 60 }] : [] }),

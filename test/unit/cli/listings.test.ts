@@ -232,7 +232,7 @@ describe('gate64 pool', () => {
     blockRow({ index: 2, v4: parseIp4('192.0.2.2'), state: 'resting' }),
   ];
 
-  it('G6888-10-a: shows addresses with their ports, and who holds which block since when', async () => {
+  it('shows addresses with their ports, and who holds which block since when', async () => {
     const { stdout } = await cli(['pool'], reading({ blocks }));
     const json = JSON.parse(stdout);
     expect(json.addresses).to.deep.equal([

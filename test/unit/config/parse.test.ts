@@ -67,13 +67,13 @@ describe('configuration: defaults', () => {
     expect(timeouts.tcpIncomingSyn).to.equal(6);
   });
 
-  it('N6146-4-b: 300 s for UDP', () => expect(config.nat64.timeouts.udp).to.equal(300));
+  it('N6146-4-b: U4787-5-b: 300 s for UDP', () => expect(config.nat64.timeouts.udp).to.equal(300));
   it('N6146-4-c: 240 s for a TCP connection in transition', () =>
     expect(config.nat64.timeouts.tcpTransitory).to.equal(240));
   it('N6146-4-d: 7200 s for an established TCP connection', () =>
     expect(config.nat64.timeouts.tcpEstablished).to.equal(7200));
   it('N6146-4-f: 2 s for fragments', () => expect(config.nat64.timeouts.fragment).to.equal(2));
-  it('N6146-4-g: 60 s for ICMP', () => expect(config.nat64.timeouts.icmp).to.equal(60));
+  it('N6146-4-g: N6146-3.5.3-e: C5508-2-a: 60 s for ICMP', () => expect(config.nat64.timeouts.icmp).to.equal(60));
 
   it('HTTP on the loopback, log for people or machines', () => {
     expect(formatEndpoint(config.http.listen)).to.equal('127.0.0.1:9164');

@@ -154,7 +154,7 @@ const CASES: [title: string, text: string, line: string][] = [
     '3:7: nat64.pool[0].addresses is missing; expected an IPv4 address, an IPv4 network such as 192.0.2.0/28, or "uplink", or a list of these',
   ],
   [
-    'an empty pool',
+    'N6146-3-a: an empty pool',
     'nat64: { pool: [] }\n',
     '1:16: nat64.pool: [] is not a list with an entry in it; leave nat64.pool out for the default',
   ],
@@ -249,17 +249,17 @@ const CASES: [title: string, text: string, line: string][] = [
     "1:42: nat64.static[0].ipv6: 64:ff9b::1 lies in the translation prefix 64:ff9b::/96; expected a pod's own address",
   ],
   [
-    'N6146-4-a: 119 s for UDP',
+    'N6146-4-a: U4787-5-a: 119 s for UDP',
     'nat64: { timeouts: { udp: 119 } }\n',
     '1:27: nat64.timeouts.udp: 119 is not a number of seconds from 120 (RFC 4787 REQ-5) to 2678400',
   ],
   [
-    'N6146-4-d: 7199 s for established TCP',
+    'N6146-4-d: T5382-5-a: 7199 s for established TCP',
     'nat64: { timeouts: { tcpEstablished: 7199 } }\n',
     '1:38: nat64.timeouts.tcpEstablished: 7199 is not a number of seconds from 7200 (RFC 5382 REQ-5) to 2678400',
   ],
   [
-    'N6146-4-g: 59 s for ICMP',
+    'N6146-4-g: C5508-2-a: 59 s for ICMP',
     'nat64: { timeouts: { icmp: 59 } }\n',
     '1:28: nat64.timeouts.icmp: 59 is not a number of seconds from 60 (RFC 5508 REQ-2) to 2678400',
   ],

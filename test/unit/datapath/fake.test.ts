@@ -104,7 +104,7 @@ describe('datapath/fake', () => {
     ]);
   });
 
-  it('N6146-3.3-a: one binding serves sessions to several destinations and goes with the last', () => {
+  it('one binding serves sessions to several destinations and goes with the last', () => {
     const [a, b] = [opened('2001:db8:1::1', 1), opened('2001:db8:1::1', 1, 'udp', '198.51.100.2')];
     expect(a.pool).to.deep.equal(b.pool);
     expect(datapath.bindings().map((row) => row.sessions)).to.deep.equal([2]);

@@ -18,12 +18,12 @@ describe('ipv4only.arpa', () => {
   });
   after(() => h.stop());
 
-  it('I8880-7.1-c: I8880-7.1-a: A is exactly the two well-known addresses (P7050-2.2-a)', async () => {
+  it('I8880-7.1-c: I8880-7.1-a: I8880-A-a: P7050-2.2-a: A is exactly the two well-known addresses, for a day', async () => {
     const seen = await h.ask({ name: 'ipv4only.arpa', type: T.A });
     expect(seen.answers).to.deep.equal(['ipv4only.arpa A 86400 192.0.0.170', 'ipv4only.arpa A 86400 192.0.0.171']);
   });
 
-  it('P7050-5-a: I8880-7.1-d: I8880-7.1-f: AAAA is one per prefix and address, under 64:ff9b::/96 too', async () => {
+  it('P7050-5-a: K6877-6-b: I8880-7.1-d: I8880-7.1-f: AAAA is one per prefix and address, under 64:ff9b::/96 too', async () => {
     const seen = await h.ask({ name: 'IPv4Only.arpa' });
     expect(seen.answers.map((line) => line.split(' ')[3])).to.deep.equal([
       '2001:db8:64::c000:aa',
@@ -38,7 +38,7 @@ describe('ipv4only.arpa', () => {
     expect([seen.answers.length, seen.flags & 0x20]).to.deep.equal([4, 0]);
   });
 
-  it('I8880-7.1-e: other types are NODATA with an SOA', async () => {
+  it('I8880-7.1-e: I8880-A-a: other types are NODATA with an SOA', async () => {
     for (const type of [T.MX, T.TXT, T.NS, T.SOA, 65]) {
       const seen = await h.ask({ name: 'ipv4only.arpa', type });
       expect([seen.rcode, seen.answers.length], String(type)).to.deep.equal([0, 0]);
@@ -51,7 +51,7 @@ describe('ipv4only.arpa', () => {
     expect([seen.rcode, seen.authorities.length]).to.deep.equal([3, 1]);
   });
 
-  it('I8880-7.1-b: none of this has reached upstream; I8880-7.1-g: DS does; a longer last label is another name', async () => {
+  it('I8880-7.1-b: I8880-7.1-g: none of this has reached upstream; DS does; a longer last label is another name', async () => {
     expect(h.upstream.questions()).to.deep.equal([]);
     await h.ask({ name: 'ipv4only.arpa', type: T.DS });
     await h.ask({ name: 'xipv4only.arpa', type: T.A });

@@ -77,7 +77,7 @@ function checkInvariants(bench: Bench): void {
 }
 
 describe('nat64/ledger', () => {
-  it('G6888-3-a: offers every block of the pool, each once, each address by its own queue', () => {
+  it('offers every block of the pool, each once, each address by its own queue', () => {
     const bench = new Bench();
     bench.use([range('192.0.2.0/31', 1000, 1009)]);
     expect(bench.live().map((row) => [row.slot, row.firstPort, row.size, row.state])).to.have.deep.members([
@@ -92,7 +92,7 @@ describe('nat64/ledger', () => {
     checkInvariants(bench);
   });
 
-  it('N6146-3.1-b: a pool of two ports serves two flows, then no third, and both sides stay unique', () => {
+  it('a pool of two ports serves two flows, then no third, and both sides stay unique', () => {
     const bench = new Bench();
     bench.use([range('192.0.2.1', 1000, 1001)]);
     const [a, b] = [passed(flow(bench.datapath, 1, 40000)), passed(flow(bench.datapath, 1, 40001))];
@@ -101,7 +101,7 @@ describe('nat64/ledger', () => {
     checkInvariants(bench);
   });
 
-  it('N6146-3.1-a: a port that TCP uses stays free for UDP', () => {
+  it('a port that TCP uses stays free for UDP', () => {
     const bench = new Bench();
     bench.use([range('192.0.2.1', 1000, 1000)]);
     expect(passed(flow(bench.datapath, 1, 5, 'tcp')).pool).to.deep.equal(
@@ -109,7 +109,7 @@ describe('nat64/ledger', () => {
     );
   });
 
-  it('G6888-s4-a: one log line for a block leased and one for it returned: holder, address, ports, time', () => {
+  it('one log line for a block leased and one for it returned: holder, address, ports, time', () => {
     const bench = new Bench();
     bench.use([range('192.0.2.1', 1000, 1003)]);
     const sessions = [1, 2, 3].map((port) => passed(flow(bench.datapath, 1, port)));
@@ -124,7 +124,7 @@ describe('nat64/ledger', () => {
     ]);
   });
 
-  it('G6888-8-a: a returned block is not given out after 119 s and is after 120 s', () => {
+  it('a returned block is not given out after 119 s and is after 120 s', () => {
     const bench = new Bench();
     bench.use([range('192.0.2.1', 1000, 1003)]);
     bench.datapath.closeFlow(passed(flow(bench.datapath, 1, 1)));
@@ -139,7 +139,7 @@ describe('nat64/ledger', () => {
     passed(flow(bench.datapath, 2, 1));
   });
 
-  it('G6888-8-b: a restart gives nobody a port that was in use, and lets returned blocks rest anew', () => {
+  it('a restart gives nobody a port that was in use, and lets returned blocks rest anew', () => {
     const bench = new Bench();
     bench.use([range('192.0.2.1', 1000, 1011)]);
     const kept = passed(flow(bench.datapath, 1, 1));
@@ -295,7 +295,7 @@ describe('nat64/ledger', () => {
     expect(bench.ledger.serving()).to.deep.equal({ offered: 0, leased: 1, resting: 0 });
   });
 
-  it('G6888-13-a: the order in which blocks are offered is random', () => {
+  it('the order in which blocks are offered is random', () => {
     const orders = Array.from({ length: 20 }, () => {
       const bench = new Bench();
       bench.use([range('192.0.2.1', 1000, 1039)]);
@@ -304,7 +304,7 @@ describe('nat64/ledger', () => {
     expect(new Set(orders).size).to.be.greaterThan(15);
   });
 
-  it('G6888-2-a: a pod keeps one address, also for its second block and other protocols', () => {
+  it('a pod keeps one address, also for its second block and other protocols', () => {
     const bench = new Bench();
     bench.use([range('192.0.2.0/30', 1000, 1007)], 2);
     const sessions = [1, 2, 3, 4, 5].map((port) =>

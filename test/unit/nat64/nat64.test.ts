@@ -72,7 +72,7 @@ describe('nat64', () => {
     nat64 = create();
   });
 
-  it('N6146-3-a: is not ready before it starts, without a prefix or without a pool, and is with all', () => {
+  it('is not ready before it starts, without a prefix or without a pool, and is with all', () => {
     expect(nat64.ready()).to.deep.equal({ ready: false, reason: 'NAT64 has not started' });
     nat64.start();
     expect(nat64.ready()).to.deep.equal({ ready: true });
@@ -142,7 +142,7 @@ describe('nat64', () => {
     expect(nat64.poolView().addresses[0]?.blocks.offered).to.equal(2);
   });
 
-  it('G6888-11-c: shows what is used, and why a flow got no port', () => {
+  it('shows what is used, and why a flow got no port', () => {
     nat64.start();
     for (let port = 1; port <= 8; port++) passed(flow(datapath, 1, port));
     expect(flow(datapath, 1, 9)).to.equal('pod_quota');
@@ -325,7 +325,7 @@ describe('nat64', () => {
   });
 
   describe('static bindings', () => {
-    it('N6146-3.1-d: are made for TCP, UDP and ICMP, and go when they leave the configuration', () => {
+    it('are made for TCP, UDP and ICMP, and go when they leave the configuration', () => {
       const wanted = [binding(1000, 80, 'tcp'), binding(1000, 80, 'udp'), binding(7, 7, 'icmp')];
       nat64 = create(settings({ static: wanted }));
       nat64.start();
@@ -345,7 +345,7 @@ describe('nat64', () => {
       expect(log.with('static binding removed')[0]?.['binding']).to.equal('tcp 192.0.2.1:1000 → [2001:db8:1::5]:80');
     });
 
-    it('N6146-3.1-e: survive a restart and the end of their sessions, and no pod gets their port', () => {
+    it('survive a restart and the end of their sessions, and no pod gets their port', () => {
       nat64 = create(settings({ static: [binding(1001, 80, 'udp')] }));
       nat64.start();
       nat64.stop();
@@ -439,7 +439,7 @@ describe('nat64', () => {
     });
   });
 
-  it('N6146-4-b: the lifetimes of RFC 6146 §4 are those of the RFC', () => {
+  it('the lifetimes of RFC 6146 §4 are those of the RFC', () => {
     expect(RFC6146_TIMEOUTS).to.deep.equal({
       udpMin: 120,
       udpDefault: 300,

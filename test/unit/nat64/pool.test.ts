@@ -36,7 +36,7 @@ const arbitraryRange = fc
   });
 
 describe('nat64/pool', () => {
-  it('G6888-3-a: single addresses, networks and several ranges of ports become blocks that cover them exactly', () => {
+  it('single addresses, networks and several ranges of ports become blocks that cover them exactly', () => {
     const ranges = [range('192.0.2.7', 1, 1000), range('192.0.2.7', 5000, 5100), range('198.51.100.0/30', 1024, 65535)];
     const blocks = poolBlocks(ranges, 256);
     expect(poolAddresses(ranges).map(({ v4 }) => v4)).to.deep.equal(
@@ -54,7 +54,7 @@ describe('nat64/pool', () => {
     expect(portsOf(blocks)).to.have.length(1000 + 101 + 4 * 64512);
   });
 
-  it('G6888-3-a: whatever the ranges, every port of theirs lies in exactly one block and no other port does', () => {
+  it('whatever the ranges, every port of theirs lies in exactly one block and no other port does', () => {
     holds(
       fc.property(arbitraryRange, fc.integer({ min: 1, max: 1024 }), (one, blockSize) => {
         const blocks = poolBlocks([one], blockSize);
@@ -87,7 +87,7 @@ describe('nat64/pool', () => {
       .with.property('code', 'G64_NO_UPLINK');
   });
 
-  it('U4787-7-a: refuses a network with an address of the node, and in masquerade mode the address itself', () => {
+  it('refuses a network with an address of the node, and in masquerade mode the address itself', () => {
     const refused = (addresses: string[], egress: PoolContext['egress']) =>
       expect(() => poolRanges([entry(addresses)], { ...context, egress }), addresses.join()).to.throw(
         Gate64Error,
