@@ -183,10 +183,11 @@ export function deviceChanges(exec: Exec, interfaces: readonly Interface[], devi
     const found = interfaces.find((candidate) => candidate.name === name);
     if (found === undefined) return [];
     const wrong: [string, string[], string[]][] = [];
+    // First, since the kernel has no IPv6 on a device below 1280 bytes, nor settings of it.
+    if (found.mtu < mtu) wrong.push([`mtu ${mtu}`, ['mtu', `${mtu}`], ['mtu', `${found.mtu}`]]);
     if (found.addrGenMode !== 'none')
       wrong.push(['addrgenmode none', ['addrgenmode', 'none'], ['addrgenmode', found.addrGenMode ?? 'eui64']]);
     if (!found.arpOff) wrong.push(['arp off', ['arp', 'off'], ['arp', 'on']]);
-    if (found.mtu < mtu) wrong.push([`mtu ${mtu}`, ['mtu', `${mtu}`], ['mtu', `${found.mtu}`]]);
     if (!found.isUp) wrong.push(['up', ['up'], ['down']]);
     const changes = wrong.map(([what, set, reset]): Change => ({
       what: `device ${name} ${what}`,
