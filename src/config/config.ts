@@ -6,7 +6,7 @@ import type { Endpoint, Ip4Net, Ip6Net } from '../addr/ip.ts';
 import type { Prefix64 } from '../addr/rfc6052.ts';
 
 export interface Config {
-  /** At least one; the first is the one that names are synthesized with. */
+  /** At least one; names are synthesized with each, in this order. */
   readonly prefixes: readonly Prefix64[];
   readonly dns: DnsConfig;
   readonly nat64: Nat64Config;

@@ -101,7 +101,9 @@ const staticBinding = section({
 export const configSchema = section({
   prefix: oneOrMore(prefix, 'a translation prefix such as 64:ff9b::/96, or a list of these')
     .prefault(DEFAULTS.prefix)
-    .describe('The IPv6 prefix that IPv4 addresses are embedded in, or a list; names are synthesized with the first.'),
+    .describe(
+      'The IPv6 prefix that IPv4 addresses are embedded in, or a list; names are synthesized with each, in this order.',
+    ),
   dns: section({
     enabled: bool().default(true).describe('Whether the DNS64 forwarder runs.'),
     listen: list(listen, 'addresses with ports')
