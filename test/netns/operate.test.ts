@@ -206,6 +206,15 @@ scrape_configs:
       expect(await scene.topology.sh('pod', 'dig +short metadata.example AAAA')).to.equal('');
     });
 
+    it('G6888-12-a: G6888-s4-a: the log says which pod has which block, and not whom pods talk to', () => {
+      const log = scene.gate64.process?.log() ?? '';
+      const leased = log.split('\n').filter((line) => line.includes('port block leased'));
+      expect(leased).to.have.length(1);
+      expect(leased[0]).to.include(POD);
+      // That of other.example, which a pod has downloaded from; that of v4only.example is the upstream's as well.
+      expect(log).not.to.match(/198\.51\.100\.11|c633:640b/);
+    });
+
     it('somebody outside cannot use the gateway as an open relay', async () => {
       await scene.topology.sh('router', 'ip -6 route add 64:ff9b::/96 via 2001:db8:2::1');
       const { code } = await scene.topology.run(

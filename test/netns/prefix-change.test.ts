@@ -62,8 +62,20 @@ describe('prefixes that change under a busy pod', function () {
     expect(await download).to.equal(wanted);
   });
 
-  it('the first goes: the other works, inward too', async () => {
+  it('D6147-5.2-a: names are synthesized with the prefixes that packets are translated by, in their order', async () => {
+    const name = 'v4only.example';
+    const shown = await scene.topology.sh('node', `dig +short -p 5364 @127.0.0.1 AAAA ${name}`);
+    const addresses = shown.split('\n');
+    expect(addresses).to.deep.equal(['2001:db8:64::c633:640a', '64:ff9b::c633:640a']);
+    for (const address of addresses) {
+      expect(await scene.download(`http://${name}/one`, ['--resolve', `${name}:80:[${address}]`])).to.equal(one);
+    }
+  });
+
+  it('D6147-5.2-a: the first goes: the other works, inward too', async () => {
     await reload([OTHER]);
+    const shown = await scene.topology.sh('node', 'dig +short -p 5364 @127.0.0.1 AAAA v4only.example');
+    expect(shown).to.equal('2001:db8:64::c633:640a');
     expect(await scene.download('http://[2001:db8:64::c633:640a]/one')).to.equal(one);
     const answer = await scene.topology.sh('server', `socat -T 2 - TCP4:${POOL}:80 </dev/null`);
     expect(answer).to.match(/^from \[?(?:2001:0?db8:0?0?64:.*|2001:db8:64::)c633:640a\]?$/i);

@@ -166,6 +166,30 @@ describe('host: a node with an uplink, masquerade', () => {
     expect(nodeState()).to.deep.equal(before);
   });
 
+  it('X7915-4.6-a: G6888-6-a: a more specific route of the node’s own is left alone and taken', async () => {
+    const native = '64:ff9b::198.51.100.0/120';
+    sh(`ip -6 route add ${native} via 2001:db8::1 dev up0`);
+    await host().apply();
+    expect(sh('ip -6 route get 64:ff9b::198.51.100.7')).to.match(/via 2001:db8::1 dev up0/);
+    expect(sh('ip -6 route get 64:ff9b::198.51.101.7')).to.match(/dev gate64/);
+    expect((await host().reconcile()).repaired).to.deep.equal([]);
+    await host().uninstall();
+    expect(sh(`ip -6 route show ${native}`)).to.match(/via 2001:db8::1 dev up0/);
+  });
+
+  it('H8200-5-a: is never below 1280 bytes, however small the others are, and is put right', async () => {
+    sh('ip link set up0 mtu 1280; ip link set up1 mtu 1280');
+    const running = host();
+    expect((await running.apply()).device.mtu).to.equal(9000);
+    sh('ip link set gate64 mtu 1279');
+    expect(() => sh('ip -6 route get 64:ff9b::1 2>&1'), 'the kernel has no IPv6 there').to.throw();
+    expect((await running.reconcile()).repaired).to.include('device gate64 mtu 9000');
+    expect(sh('ip -6 route get 64:ff9b::1')).to.match(/dev gate64/);
+    await running.reconcile();
+    expect(sh('ip address show dev gate64')).not.to.match(/inet/);
+    expect((await running.reconcile()).repaired).to.deep.equal([]);
+  });
+
   it('is as large as the largest interface of the node', async () => {
     sh('ip link set up1 mtu 20000');
     expect((await host().apply()).device.mtu).to.equal(20000);

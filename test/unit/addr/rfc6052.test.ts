@@ -200,6 +200,10 @@ describe('RFC 8215', () => {
     expect(extractWithAny([parsePrefix64('64:ff9b:1:fffe::/96')], v6)).to.equal(undefined);
   });
 
+  it('L8215-5-c: 64:ff9b::/47, which would hold it and the well-known prefix, is no prefix', () => {
+    expect(() => parsePrefix64('64:ff9b::/47')).to.throw();
+  });
+
   it('L8215-6-a: the checksum-neutral picks are accepted', () => {
     for (const text of [
       '64:ff9b:1:fffe::/96',
