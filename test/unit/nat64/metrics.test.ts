@@ -48,7 +48,7 @@ describe('metrics of the NAT64 half', () => {
     expect((await samples(metrics)).get('gate64_nat64_ready')).to.equal(0);
   });
 
-  it('G6888-10-a: reads the data plane when it is scraped', async () => {
+  it('reads the data plane when it is scraped', async () => {
     start();
     nat64.observeSweep(0.2);
     const values = await samples(metrics);
