@@ -2,6 +2,7 @@
 // The service: composes the DNS half and the NAT64 half, reloads, drains, stops. `gate64 run` and `gate64 uninstall`.
 
 import { readFileSync } from 'node:fs';
+import { Destinations, destinationRules } from './addr/destinations.ts';
 import { formatEndpoint, type Endpoint } from './addr/ip.ts';
 import type { Config } from './config/config.ts';
 import { loadConfig, type LoadedConfig } from './config/load.ts';
@@ -87,7 +88,7 @@ class Service {
       upstreams: dns.upstreams.length > 0 ? dns.upstreams : 'resolv.conf',
       translateAll: dns.translateAll,
       excludeAaaa: dns.excludeAaaa,
-      allowNonGlobalIpv4: nat64.allowNonGlobalIpv4,
+      destinations: new Destinations(destinationRules({ ...nat64, nodeAddresses: [], pool: [] })),
       cache: dns.cache,
       observer: this.#dnsMetrics,
       onSynthesized: (name, v4, ttlSeconds) => this.#names.remember(name, v4, ttlSeconds),

@@ -23,6 +23,8 @@ export interface Answer {
   readonly outcome: Outcome | undefined;
   /** Made because AAAA could not be asked: an older real AAAA is better than this. */
   readonly isMakeshift?: boolean;
+  /** The IPv4 addresses that it was decided about: it stands as long as the same ones are refused. */
+  readonly considered?: readonly number[] | undefined;
 }
 
 /** RFC 8767 §4: TTL of stale data. */
@@ -35,11 +37,22 @@ const MAX_NEGATIVE_SECONDS = 10800;
 const MAX_LIFETIME_SECONDS = 86400;
 const NO_OPTIONS = Buffer.alloc(0);
 
-/** Extended DNS Error codes in use here. */
-export const EDE = { NO_REACHABLE_AUTHORITY: 22, SYNTHESIZED: 29 } as const;
+/**
+ * Extended DNS Error codes in use here. OTHER says, in EXTRA-TEXT, that the NAT64 refuses a name's addresses: Blocked (15)
+ * and Filtered (17) mean that "the domain is on a blocklist" (RFC 8914 §4.16, §4.18), which no name is here, Prohibited
+ * (18) an "unauthorized" client (§4.19), so none of the known codes matches (§4.1).
+ */
+export const EDE = { OTHER: 0, NO_REACHABLE_AUTHORITY: 22, SYNTHESIZED: 29 } as const;
 
-export function edeOption(code: number): Buffer {
-  return Buffer.from([0, 15, 0, 2, code >> 8, code & 255]);
+/** RFC 8914 §2. `extraText` is to be short: what does not fit a client's UDP size is truncated (§3). */
+export function edeOption(code: number, extraText = ''): Buffer {
+  const text = Buffer.from(extraText, 'utf8');
+  const option = Buffer.alloc(6 + text.length);
+  option.writeUInt16BE(15, 0);
+  option.writeUInt16BE(2 + text.length, 2);
+  option.writeUInt16BE(code, 4);
+  text.copy(option, 6);
+  return option;
 }
 
 /** Seconds a negative answer stands for: min(SOA TTL, SOA MINIMUM) (RFC 2308 §5), or undefined without SOA. */
@@ -65,7 +78,7 @@ function lifetime(message: Message): number {
 }
 
 /** What to do with the OPT of an upstream's message: drop it for one of ours per client, or leave every octet. */
-export function toAnswer(message: Message, optInside: boolean, outcome?: Outcome, extra = NO_OPTIONS): Answer {
+export function toAnswer(message: Message, optInside: boolean, outcome?: Outcome, extra: Buffer = NO_OPTIONS): Answer {
   const opt = findOpt(message.records);
   const isStripped = opt !== undefined && !optInside;
   const kept = isStripped ? withoutOpt(message, opt) : message;

@@ -2,9 +2,9 @@
 // The decision tree of RFC 6147 §5.1: from what upstream says for AAAA and A to which of them becomes the answer.
 // Pure functions; `undefined` for a message means that nobody answered in time (§5.1.3: as RCODE 2).
 
-import { ip4InNet, ip6InNet, type Ip4Net, type Ip6Net } from '../addr/ip.ts';
-import { neverIp4, nonGlobalIp4 } from '../addr/non-global.ts';
-import { isWellKnownPrefix, type Prefix64 } from '../addr/rfc6052.ts';
+import type { DestinationRule, Destinations } from '../addr/destinations.ts';
+import { formatIp4, ip6InNet, type Ip6Net } from '../addr/ip.ts';
+import type { Prefix64 } from '../addr/rfc6052.ts';
 import { negativeSeconds } from './answer.ts';
 import type { PassthroughReason } from './observer.ts';
 import { CLASS_IN, RCODE, TYPE, eachOption, findOpt, type Message, type RecordAt } from './wire.ts';
@@ -14,7 +14,8 @@ export interface Dns64Policy {
   /** Synthesize although a real AAAA exists, as long as there is an A. */
   readonly translateAll: boolean;
   readonly excludeAaaa: readonly Ip6Net[];
-  readonly allowNonGlobalIpv4: readonly Ip4Net[];
+  /** What the NAT64 refuses is not shown. */
+  readonly destinations: Destinations;
 }
 
 /** RFC 6147 §5.1.7: without an SOA to go by. */
@@ -22,13 +23,23 @@ export const NO_SOA_TTL_SECONDS = 600;
 /** After an error the real AAAA may be back any moment: the answer must not hide it for long. */
 export const AFTER_ERROR_TTL_SECONDS = 30;
 
-export type Decision =
+/** An IPv4 address that is shown under no prefix, and the rule that keeps it from being. */
+export interface RefusedAddress {
+  readonly v4: number;
+  readonly rule: DestinationRule;
+}
+
+export type Decision = (
   | { readonly kind: 'synthesize'; readonly maxTtlSeconds: number }
-  /** Hand on the AAAA response, its excluded records taken out. */
-  | { readonly kind: 'aaaa'; readonly reason: PassthroughReason }
+  /** Hand on the AAAA response, its excluded records taken out. `refused`: one of the addresses, where none is shown. */
+  | { readonly kind: 'aaaa'; readonly reason: PassthroughReason; readonly refused?: RefusedAddress | undefined }
   /** Hand on the A response's error. */
   | { readonly kind: 'a'; readonly reason: PassthroughReason }
-  | { readonly kind: 'servfail'; readonly reason: PassthroughReason };
+  | { readonly kind: 'servfail'; readonly reason: PassthroughReason }
+) & {
+  /** The IPv4 addresses, each once, of which it was looked whether they are refused. */
+  readonly considered?: readonly number[];
+};
 
 export function isAddress(record: RecordAt, type: number): boolean {
   const length = type === TYPE.A ? 4 : 16;
@@ -47,15 +58,44 @@ export function isExcluded(message: Message, record: RecordAt, policy: Dns64Poli
   return policy.excludeAaaa.some((net) => ip6InNet(v6, net));
 }
 
-/**
- * The prefixes under which `v4` may be shown. RFC 6052 §3.1: no non-global IPv4 under the well-known prefix; what no
- * packet may be sent to (RFC 7915 §4.1) is shown under none.
- */
-export function prefixesFor(v4: number, policy: Dns64Policy): readonly Prefix64[] {
-  if (policy.allowNonGlobalIpv4.some((net) => ip4InNet(v4, net))) return policy.prefixes;
-  if (neverIp4(v4)) return [];
-  if (nonGlobalIp4(v4)) return policy.prefixes.filter((prefix) => !isWellKnownPrefix(prefix));
-  return policy.prefixes;
+/** The prefixes under which `v4` may be shown: those under which the NAT64 carries packets to it. */
+export function prefixesFor(v4: number, { prefixes, destinations }: Dns64Policy): readonly Prefix64[] {
+  return prefixes.filter((prefix) => destinations.refusal(v4, prefix) === undefined);
+}
+
+/** Whether one of `addresses` is refused under a prefix of `now` otherwise than under `before`, which has the same ones. */
+export function areRefusedOtherwise(addresses: readonly number[], before: Dns64Policy, now: Dns64Policy): boolean {
+  const verdict = ({ destinations }: Dns64Policy, v4: number, prefix: Prefix64) =>
+    destinations.refusal(v4, prefix)?.verdict;
+  return addresses.some((v4) =>
+    now.prefixes.some((prefix) => verdict(before, v4, prefix) !== verdict(now, v4, prefix)),
+  );
+}
+
+/** Of addresses that are shown under no prefix the one to name: what an operator set before what RFCs forbid. */
+function refusedAddress(addresses: readonly number[], policy: Dns64Policy): RefusedAddress | undefined {
+  const refused = addresses.flatMap((v4) => {
+    const rule = policy.prefixes.map((prefix) => policy.destinations.refusal(v4, prefix)).find(Boolean);
+    return rule === undefined ? [] : [{ v4, rule }];
+  });
+  return refused.find(({ rule }) => isOfOperator(rule)) ?? refused[0];
+}
+
+function isOfOperator({ verdict }: DestinationRule): boolean {
+  return verdict === 'node' || verdict === 'configured';
+}
+
+const WHY_REFUSED = {
+  allow: '',
+  never: 'never a destination',
+  nonGlobal: 'not global',
+  node: "the node's or the pool's",
+  configured: 'nat64.deny',
+} as const satisfies Record<DestinationRule['verdict'], string>;
+
+/** "198.51.100.7: nat64.deny". */
+export function refusedText({ v4, rule }: RefusedAddress): string {
+  return `${formatIp4(v4)}: ${WHY_REFUSED[rule.verdict]}`;
 }
 
 function rcode(message: Message): number {
@@ -103,12 +143,19 @@ export function judge(aaaa: Message | undefined, a: Message | undefined, policy:
   if (a === undefined) return hasReal ? original('aaaaExists') : { kind: 'servfail', reason: 'aError' };
   if (rcode(a) === RCODE.NXDOMAIN && hasAaaa) return original('noA');
   if (rcode(a) !== RCODE.NOERROR) return hasReal ? original('aaaaExists') : { kind: 'a', reason: 'aError' };
-  const addresses = a.records.filter((record) => isAddress(record, TYPE.A));
-  if (addresses.length === 0) return original('noA');
-  // §5.1.7: a record whose range has no prefix is skipped.
-  const isMappable = (record: RecordAt) => prefixesFor(a.bytes.readUInt32BE(record.rdataAt), policy).length > 0;
-  if (!addresses.some(isMappable)) return original('notMappable');
+  const records = a.records.filter((record) => isAddress(record, TYPE.A));
+  const considered = [...new Set(records.map((record) => a.bytes.readUInt32BE(record.rdataAt)))];
+  if (considered.length === 0) return original('noA');
+  // §5.1.7: a record whose range has no prefix is skipped; where that leaves none, it is as if there were no A.
+  if (!considered.some((v4) => prefixesFor(v4, policy).length > 0)) {
+    const refused = refusedAddress(considered, policy);
+    const reason = refused !== undefined && isOfOperator(refused.rule) ? 'refused' : 'notMappable';
+    const decision = original(reason);
+    return decision.kind === 'aaaa' && decision.reason === reason
+      ? { ...decision, refused, considered }
+      : { ...decision, considered };
+  }
   // §5.1.7, first and second sentence on TTL.
-  if (hasAaaa) return { kind: 'synthesize', maxTtlSeconds: negativeSeconds(aaaa) ?? NO_SOA_TTL_SECONDS };
-  return { kind: 'synthesize', maxTtlSeconds: AFTER_ERROR_TTL_SECONDS };
+  const maxTtlSeconds = hasAaaa ? (negativeSeconds(aaaa) ?? NO_SOA_TTL_SECONDS) : AFTER_ERROR_TTL_SECONDS;
+  return { kind: 'synthesize', maxTtlSeconds, considered };
 }

@@ -3,12 +3,13 @@
 
 import { networkInterfaces } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
-import { formatEndpoint, type Endpoint, type Ip4Net, type Ip6Net } from '../addr/ip.ts';
+import type { Destinations } from '../addr/destinations.ts';
+import { formatEndpoint, type Endpoint, type Ip6Net } from '../addr/ip.ts';
 import type { Prefix64 } from '../addr/rfc6052.ts';
 import type { Upstream } from '../config/config.ts';
 import type { Answer } from './answer.ts';
 import { AnswerCache, type Clock } from './cache.ts';
-import type { Dns64Policy } from './decide.ts';
+import { areRefusedOtherwise, type Dns64Policy } from './decide.ts';
 import { Forwarder } from './forwarder.ts';
 import { isWildcard } from './listener-wildcard.ts';
 import type { Listener, QueryHandler } from './listener.ts';
@@ -29,7 +30,8 @@ export interface DnsOptions {
   readonly resolvConfPath?: string | undefined;
   readonly translateAll: boolean;
   readonly excludeAaaa: readonly Ip6Net[];
-  readonly allowNonGlobalIpv4: readonly Ip4Net[];
+  /** By configuration alone; setDestinations() takes its place where a NAT64 runs beside. */
+  readonly destinations: Destinations;
   readonly cache: { readonly maxEntries: number };
   readonly observer?: DnsObserver | undefined;
   /** A name has led to an IPv4 address by synthesis; it may be used for `ttlSeconds`. */
@@ -53,6 +55,8 @@ export interface DnsStats {
 
 export class DnsService {
   #options: DnsOptions;
+  /** What the NAT64 beside has in force. */
+  #destinations: Destinations | undefined;
   #listeners: Listener[] = [];
   /** As configured, or as resolv.conf last named some. */
   #known: readonly Upstream[] = [];
@@ -110,15 +114,25 @@ export class DnsService {
     const path = options.upstreams === 'resolv.conf' ? (options.resolvConfPath ?? RESOLV_CONF) : undefined;
     const upstreams = options.upstreams === 'resolv.conf' ? readResolvConf(path as string) : options.upstreams;
     await this.#listen(options.listen);
-    const before = this.#options;
+    const before = this.#policy;
     this.#options = options;
     this.#observer.to = options.observer ?? SILENT_OBSERVER;
     this.#cache.resize(options.cache.maxEntries);
-    if (!isDeepStrictEqual(policyOf(options), policyOf(before))) this.#remake((answer) => !isDecided(answer));
+    this.#decideAnew(before);
     this.#use(upstreams);
     if (this.#watch?.path === path) return;
     this.#watch?.close();
     this.#watch = path === undefined ? undefined : new ResolvConfWatch(path, (changed) => this.#use(changed));
+  }
+
+  /**
+   * What the NAT64 of the same process refuses, from now on instead of what the configuration alone says, over reloads too.
+   * Takes effect at once; kept answers go where it changes what was decided.
+   */
+  setDestinations(destinations: Destinations): void {
+    const before = this.#policy;
+    this.#destinations = destinations;
+    this.#decideAnew(before);
   }
 
   async stop(): Promise<void> {
@@ -182,6 +196,21 @@ export class DnsService {
     }, LEAVE_MS).unref();
   }
 
+  get #policy(): Dns64Policy {
+    const { prefixes, translateAll, excludeAaaa, destinations } = this.#options;
+    return { prefixes, translateAll, excludeAaaa, destinations: this.#destinations ?? destinations };
+  }
+
+  /** Keeps what would be answered the same under the policy now as under `before`. */
+  #decideAnew(before: Dns64Policy): void {
+    const now = this.#policy;
+    if (isDeepStrictEqual(now, before)) return;
+    const isOfDestinations = isDeepStrictEqual(now, { ...before, destinations: now.destinations });
+    this.#remake((answer) =>
+      isOfDestinations ? !areRefusedOtherwise(answer.considered ?? [], before, now) : !isDecided(answer),
+    );
+  }
+
   /** What is asked from now on is decided anew; the forwarder before still answers what it was asked. */
   #remake(isKept: (answer: Answer) => boolean): void {
     this.#cache = this.#cache.successor(isKept);
@@ -190,7 +219,7 @@ export class DnsService {
 
   #makeForwarder(): Forwarder {
     return new Forwarder({
-      policy: policyOf(this.#options),
+      policy: this.#policy,
       upstreams: this.#pool,
       cache: this.#cache,
       observer: this.#observer,
@@ -198,10 +227,6 @@ export class DnsService {
       now: this.#now,
     });
   }
-}
-
-function policyOf({ prefixes, translateAll, excludeAaaa, allowNonGlobalIpv4 }: DnsOptions): Dns64Policy {
-  return { prefixes, translateAll, excludeAaaa, allowNonGlobalIpv4 };
 }
 
 /** Whether the policy had a say in an answer. All others are upstream's own. */

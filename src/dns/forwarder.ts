@@ -5,7 +5,7 @@
 import { fresh, render, renderRefusal, answerRcode, errorAnswer, servedMessage, toAnswer } from './answer.ts';
 import { EDE, edeOption, type Answer, type Served } from './answer.ts';
 import { AnswerCache, type Clock } from './cache.ts';
-import { AFTER_ERROR_TTL_SECONDS, judge, judgeAaaa, type Dns64Policy } from './decide.ts';
+import { AFTER_ERROR_TTL_SECONDS, judge, judgeAaaa, refusedText, type Dns64Policy } from './decide.ts';
 import { answerIpv4Only } from './ipv4only.ts';
 import type { QueryHandler, Reply } from './listener.ts';
 import { rcodeLabel, typeLabel, type DnsObserver, type Transport, type Outcome } from './observer.ts';
@@ -195,15 +195,19 @@ export class Forwarder {
         return {
           ...this.#synthesis(query, messageA as Message, decision.maxTtlSeconds, servedA as Served),
           isMakeshift: aaaa === undefined || (aaaa.flags & 15) !== RCODE.NOERROR,
+          considered: decision.considered,
         };
-      case 'aaaa':
-        return toAnswer(withoutExcluded(aaaa as Message, policy), query.isRaw, decision.reason);
+      case 'aaaa': {
+        const { reason, refused, considered } = decision;
+        const why = refused && edeOption(EDE.OTHER, refusedText(refused));
+        return { ...toAnswer(withoutExcluded(aaaa as Message, policy), query.isRaw, reason, why), considered };
+      }
       case 'a': {
         const { options, rcodeHigh } = (servedA as Served).answer;
         return { ...toAnswer(retype(messageA as Message), query.isRaw, decision.reason), options, rcodeHigh };
       }
       default:
-        return this.#unreachable(query, decision.reason);
+        return { ...this.#unreachable(query, decision.reason), considered: decision.considered };
     }
   }
 

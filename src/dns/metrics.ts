@@ -42,7 +42,8 @@ export const DNS_METRICS = {
     type: 'counter',
     help:
       'Responses that were passed on as they came, by why nothing was synthesized: aaaaExists, nxdomain, noA, notMappable ' +
-      '(its IPv4 address may not be carried by the prefix), aError, aaaaError, bogus, checkingDisabled, class.',
+      '(RFC 6052 keeps its IPv4 addresses from the prefix), refused (they are in nat64.deny, of the node or of the pool), ' +
+      'aError, aaaaError, bogus, checkingDisabled, class.',
     labels: ['reason'],
   },
   upstreamRequests: {

@@ -5,7 +5,16 @@ import { TYPE, rcodeName } from './wire.ts';
 
 /** Why an AAAA question was answered without synthesis. */
 export type PassthroughReason =
-  'aaaaExists' | 'nxdomain' | 'noA' | 'notMappable' | 'aError' | 'aaaaError' | 'bogus' | 'checkingDisabled' | 'class';
+  | 'aaaaExists'
+  | 'nxdomain'
+  | 'noA'
+  | 'notMappable'
+  | 'refused'
+  | 'aError'
+  | 'aaaaError'
+  | 'bogus'
+  | 'checkingDisabled'
+  | 'class';
 
 /** How an AAAA question was answered. */
 export type Outcome = 'synthesized' | PassthroughReason;

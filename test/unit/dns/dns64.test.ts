@@ -5,7 +5,7 @@ import { expect } from 'chai';
 import { parseIp4Net, parseIp6Net } from '../../../src/addr/ip.ts';
 import { PREFIX_LENGTHS, WELL_KNOWN_PREFIX, embedIp4, parsePrefix64 } from '../../../src/addr/rfc6052.ts';
 import { formatIp6, parseIp4 } from '../../../src/addr/ip.ts';
-import { Harness, P6, exchangeUdp, query, see } from './harness.ts';
+import { Harness, P6, destinations, exchangeUdp, query, see } from './harness.ts';
 import { rr, T } from './scripted-server.ts';
 
 const V4 = '192.0.2.33';
@@ -321,21 +321,27 @@ describe('DNS64', () => {
 
 describe('DNS64 with other settings', () => {
   it('A6052-3.1-a: D6147-5.1.7-d: non-global IPv4 does not appear under 64:ff9b::/96, unless allowed (C-01)', () =>
-    withHarness({ prefixes: [WELL_KNOWN_PREFIX], allowNonGlobalIpv4: [parseIp4Net('10.1.0.0/16')] }, async (h) => {
-      const only = (name: string, ...addresses: string[]) =>
-        h.upstream.on(name, T.AAAA, CHASED).on(name, T.A, { answers: addresses.map((one) => rr.a(name, one)) });
-      only('private.example', '10.0.0.1');
-      only('mixed.example', '10.0.0.1', '8.8.8.8');
-      only('allowed.example', '10.1.0.1');
-      const nodata = await h.ask({ name: 'private.example' });
-      expect([nodata.rcode, nodata.answers.length, nodata.authorities.length]).to.deep.equal([0, 0, 1]);
-      expect((await h.ask({ name: 'mixed.example' })).answers).to.deep.equal([
-        'mixed.example AAAA 120 64:ff9b::808:808',
-      ]);
-      expect((await h.ask({ name: 'allowed.example' })).answers).to.deep.equal([
-        'allowed.example AAAA 120 64:ff9b::a01:1',
-      ]);
-    }));
+    withHarness(
+      {
+        prefixes: [WELL_KNOWN_PREFIX],
+        destinations: destinations({ allowNonGlobalIpv4: [parseIp4Net('10.1.0.0/16')] }),
+      },
+      async (h) => {
+        const only = (name: string, ...addresses: string[]) =>
+          h.upstream.on(name, T.AAAA, CHASED).on(name, T.A, { answers: addresses.map((one) => rr.a(name, one)) });
+        only('private.example', '10.0.0.1');
+        only('mixed.example', '10.0.0.1', '8.8.8.8');
+        only('allowed.example', '10.1.0.1');
+        const nodata = await h.ask({ name: 'private.example' });
+        expect([nodata.rcode, nodata.answers.length, nodata.authorities.length]).to.deep.equal([0, 0, 1]);
+        expect((await h.ask({ name: 'mixed.example' })).answers).to.deep.equal([
+          'mixed.example AAAA 120 64:ff9b::808:808',
+        ]);
+        expect((await h.ask({ name: 'allowed.example' })).answers).to.deep.equal([
+          'allowed.example AAAA 120 64:ff9b::a01:1',
+        ]);
+      },
+    ));
 
   it('D6147-5.2-d: all six prefix lengths, and one AAAA per prefix', () => {
     const texts = ['2001:db8::', '2001:db8:100::', '2001:db8:122::', '2001:db8:122:300::', '2001:db8:122:344::'];

@@ -11,7 +11,7 @@ import { FrameReader, frame } from '../../../src/dns/frames.ts';
 import { synthesize } from '../../../src/dns/synth.ts';
 import { readMessage } from '../../../src/dns/wire.ts';
 import { drawn, holds } from '../../helpers/property.ts';
-import { exchangeUdp, Harness, P6, query, see } from './harness.ts';
+import { destinations, exchangeUdp, Harness, P6, query, see } from './harness.ts';
 import { encode, rr, T } from './scripted-server.ts';
 
 describe('DNS under random octets', () => {
@@ -103,7 +103,7 @@ describe('synthesis, read by dns2', () => {
     holds(
       fc.property(script, (records) => {
         const bytes = encode(query({ name: 'www.example.org', type: 1 }), records);
-        const policy = { prefixes: [P6], translateAll: false, excludeAaaa: [], allowNonGlobalIpv4: [] };
+        const policy = { prefixes: [P6], translateAll: false, excludeAaaa: [], destinations: destinations() };
         const { message } = synthesize(readMessage(bytes), policy, 500);
         expect(message, 'what it says of its octets').to.deep.equal(readMessage(message.bytes));
         const ttl = Math.min(500, ...records.answers.filter(({ type }) => type === T.A).map((one) => one.ttl));

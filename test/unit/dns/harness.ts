@@ -4,6 +4,7 @@
 import { createSocket } from 'node:dgram';
 import { connect } from 'node:net';
 import { Packet, type Resource } from 'dns2';
+import { Destinations, destinationRules, type DestinationPolicy } from '../../../src/addr/destinations.ts';
 import { parseIp6Net } from '../../../src/addr/ip.ts';
 import { parsePrefix64 } from '../../../src/addr/rfc6052.ts';
 import { DnsService, type DnsOptions } from '../../../src/dns/dns.ts';
@@ -11,6 +12,13 @@ import { ScriptedServer } from './scripted-server.ts';
 
 /** §20 V-9's prefix: documentation addresses may stand under it (A6052-3.1-a). */
 export const P6 = parsePrefix64('2001:db8:64::/96');
+
+/** What the NAT64 refuses: what is built in, but for `policy`. */
+export function destinations(policy: Partial<DestinationPolicy> = {}): Destinations {
+  return new Destinations(
+    destinationRules({ allowNonGlobalIpv4: [], deny: [], nodeAddresses: [], pool: [], ...policy }),
+  );
+}
 
 export interface Ask {
   readonly name: string;
@@ -165,7 +173,7 @@ export class Harness {
       upstreams: [{ kind: 'plain', endpoint: server.endpoint }],
       translateAll: false,
       excludeAaaa: [parseIp6Net('::ffff:0:0/96')],
-      allowNonGlobalIpv4: [],
+      destinations: destinations(),
       cache: { maxEntries: 1000 },
       now: () => performance.now() + clock.offsetMs,
       ...options,
@@ -175,9 +183,10 @@ export class Harness {
 
   /** With what it was started with, but for `changes`. */
   async reload(changes: Partial<DnsOptions> = {}): Promise<void> {
-    const { now, observer, onSynthesized, ...data } = { ...this.#options, ...changes };
+    const { now, observer, onSynthesized, destinations: refused, ...data } = { ...this.#options, ...changes };
     // As when a file is read again: equal, but nothing is the same object.
-    await this.dns.reload({ ...structuredClone(data), now, observer, onSynthesized });
+    const again = { ...structuredClone(data), destinations: new Destinations(structuredClone(refused.rules)) };
+    await this.dns.reload({ ...again, now, observer, onSynthesized });
   }
 
   async ask(ask: Ask): Promise<Seen> {

@@ -7,6 +7,7 @@ import { parsePrefix64 } from '../../../src/addr/rfc6052.ts';
 import { DnsService, type DnsOptions } from '../../../src/dns/dns.ts';
 import { DNS_METRICS, DnsMetrics } from '../../../src/dns/metrics.ts';
 import { Metrics, type Reading } from '../../../src/telemetry/metrics.ts';
+import { destinations } from './harness.ts';
 import { samples } from '../telemetry/samples.ts';
 
 /** Knows how much is read at a scrape. */
@@ -84,7 +85,7 @@ describe('metrics of the DNS half', () => {
       upstreams: [{ kind: 'plain', endpoint: parseEndpoint('192.0.2.53:53') }],
       translateAll: false,
       excludeAaaa: [],
-      allowNonGlobalIpv4: [],
+      destinations: destinations(),
       cache: { maxEntries: 10 },
       observer,
     };

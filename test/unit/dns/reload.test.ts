@@ -10,7 +10,7 @@ import { parsePrefix64 } from '../../../src/addr/rfc6052.ts';
 import type { DnsOptions } from '../../../src/dns/dns.ts';
 import { SILENT_OBSERVER } from '../../../src/dns/observer.ts';
 import { Gate64Error } from '../../../src/errors.ts';
-import { Harness } from './harness.ts';
+import { Harness, destinations } from './harness.ts';
 import { ScriptedServer, rr, T } from './scripted-server.ts';
 
 const SOA = rr.soa('example', 120);
@@ -85,7 +85,14 @@ describe('DNS reload', () => {
     expect((await h.ask({ name, type: T.PTR })).rcode, 'as any other name').to.equal(3);
   });
 
-  const policies: [what: string, changes: Partial<DnsOptions>, name: string, before: string[], after: string[]][] = [
+  const WITHOUT = { translateAll: false, excludeAaaa: [], destinations: destinations() };
+  const policies: [
+    what: keyof typeof WITHOUT,
+    changes: Partial<DnsOptions>,
+    name: string,
+    before: string[],
+    after: string[],
+  ][] = [
     ['translateAll', { translateAll: true }, 'dual.example', ['2001:db8::7'], ['2001:db8:64::c000:207']],
     [
       'excludeAaaa',
@@ -95,8 +102,11 @@ describe('DNS reload', () => {
       ['2001:db8:64::c000:207'],
     ],
     [
-      'allowNonGlobalIpv4',
-      { prefixes: [parsePrefix64('64:ff9b::/96')], allowNonGlobalIpv4: [parseIp4Net('10.0.0.0/8')] },
+      'destinations',
+      {
+        prefixes: [parsePrefix64('64:ff9b::/96')],
+        destinations: destinations({ allowNonGlobalIpv4: [parseIp4Net('10.0.0.0/8')] }),
+      },
       'private.example',
       [],
       ['64:ff9b::a00:1'],
@@ -104,7 +114,7 @@ describe('DNS reload', () => {
   ];
   for (const [what, changes, name, before, after] of policies) {
     it(`with another ${what} decides anew at once; a cached A stays`, async () => {
-      await h.reload({ ...changes, [what]: what === 'translateAll' ? false : [] });
+      await h.reload({ ...changes, [what]: WITHOUT[what] });
       expect([await aaaa(name), (await a(name)).length]).to.deep.equal([before, 1]);
       await h.reload(changes);
       expect([await aaaa(name), (await a(name)).length]).to.deep.equal([after, 1]);

@@ -9,7 +9,7 @@ import { formatEndpoint } from '../../../src/addr/ip.ts';
 import { DnsService } from '../../../src/dns/dns.ts';
 import { ResolvConfWatch, parseResolvConf } from '../../../src/dns/resolv-conf.ts';
 import { Gate64Error } from '../../../src/errors.ts';
-import { Harness, P6 } from './harness.ts';
+import { Harness, P6, destinations } from './harness.ts';
 
 const list = (text: string) => parseResolvConf(text).map(({ endpoint }) => formatEndpoint(endpoint));
 
@@ -78,7 +78,7 @@ describe('resolv.conf', () => {
       resolvConfPath: '/nonexistent/resolv.conf',
       translateAll: false,
       excludeAaaa: [],
-      allowNonGlobalIpv4: [],
+      destinations: destinations(),
       cache: { maxEntries: 1 },
     };
     const error = await DnsService.start(options).catch((caught: unknown) => caught);

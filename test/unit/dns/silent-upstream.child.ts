@@ -6,7 +6,7 @@ import { AnswerCache } from '../../../src/dns/cache.ts';
 import { Forwarder } from '../../../src/dns/forwarder.ts';
 import { SILENT_OBSERVER } from '../../../src/dns/observer.ts';
 import { UpstreamPool } from '../../../src/dns/upstream.ts';
-import { P6, query } from './harness.ts';
+import { P6, destinations, query } from './harness.ts';
 
 const QUESTIONS = 10_000;
 const QUESTIONS_PER_TURN = 250;
@@ -34,7 +34,7 @@ const upstream = {
 const pool = new UpstreamPool([upstream], SILENT_OBSERVER);
 const now = performance.now.bind(performance);
 const forwarder = new Forwarder({
-  policy: { prefixes: [P6], translateAll: false, excludeAaaa: [], allowNonGlobalIpv4: [] },
+  policy: { prefixes: [P6], translateAll: false, excludeAaaa: [], destinations: destinations() },
   upstreams: pool,
   cache: new AnswerCache(0, now),
   observer: SILENT_OBSERVER,

@@ -5,7 +5,7 @@ import { createSocket } from 'node:dgram';
 import { expect } from 'chai';
 import type { DnsObserver } from '../../../src/dns/observer.ts';
 import { SILENT_OBSERVER } from '../../../src/dns/observer.ts';
-import { exchangeTcp, exchangeUdp, Harness, query, see } from './harness.ts';
+import { destinations, exchangeTcp, exchangeUdp, Harness, query, see } from './harness.ts';
 import { encode, rr, ScriptedServer, T } from './scripted-server.ts';
 
 const plain = (server: { endpoint: ScriptedServer['endpoint'] }) => ({
@@ -201,7 +201,7 @@ describe('an upstream that is gate64 itself', () => {
         listen: [own.endpoint],
         translateAll: false,
         excludeAaaa: [],
-        allowNonGlobalIpv4: [],
+        destinations: destinations(),
         cache: { maxEntries: 10 },
       };
       await h.dns.reload({ ...options, upstreams: [own] });
