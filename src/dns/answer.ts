@@ -148,7 +148,10 @@ function remaining(ttlSeconds: number, served: Served): number {
   return served.isStale ? Math.min(ttlSeconds, STALE_TTL_SECONDS) : Math.max(0, ttlSeconds - served.ageSeconds);
 }
 
-/** The kept answer as a message with its TTLs counted down, for synthesis out of the cache. */
+/**
+ * The answer as a message with its TTLs counted down, for synthesis out of it. Its octets are read again: records kept read
+ * would take more memory than the octets, in every entry of the cache, and only A answers behind AAAA questions need them.
+ */
 export function servedMessage(served: Served): Message {
   const { answer } = served;
   if (!served.isStale && served.ageSeconds === 0) return readMessage(answer.body);

@@ -14,15 +14,13 @@ import { Forwarder } from './forwarder.ts';
 import { isWildcard } from './listener-wildcard.ts';
 import type { Listener, QueryHandler } from './listener.ts';
 import { openListeners } from './listeners.ts';
-import { ObserverRelay, SILENT_OBSERVER, type DnsObserver, type Transport } from './observer.ts';
+import { SILENT_OBSERVER, type DnsObserver, type Transport } from './observer.ts';
 import { RESOLV_CONF, ResolvConfWatch, readResolvConf } from './resolv-conf.ts';
 import { UpstreamPool } from './upstream.ts';
 import { TYPE } from './wire.ts';
 
-/** Questions in flight get the time that any question gets. */
-const LEAVE_MS = 2000;
-
-export interface DnsOptions {
+/** What a reload may change. */
+export interface DnsSettings {
   readonly prefixes: readonly Prefix64[];
   /** UDP and TCP each. Port 0 takes a free one. */
   readonly listen: readonly Endpoint[];
@@ -33,6 +31,9 @@ export interface DnsOptions {
   /** By configuration alone; setDestinations() takes its place where a NAT64 runs beside. */
   readonly destinations: Destinations;
   readonly cache: { readonly maxEntries: number };
+}
+
+export interface DnsOptions extends DnsSettings {
   readonly observer?: DnsObserver | undefined;
   /** A name has led to an IPv4 address by synthesis; it may be used for `ttlSeconds`. */
   readonly onSynthesized?: ((name: string, v4: number, ttlSeconds: number) => void) | undefined;
@@ -54,7 +55,14 @@ export interface DnsStats {
 }
 
 export class DnsService {
-  #options: DnsOptions;
+  readonly #observer: DnsObserver;
+  readonly #onSynthesized: DnsOptions['onSynthesized'];
+  readonly #now: Clock;
+  readonly #pool: UpstreamPool;
+  // Listeners outlive the forwarder behind them.
+  readonly #handle: QueryHandler = (query, transport, port, reply) =>
+    this.#forwarder.handle(query, transport, port, reply);
+  #settings: DnsSettings;
   /** What the NAT64 beside has in force. */
   #destinations: Destinations | undefined;
   #listeners: Listener[] = [];
@@ -62,21 +70,16 @@ export class DnsService {
   #known: readonly Upstream[] = [];
   /** Those that are asked. */
   #upstreams: readonly Upstream[] = [];
-  #pool: UpstreamPool;
   #cache: AnswerCache;
   #forwarder: Forwarder;
-  /** Pools that questions asked before a change still wait for. */
-  readonly #leaving = new Set<UpstreamPool>();
-  readonly #observer = new ObserverRelay();
   #watch: ResolvConfWatch | undefined;
   #isStopped = false;
-  readonly #now: Clock = () => this.#options.now?.() ?? performance.now();
-  // Listeners outlive the forwarder behind them.
-  readonly #handle: QueryHandler = (query, transport, port, reply) =>
-    this.#forwarder.handle(query, transport, port, reply);
 
   private constructor(options: DnsOptions) {
-    this.#options = options;
+    this.#observer = options.observer ?? SILENT_OBSERVER;
+    this.#onSynthesized = options.onSynthesized;
+    this.#now = options.now ?? (() => performance.now());
+    this.#settings = options;
     this.#pool = new UpstreamPool([], this.#observer);
     this.#cache = new AnswerCache(options.cache.maxEntries, this.#now);
     this.#forwarder = this.#makeForwarder();
@@ -110,14 +113,13 @@ export class DnsService {
    * Everything takes effect at once; what stays the same keeps its connections and its cached answers. Throws G64_LISTEN or
    * G64_DNS_UPSTREAM, changing nothing.
    */
-  async reload(options: DnsOptions): Promise<void> {
-    const path = options.upstreams === 'resolv.conf' ? (options.resolvConfPath ?? RESOLV_CONF) : undefined;
-    const upstreams = options.upstreams === 'resolv.conf' ? readResolvConf(path as string) : options.upstreams;
-    await this.#listen(options.listen);
+  async reload(settings: DnsSettings): Promise<void> {
+    const path = settings.upstreams === 'resolv.conf' ? (settings.resolvConfPath ?? RESOLV_CONF) : undefined;
+    const upstreams = settings.upstreams === 'resolv.conf' ? readResolvConf(path as string) : settings.upstreams;
+    await this.#listen(settings.listen);
     const before = this.#policy;
-    this.#options = options;
-    this.#observer.to = options.observer ?? SILENT_OBSERVER;
-    this.#cache.resize(options.cache.maxEntries);
+    this.#settings = settings;
+    this.#cache.resize(settings.cache.maxEntries);
     this.#decideAnew(before);
     this.#use(upstreams);
     if (this.#watch?.path === path) return;
@@ -141,8 +143,7 @@ export class DnsService {
     const listeners = this.#listeners;
     this.#listeners = [];
     await Promise.all(listeners.map((listener) => listener.close()));
-    for (const pool of [this.#pool, ...this.#leaving]) pool.close();
-    this.#leaving.clear();
+    this.#pool.close();
   }
 
   /** Opens what is new before anything old is closed, so that a failure leaves all as it was. */
@@ -174,7 +175,7 @@ export class DnsService {
     await Promise.all(dropped.map((listener) => listener.close()));
   }
 
-  /** The one place where upstreams change. Equal ones keep their pool, and the cache what it has from them. */
+  /** The one place where upstreams change. With equal ones the cache keeps what it has from them. */
   #use(upstreams: readonly Upstream[]): void {
     // A resolv.conf that names none is being written, or its network is away: those known before may still answer.
     if (upstreams.length > 0) this.#known = upstreams;
@@ -183,21 +184,13 @@ export class DnsService {
     const asked = this.#known.filter(({ endpoint }) => !own.has(formatEndpoint(endpoint)));
     if (isDeepStrictEqual(asked, this.#upstreams)) return;
     this.#upstreams = asked;
-    this.#leave(this.#pool);
-    this.#pool = new UpstreamPool(asked, this.#observer);
+    this.#pool.replace(asked);
     // Others may know other answers.
     this.#remake(() => false);
   }
 
-  #leave(pool: UpstreamPool): void {
-    this.#leaving.add(pool);
-    setTimeout(() => {
-      if (this.#leaving.delete(pool)) pool.close();
-    }, LEAVE_MS).unref();
-  }
-
   get #policy(): Dns64Policy {
-    const { prefixes, translateAll, excludeAaaa, destinations } = this.#options;
+    const { prefixes, translateAll, excludeAaaa, destinations } = this.#settings;
     return { prefixes, translateAll, excludeAaaa, destinations: this.#destinations ?? destinations };
   }
 
@@ -223,7 +216,7 @@ export class DnsService {
       upstreams: this.#pool,
       cache: this.#cache,
       observer: this.#observer,
-      onSynthesized: (name, v4, ttlSeconds) => this.#options.onSynthesized?.(name, v4, ttlSeconds),
+      onSynthesized: this.#onSynthesized,
       now: this.#now,
     });
   }

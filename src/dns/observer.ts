@@ -43,39 +43,6 @@ export const SILENT_OBSERVER: DnsObserver = {
   cacheMiss() {},
 };
 
-/** Hands everything on to one that may change, so that what reports need not be made anew. */
-export class ObserverRelay implements DnsObserver {
-  to: DnsObserver = SILENT_OBSERVER;
-
-  request(transport: Transport, type: string): void {
-    this.to.request(transport, type);
-  }
-
-  response(rcode: string, seconds: number): void {
-    this.to.response(rcode, seconds);
-  }
-
-  synthesized(): void {
-    this.to.synthesized();
-  }
-
-  passthrough(reason: PassthroughReason): void {
-    this.to.passthrough(reason);
-  }
-
-  upstream(to: string, rcode: string, seconds: number): void {
-    this.to.upstream(to, rcode, seconds);
-  }
-
-  cacheHit(): void {
-    this.to.cacheHit();
-  }
-
-  cacheMiss(): void {
-    this.to.cacheMiss();
-  }
-}
-
 /** The types CoreDNS labels its metrics with; all others are "other". */
 const LABELLED = new Set([
   'A',

@@ -7,7 +7,7 @@ import { Packet, type Resource } from 'dns2';
 import { Destinations, destinationRules, type DestinationPolicy } from '../../../src/addr/destinations.ts';
 import { parseIp6Net } from '../../../src/addr/ip.ts';
 import { parsePrefix64 } from '../../../src/addr/rfc6052.ts';
-import { DnsService, type DnsOptions } from '../../../src/dns/dns.ts';
+import { DnsService, type DnsOptions, type DnsSettings } from '../../../src/dns/dns.ts';
 import { ScriptedServer } from './scripted-server.ts';
 
 /** §20 V-9's prefix: documentation addresses may stand under it (A6052-3.1-a). */
@@ -154,20 +154,21 @@ export class Harness {
   readonly port: number;
   /** Added to the cache's clock, milliseconds. */
   readonly clock: { offsetMs: number };
-  readonly #options: DnsOptions;
+  readonly #settings: DnsSettings;
 
-  private constructor(upstream: ScriptedServer, dns: DnsService, clock: { offsetMs: number }, options: DnsOptions) {
+  private constructor(upstream: ScriptedServer, dns: DnsService, clock: { offsetMs: number }, settings: DnsSettings) {
     this.upstream = upstream;
     this.dns = dns;
     this.clock = clock;
     this.port = dns.listeners[0]?.port ?? 0;
-    this.#options = options;
+    this.#settings = settings;
   }
 
   static async start(options: Partial<DnsOptions> = {}, upstream?: ScriptedServer): Promise<Harness> {
+    const { now, observer, onSynthesized, ...changes } = options;
     const server = upstream ?? (await ScriptedServer.start());
     const clock = { offsetMs: 0 };
-    const all: DnsOptions = {
+    const settings: DnsSettings = {
       prefixes: [P6],
       listen: [{ family: 4, host: '127.0.0.1', port: 0 }],
       upstreams: [{ kind: 'plain', endpoint: server.endpoint }],
@@ -175,18 +176,18 @@ export class Harness {
       excludeAaaa: [parseIp6Net('::ffff:0:0/96')],
       destinations: destinations(),
       cache: { maxEntries: 1000 },
-      now: () => performance.now() + clock.offsetMs,
-      ...options,
+      ...changes,
     };
-    return new Harness(server, await DnsService.start(all), clock, all);
+    const shifted = () => performance.now() + clock.offsetMs;
+    const dns = await DnsService.start({ ...settings, now: now ?? shifted, observer, onSynthesized });
+    return new Harness(server, dns, clock, settings);
   }
 
   /** With what it was started with, but for `changes`. */
-  async reload(changes: Partial<DnsOptions> = {}): Promise<void> {
-    const { now, observer, onSynthesized, destinations: refused, ...data } = { ...this.#options, ...changes };
+  async reload(changes: Partial<DnsSettings> = {}): Promise<void> {
+    const { destinations: refused, ...data } = { ...this.#settings, ...changes };
     // As when a file is read again: equal, but nothing is the same object.
-    const again = { ...structuredClone(data), destinations: new Destinations(structuredClone(refused.rules)) };
-    await this.dns.reload({ ...again, now, observer, onSynthesized });
+    await this.dns.reload({ ...structuredClone(data), destinations: new Destinations(structuredClone(refused.rules)) });
   }
 
   async ask(ask: Ask): Promise<Seen> {

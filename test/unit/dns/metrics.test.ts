@@ -94,7 +94,7 @@ describe('metrics of the DNS half', () => {
       observer.cacheHit();
       const before = { readings: metrics.readings, names: [...(await samples(metrics)).keys()] };
       for (let i = 0; i < 100; i++) {
-        await dns.reload({ ...options, observer });
+        await dns.reload({ ...options });
         observer.setListen(options.listen);
         observer.cacheHit();
       }

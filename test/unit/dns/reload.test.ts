@@ -7,8 +7,7 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { parseIp4Net, parseIp6Net } from '../../../src/addr/ip.ts';
 import { parsePrefix64 } from '../../../src/addr/rfc6052.ts';
-import type { DnsOptions } from '../../../src/dns/dns.ts';
-import { SILENT_OBSERVER } from '../../../src/dns/observer.ts';
+import type { DnsSettings } from '../../../src/dns/dns.ts';
 import { Gate64Error } from '../../../src/errors.ts';
 import { Harness, destinations } from './harness.ts';
 import { ScriptedServer, rr, T } from './scripted-server.ts';
@@ -88,7 +87,7 @@ describe('DNS reload', () => {
   const WITHOUT = { translateAll: false, excludeAaaa: [], destinations: destinations() };
   const policies: [
     what: keyof typeof WITHOUT,
-    changes: Partial<DnsOptions>,
+    changes: Partial<DnsSettings>,
     name: string,
     before: string[],
     after: string[],
@@ -176,19 +175,23 @@ describe('DNS reload', () => {
     }
   });
 
-  it('tells the observer that it was given last', async () => {
-    const told: string[] = [];
-    await a('v4.example');
-    await h.reload({
-      observer: {
-        ...SILENT_OBSERVER,
-        cacheHit: () => void told.push('hit'),
-        upstream: (_to, rcode) => void told.push(rcode),
-      },
-    });
-    await a('v4.example');
-    await a('dual.example');
-    expect(told).to.deep.equal(['hit', 'NOERROR']);
+  it('with one upstream more, and then one less, keeps connections to the one that stays', async () => {
+    const other = await ScriptedServer.start();
+    try {
+      for (const name of ['one.example', 'two.example', 'three.example']) {
+        h.upstream.onTransport(name, T.A, 'udp', { tc: true });
+        h.upstream.onTransport(name, T.A, 'tcp', { answers: [rr.a(name, '192.0.2.2')] });
+      }
+      const both = [h.upstream, other].map(({ endpoint }) => ({ kind: 'plain' as const, endpoint }));
+      await a('one.example');
+      await h.reload({ upstreams: both });
+      await a('two.example');
+      await h.reload();
+      await a('three.example');
+      expect([h.upstream.accepted, other.asked.length]).to.deep.equal([1, 0]);
+    } finally {
+      await other.stop();
+    }
   });
 
   it('keeps listeners; an address in use is refused and changes nothing', async () => {
