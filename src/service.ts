@@ -15,7 +15,7 @@ import { takeInstanceLock } from './host/instance-lock.ts';
 import { NameTable } from './names/name-table.ts';
 import { Nat64Metrics } from './nat64/metrics.ts';
 import { NodeHalf, refuseUnreloadable } from './service-node.ts';
-import { startHttp, type HttpEndpoint } from './telemetry/http.ts';
+import { HttpEndpoint } from './telemetry/http.ts';
 import { Logger } from './telemetry/logger.ts';
 import { Metrics } from './telemetry/metrics.ts';
 import { ServiceMetrics } from './telemetry/service-metrics.ts';
@@ -70,7 +70,7 @@ class Service {
   async start(): Promise<void> {
     const { nat64, dns, http } = this.#config;
     this.#log.info({ version: gate64Version(), config: this.#file ?? 'defaults' }, 'gate64 starts');
-    this.#http = await startHttp({ listen: http.listen, metrics: this.#metrics, status: () => this.status() });
+    this.#http = await HttpEndpoint.start({ listen: http.listen, metrics: this.#metrics, status: () => this.status() });
     if (dns.enabled) await checkListen(dns.listen);
     if (nat64.enabled) this.#node = await NodeHalf.start(this.#config, this.#log, this.#nat64Metrics);
     if (dns.enabled) this.#dns = await DnsService.start(this.#dnsOptions(this.#config));
@@ -169,12 +169,16 @@ class Service {
   async #moveHttp(before: Config, after: Config, undo: (() => Promise<void>)[]): Promise<void> {
     if (formatEndpoint(before.http.listen) === formatEndpoint(after.http.listen)) return;
     const old = this.#http;
-    const fresh = await startHttp({ listen: after.http.listen, metrics: this.#metrics, status: () => this.status() });
+    const fresh = await HttpEndpoint.start({
+      listen: after.http.listen,
+      metrics: this.#metrics,
+      status: () => this.status(),
+    });
     this.#http = fresh;
     await old?.close();
     undo.push(async () => {
       await fresh.close();
-      this.#http = await startHttp({
+      this.#http = await HttpEndpoint.start({
         listen: before.http.listen,
         metrics: this.#metrics,
         status: () => this.status(),

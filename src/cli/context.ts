@@ -19,6 +19,30 @@ export interface Output {
   readonly colour: boolean;
 }
 
+class StreamOutput implements Output {
+  readonly isTerminal: boolean;
+  readonly width: number;
+  readonly colour: boolean;
+  readonly #stream: NodeJS.WriteStream;
+
+  constructor(stream: NodeJS.WriteStream) {
+    this.#stream = stream;
+    this.isTerminal = stream.isTTY;
+    this.width = stream.isTTY ? stream.columns : Infinity;
+    // https://no-color.org: any value but the empty one.
+    this.colour = stream.isTTY && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb';
+    // `gate64 sessions | head` closes the pipe early, which is no error of ours.
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error;
+      process.exit(0);
+    });
+  }
+
+  write(text: string): void {
+    this.#stream.write(text);
+  }
+}
+
 export interface CliContext {
   readonly stdout: Output;
   readonly stderr: Output;
@@ -39,8 +63,8 @@ export interface CliContext {
 export function defaultContext(): CliContext {
   const stop = new AbortController();
   return {
-    stdout: output(process.stdout),
-    stderr: output(process.stderr),
+    stdout: new StreamOutput(process.stdout),
+    stderr: new StreamOutput(process.stderr),
     now: Date.now,
     get signal() {
       if (process.listenerCount('SIGINT') === 0) process.once('SIGINT', () => stop.abort());
@@ -70,19 +94,4 @@ async function asRoot<T>(what: string, action: () => Promise<T>): Promise<T> {
     if (!refused || code === 'G64_DATAPATH_MISSING') throw cause;
     throw new Gate64Error('G64_NO_CAPABILITY', `this user may not ${what}`, { cause, hint: 'run it as root' });
   }
-}
-
-function output(stream: NodeJS.WriteStream): Output {
-  // `gate64 sessions | head` closes the pipe early, which is no error of ours.
-  stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-    process.exit(0);
-  });
-  return {
-    write: (text) => void stream.write(text),
-    isTerminal: stream.isTTY,
-    width: stream.isTTY ? stream.columns : Infinity,
-    // https://no-color.org: any value but the empty one.
-    colour: stream.isTTY && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb',
-  };
 }

@@ -7,7 +7,7 @@ import { EDE, edeOption, type Answer, type Served } from './answer.ts';
 import { AnswerCache, type Clock } from './cache.ts';
 import { AFTER_ERROR_TTL_SECONDS, judge, judgeAaaa, refusedText, type Dns64Policy } from './decide.ts';
 import { answerIpv4Only } from './ipv4only.ts';
-import type { QueryHandler, Reply } from './listener.ts';
+import type { Reply } from './listener.ts';
 import { rcodeLabel, typeLabel, type DnsObserver, type Transport, type Outcome } from './observer.ts';
 import { answerPtr, answerWellKnownPtr, reverseTarget } from './ptr.ts';
 import { queryKey, readQuery, upstreamQuery, type Query } from './query.ts';
@@ -46,7 +46,8 @@ export class Forwarder {
     return this.#waiting;
   }
 
-  readonly handle: QueryHandler = (bytes, transport, port, reply) => {
+  /** As a QueryHandler. */
+  handle(bytes: Buffer, transport: Transport, port: number, reply: Reply): void {
     const startedAt = performance.now();
     const query = readQuery(bytes);
     if (query === undefined) return;
@@ -75,7 +76,7 @@ export class Forwarder {
     }
     this.#waiting++;
     void this.#answer(query, transport, startedAt, reply);
-  };
+  }
 
   async #answer(query: Query, transport: Transport, startedAt: number, reply: Reply): Promise<void> {
     let served: Served;

@@ -14,13 +14,6 @@ export interface HttpOptions {
   readonly status: () => ServiceStatus;
 }
 
-export interface HttpEndpoint extends AsyncDisposable {
-  /** The port it listens on, which differs from the one asked for when that was 0. */
-  readonly port: number;
-  /** Stops listening and closes what is open. */
-  close(): Promise<void>;
-}
-
 interface Reply {
   readonly code: number;
   readonly type?: string;
@@ -30,26 +23,43 @@ interface Reply {
 const TEXT = 'text/plain; charset=utf-8';
 const REQUEST_TIMEOUT_MS = 10_000;
 
-/** Rejects with G64_LISTEN when the address cannot be had. */
-export async function startHttp(options: HttpOptions): Promise<HttpEndpoint> {
-  const server = createServer(
-    { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS },
-    (request, response) => {
-      void answer(options, request, response);
-    },
-  );
-  await listen(server, options.listen);
-  const address = server.address();
-  const close = () =>
-    new Promise<void>((resolve) => {
-      server.close(() => resolve());
-      server.closeAllConnections();
+export class HttpEndpoint {
+  /** The port it listens on, which differs from the one asked for when that was 0. */
+  readonly port: number;
+  readonly #server: Server;
+
+  private constructor(server: Server, port: number) {
+    this.#server = server;
+    this.port = port;
+  }
+
+  /** Rejects with G64_LISTEN when the address cannot be had. */
+  static async start(options: HttpOptions): Promise<HttpEndpoint> {
+    const server = createServer(
+      { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS },
+      (request, response) => {
+        void answer(options, request, response);
+      },
+    );
+    await listen(server, options.listen);
+    const address = server.address();
+    return new HttpEndpoint(
+      server,
+      typeof address === 'object' && address !== null ? address.port : options.listen.port,
+    );
+  }
+
+  /** Stops listening and closes what is open. */
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#server.close(() => resolve());
+      this.#server.closeAllConnections();
     });
-  return {
-    port: typeof address === 'object' && address !== null ? address.port : options.listen.port,
-    close,
-    [Symbol.asyncDispose]: close,
-  };
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
 }
 
 function listen(server: Server, { host, port }: HttpOptions['listen']): Promise<void> {

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import { expect } from 'chai';
 import { DnsMetrics } from '../../src/dns/metrics.ts';
 import { Nat64Metrics } from '../../src/nat64/metrics.ts';
-import { startHttp } from '../../src/telemetry/http.ts';
+import { HttpEndpoint } from '../../src/telemetry/http.ts';
 import { Metrics } from '../../src/telemetry/metrics.ts';
 import { ServiceMetrics } from '../../src/telemetry/service-metrics.ts';
 import { TestClock, fakeDatapath, flow } from '../unit/nat64/support.ts';
@@ -55,7 +55,7 @@ async function promtool(text: string): Promise<{ code: number; output: string }>
 
 describe('/metrics and Prometheus', () => {
   it('promtool finds nothing to complain about, with every metric there', async () => {
-    await using endpoint = await startHttp({
+    await using endpoint = await HttpEndpoint.start({
       listen: { host: '127.0.0.1', port: 0 },
       metrics: filled(),
       status: () => {

@@ -5,7 +5,7 @@ import { request } from 'node:http';
 import { expect } from 'chai';
 import { fetchStatus } from '../../../src/cli/status-client.ts';
 import { Gate64Error } from '../../../src/errors.ts';
-import { startHttp, type HttpEndpoint } from '../../../src/telemetry/http.ts';
+import { HttpEndpoint } from '../../../src/telemetry/http.ts';
 import { Metrics } from '../../../src/telemetry/metrics.ts';
 import type { ServiceStatus } from '../../../src/telemetry/status.ts';
 
@@ -25,7 +25,7 @@ describe('http', () => {
   const metrics = new Metrics();
 
   before(async () => {
-    endpoint = await startHttp({ listen: { host: '127.0.0.1', port: 0 }, metrics, status: () => status });
+    endpoint = await HttpEndpoint.start({ listen: { host: '127.0.0.1', port: 0 }, metrics, status: () => status });
   });
   beforeEach(() => {
     status = READY;
@@ -82,7 +82,7 @@ describe('http', () => {
   });
 
   it('nobody there is undefined, somebody else is an error', async () => {
-    const other = await startHttp({
+    const other = await HttpEndpoint.start({
       listen: { host: '127.0.0.1', port: 0 },
       metrics,
       status: () => {
@@ -117,7 +117,7 @@ describe('http', () => {
   }
 
   it('a port that is taken is named, with what to do', async () => {
-    const error = await startHttp({
+    const error = await HttpEndpoint.start({
       listen: { host: '127.0.0.1', port: endpoint.port },
       metrics,
       status: () => status,
@@ -133,7 +133,7 @@ describe('http', () => {
   });
 
   it('closing ends connections that are kept open', async () => {
-    const own = await startHttp({ listen: { host: '::1', port: 0 }, metrics, status: () => status });
+    const own = await HttpEndpoint.start({ listen: { host: '::1', port: 0 }, metrics, status: () => status });
     const socketClosed = new Promise<void>((resolve, reject) => {
       const asked = request({ host: '::1', port: own.port, path: '/healthz', headers: { connection: 'keep-alive' } });
       asked.on('response', (response) => response.resume());
