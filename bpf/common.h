@@ -31,7 +31,7 @@
 #define NSEC_PER_SEC 1000000000ull
 
 /* "Not ours": the next program, or the stack, gets the packet untouched. */
-#define VERDICT_PASS TC_ACT_UNSPEC
+#define PASS_ON TC_ACT_UNSPEC
 
 /* RFC 792; linux/icmp.h cannot be had here, it leads to the C library. */
 #define ICMP_ECHOREPLY 0

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * The one list of reasons for which a packet is dropped: enum, counter index, metric label and what the command line
- * says of it. Append only: the index stands in pinned counters. src/datapath/drops.gen.ts is made from it.
+ * says of it. Append only: the index stands in pinned counters. src/model/drops.gen.ts is made from it.
  */
 #pragma once
 

@@ -14,7 +14,7 @@
 /* RFC 1812 4.3.2.3 */
 #define ICMP4_MAX 576
 
-struct icmp_verdict {
+struct icmp_answer {
 	__u8 type;
 	__u8 code;
 	/* Pointer or MTU. */
@@ -51,7 +51,7 @@ static __always_inline bool rate_allows(__u32 family, __u32 reason)
  * [eth][ip6][payload…]  →  [eth][ip6 to the sender][icmp6][ip6][payload…, cut to 1280]
  * The source is the node's own address (RFC 4443 2.2), never one under the prefix.
  */
-static __noinline int icmp6_send(struct __sk_buff *skb, struct icmp_verdict *verdict)
+static __noinline int icmp6_send(struct __sk_buff *skb, struct icmp_answer *answer)
 {
 	struct {
 		struct ipv6hdr ip6;
@@ -79,9 +79,9 @@ static __noinline int icmp6_send(struct __sk_buff *skb, struct icmp_verdict *ver
 	outer.ip6.hop_limit = OWN_HOP_LIMIT;
 	config_copy16(&outer.ip6.saddr, cfg.node6);
 	__builtin_memcpy(&outer.ip6.daddr, &inner.saddr, 16);
-	outer.type = verdict->type;
-	outer.code = verdict->code;
-	outer.rest = bpf_htonl(verdict->rest);
+	outer.type = answer->type;
+	outer.code = answer->code;
+	outer.rest = bpf_htonl(answer->rest);
 	if (bpf_skb_store_bytes(skb, L3_OFF + IP6_LEN + ICMP_LEN, &inner, sizeof(inner), BPF_F_RECOMPUTE_CSUM) ||
 	    bpf_skb_store_bytes(skb, L3_OFF, &outer, sizeof(outer), BPF_F_RECOMPUTE_CSUM))
 		return TC_ACT_SHOT;
@@ -96,7 +96,7 @@ static __noinline int icmp6_send(struct __sk_buff *skb, struct icmp_verdict *ver
 }
 
 /* The same for IPv4; the source is the pool address that the packet was for, which is what its sender knows us by. */
-static __noinline int icmp4_send(struct __sk_buff *skb, struct icmp_verdict *verdict)
+static __noinline int icmp4_send(struct __sk_buff *skb, struct icmp_answer *answer)
 {
 	struct {
 		struct iphdr ip4;
@@ -126,9 +126,9 @@ static __noinline int icmp4_send(struct __sk_buff *skb, struct icmp_verdict *ver
 	outer.ip4.saddr = inner.daddr;
 	outer.ip4.daddr = inner.saddr;
 	ip4_set_check(&outer.ip4);
-	outer.type = verdict->type;
-	outer.code = verdict->code;
-	outer.rest = bpf_htonl(verdict->rest);
+	outer.type = answer->type;
+	outer.code = answer->code;
+	outer.rest = bpf_htonl(answer->rest);
 	if (bpf_skb_store_bytes(skb, L3_OFF + IP4_LEN + ICMP_LEN, &inner, sizeof(inner), BPF_F_RECOMPUTE_CSUM) ||
 	    bpf_skb_store_bytes(skb, L3_OFF, &outer, sizeof(outer), BPF_F_RECOMPUTE_CSUM))
 		return TC_ACT_SHOT;
@@ -142,7 +142,7 @@ static __noinline int icmp4_send(struct __sk_buff *skb, struct icmp_verdict *ver
 }
 
 /* What a pod is told about a packet that was refused; false: nothing. */
-static __always_inline bool icmp6_verdict(__u32 reason, struct icmp_verdict *v)
+static __always_inline bool icmp6_answer(__u32 reason, struct icmp_answer *v)
 {
 	switch (reason) {
 	case N64_DROP_HOP_LIMIT:
@@ -182,7 +182,7 @@ static __always_inline bool icmp6_verdict(__u32 reason, struct icmp_verdict *v)
 	return false;
 }
 
-static __always_inline bool icmp4_verdict(__u32 reason, struct icmp_verdict *v)
+static __always_inline bool icmp4_answer(__u32 reason, struct icmp_answer *v)
 {
 	switch (reason) {
 	case N64_DROP_HOP_LIMIT:
@@ -203,11 +203,11 @@ static __always_inline bool icmp4_verdict(__u32 reason, struct icmp_verdict *v)
 /* Counts a refused packet and answers its sender where an RFC asks for it. `rest` is the MTU or the pointer. */
 GLOBAL int refuse6(struct __sk_buff *skb, struct packet *p, __u32 reason, __u32 rest)
 {
-	struct icmp_verdict verdict = { .rest = rest };
+	struct icmp_answer answer = { .rest = rest };
 	struct ipv6hdr ip6;
 
 	drop(skb, reason, N64_6TO4);
-	if (!p || !icmp6_verdict(reason, &verdict))
+	if (!p || !icmp6_answer(reason, &answer))
 		return TC_ACT_SHOT;
 	/* RFC 4443 2.4(e): never about an ICMPv6 error or redirect, nor to a multicast or unspecified source. */
 	if (p->protocol == IPPROTO_ICMPV6 && (p->icmp_type < 128 || p->icmp_type == 137))
@@ -217,16 +217,16 @@ GLOBAL int refuse6(struct __sk_buff *skb, struct packet *p, __u32 reason, __u32 
 	/* RFC 6146 3.5: nor to an address under our own prefix, which would come back to us. */
 	if (prefix_find(&ip6.saddr) >= 0)
 		return TC_ACT_SHOT;
-	return rate_allows(1, reason) ? icmp6_send(skb, &verdict) : TC_ACT_SHOT;
+	return rate_allows(1, reason) ? icmp6_send(skb, &answer) : TC_ACT_SHOT;
 }
 
 GLOBAL int refuse4(struct __sk_buff *skb, struct packet *p, __u32 reason, __u32 rest)
 {
-	struct icmp_verdict verdict = { .rest = rest };
+	struct icmp_answer answer = { .rest = rest };
 	struct iphdr ip4;
 
 	drop(skb, reason, N64_4TO6);
-	if (!p || !icmp4_verdict(reason, &verdict))
+	if (!p || !icmp4_answer(reason, &answer))
 		return TC_ACT_SHOT;
 	/* RFC 1812 4.3.2.7: not about an ICMP error, a later fragment, an invalid source. */
 	if (p->protocol == IPPROTO_ICMP && p->icmp_type != ICMP_ECHO && p->icmp_type != ICMP_ECHOREPLY)
@@ -235,5 +235,5 @@ GLOBAL int refuse4(struct __sk_buff *skb, struct packet *p, __u32 reason, __u32 
 		return TC_ACT_SHOT;
 	if (ip4_source_illegal(ip4.saddr))
 		return TC_ACT_SHOT;
-	return rate_allows(0, reason) ? icmp4_send(skb, &verdict) : TC_ACT_SHOT;
+	return rate_allows(0, reason) ? icmp4_send(skb, &answer) : TC_ACT_SHOT;
 }

@@ -33,7 +33,7 @@ struct quoted {
 /* Headers under construction: two pairs of them are more than the stack has room for. A processor builds one at a time. */
 struct error_scratch {
 	struct quoted quoted;
-	struct icmp_verdict verdict;
+	struct icmp_answer answer;
 	/* The quoted packet, while it is being read. */
 	struct packet inner;
 	struct ipv6hdr inner6;
@@ -177,7 +177,7 @@ static __noinline int icmp_error_write6(struct __sk_buff *skb, struct packet *p,
 					__be32 router)
 {
 	const volatile struct n64_prefix *prefix;
-	struct icmp_verdict *verdict = &scratch->verdict;
+	struct icmp_answer *answer = &scratch->answer;
 	struct quoted *q = &scratch->quoted;
 	__u32 quoted_len, between;
 	long sum;
@@ -208,9 +208,9 @@ static __noinline int icmp_error_write6(struct __sk_buff *skb, struct packet *p,
 		router = q->remote;
 	rfc6052_compose(prefix, router, (__u8 *)&scratch->six.ip6.saddr);
 	copy16(&scratch->six.ip6.daddr, q->pod);
-	scratch->six.type = verdict->type;
-	scratch->six.code = verdict->code;
-	scratch->six.rest = bpf_htonl(verdict->rest);
+	scratch->six.type = answer->type;
+	scratch->six.code = answer->code;
+	scratch->six.rest = bpf_htonl(answer->rest);
 
 	/* ---- point of no return ---- */
 	if (is_icmp(q->protocol)) {
@@ -265,7 +265,7 @@ GLOBAL int icmp_error4(struct __sk_buff *skb, struct packet *p, __be32 router)
 	rest = bpf_ntohl(p->icmp_rest);
 	reason = quoted_read4(skb, p, &scratch->quoted, &total);
 	if (!reason)
-		reason = icmp_error_4to6(p->icmp_type, p->icmp_code, rest, total, &scratch->verdict);
+		reason = icmp_error_4to6(p->icmp_type, p->icmp_code, rest, total, &scratch->answer);
 	if (reason)
 		return drop(skb, reason, N64_4TO6);
 	/* RFC 5508 REQ-3: a wrong checksum is never repaired. */
@@ -367,7 +367,7 @@ static __noinline int quoted_read6(struct __sk_buff *skb, struct packet *p, stru
  */
 static __noinline int icmp_error_write4(struct __sk_buff *skb, struct packet *p, struct error_scratch *scratch)
 {
-	struct icmp_verdict *verdict = &scratch->verdict;
+	struct icmp_answer *answer = &scratch->answer;
 	struct quoted *q = &scratch->quoted;
 	__u32 quoted_len, between, total;
 	__u8 dst6[16];
@@ -396,9 +396,9 @@ static __noinline int icmp_error_write4(struct __sk_buff *skb, struct packet *p,
 	scratch->four.inner.saddr = q->remote;
 	scratch->four.inner.daddr = q->pool;
 	ip4_set_check(&scratch->four.inner);
-	scratch->four.type = verdict->type;
-	scratch->four.code = verdict->code;
-	scratch->four.rest = bpf_htonl(verdict->rest);
+	scratch->four.type = answer->type;
+	scratch->four.code = answer->code;
+	scratch->four.rest = bpf_htonl(answer->rest);
 
 	scratch->four.ip4.version = 4;
 	scratch->four.ip4.ihl = 5;
@@ -463,8 +463,8 @@ GLOBAL int icmp_error6(struct __sk_buff *skb, struct packet *p)
 	if (!reason)
 		reason = quoted_read6(skb, p, scratch);
 	if (!reason)
-		reason = icmp_error_6to4(p->icmp_type, p->icmp_code, rest, scratch->quoted.fragmented,
-					 &scratch->verdict);
+		reason =
+			icmp_error_6to4(p->icmp_type, p->icmp_code, rest, scratch->quoted.fragmented, &scratch->answer);
 	if (reason)
 		return drop(skb, reason, N64_6TO4);
 	sum = csum_packet(skb, p->l4_off, p->end);

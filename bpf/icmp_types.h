@@ -80,7 +80,7 @@ static __always_inline int pointer_6to4(__u32 pointer)
 }
 
 /* `rest` is the second word of the ICMP header, host order; `total` the quoted packet's length. */
-static __always_inline int icmp_error_4to6(__u8 type, __u8 code, __u32 rest, __u32 total, struct icmp_verdict *v)
+static __always_inline int icmp_error_4to6(__u8 type, __u8 code, __u32 rest, __u32 total, struct icmp_answer *v)
 {
 	int pointer;
 
@@ -140,7 +140,7 @@ static __always_inline int icmp_error_4to6(__u8 type, __u8 code, __u32 rest, __u
 }
 
 static __always_inline int icmp_error_6to4(__u8 type, __u8 code, __u32 rest, bool quoted_fragment,
-					   struct icmp_verdict *v)
+					   struct icmp_answer *v)
 {
 	int pointer;
 

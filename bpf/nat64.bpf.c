@@ -16,7 +16,7 @@ int n64_gate(struct __sk_buff *skb)
 	case bpf_htons(ETH_P_IP):
 		return xlat46(skb);
 	}
-	return VERDICT_PASS;
+	return PASS_ON;
 }
 
 /* Head of the uplink's ingress, in direct mode: replies, before the host stack or anybody else sees them. */
@@ -24,7 +24,7 @@ SEC("tc")
 int n64_uplink(struct __sk_buff *skb)
 {
 	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->pkt_type != 0 /* PACKET_HOST */)
-		return VERDICT_PASS;
+		return PASS_ON;
 	return xlat46(skb);
 }
 

@@ -231,41 +231,41 @@ static __always_inline void slot_return(__u32 slot, __u32 index)
 	bpf_map_push_elem(queue, &index, 0);
 }
 
-struct pod_places {
+struct pod_blocks {
 	struct n64_pod *pod;
-	/* Index plus one of a block to put into the first free place; 0: only count. */
+	/* Index plus one of a block to put where there is room first; 0: only count. */
 	__u32 block;
 	/* Out: how many are of addresses that serve, and the slot of one of those. */
 	__u32 held;
 	__u32 slot;
-	int placed;
+	int put_at;
 };
 
-static long pod_visit_place(__u32 index, struct pod_places *places)
+static long pod_visit_block(__u32 index, struct pod_blocks *blocks)
 {
-	struct n64_pod *pod = places->pod;
+	struct n64_pod *pod = blocks->pod;
 
 	if (!pod || index >= N64_MAX_BLOCKS_PER_POD)
 		return 1;
-	if (!places->block) {
+	if (!blocks->block) {
 		__u32 held = READ_ONCE(pod->block[index]) - 1;
 		struct n64_block *block = bpf_map_lookup_elem(&n64_blocks, &held);
 
 		struct n64_pool_address *address = block ? block_address(block) : NULL;
 
 		if (address) {
-			places->held++;
-			places->slot = address->slot;
+			blocks->held++;
+			blocks->slot = address->slot;
 		}
 		return 0;
 	}
-	if (__sync_val_compare_and_swap(&pod->block[index], 0, places->block))
+	if (__sync_val_compare_and_swap(&pod->block[index], 0, blocks->block))
 		return 0;
-	places->placed = index;
+	blocks->put_at = index;
 	return 1;
 }
 
-/* `top` covers every place in use, whatever another processor writes. */
+/* `top` covers every block held, whatever another processor writes. */
 static __always_inline void pod_raise_top(struct n64_pod *pod, __u32 top)
 {
 	for (int try = 0; try < 4; try++) {
@@ -332,27 +332,27 @@ static __noinline int slots_lease(const __u8 *src, __u32 *slot)
 /* One more block for a pod that has none free; N64_PASS, or why not. */
 static __noinline int pod_grow(struct n64_pod *pod, const __u8 *src)
 {
-	struct pod_places places = { .pod = pod, .placed = -1 };
+	struct pod_blocks blocks = { .pod = pod, .put_at = -1 };
 	__u32 slot;
 	int index;
 
-	bpf_loop(READ_ONCE(pod->top), pod_visit_place, &places, 0);
-	if (places.held >= cfg.max_blocks_per_pod)
+	bpf_loop(READ_ONCE(pod->top), pod_visit_block, &blocks, 0);
+	if (blocks.held >= cfg.max_blocks_per_pod)
 		return N64_DROP_POD_QUOTA;
 	/* RFC 6888 REQ-2 holds the pod to its address; with no block of one in the pool it may have any. */
-	slot = places.slot;
-	index = places.held ? slot_lease(slot, src) : slots_lease(src, &slot);
+	slot = blocks.slot;
+	index = blocks.held ? slot_lease(slot, src) : slots_lease(src, &slot);
 	if (index < 0)
 		return N64_DROP_POOL_EXHAUSTED;
 	pod->slot = slot;
-	places.block = index + 1;
-	bpf_loop(N64_MAX_BLOCKS_PER_POD, pod_visit_place, &places, 0);
-	if (places.placed < 0) {
+	blocks.block = index + 1;
+	bpf_loop(N64_MAX_BLOCKS_PER_POD, pod_visit_block, &blocks, 0);
+	if (blocks.put_at < 0) {
 		slot_return(slot, index);
 		return N64_DROP_POD_QUOTA;
 	}
-	pod_raise_top(pod, places.placed + 1);
-	pod->hint = places.placed;
+	pod_raise_top(pod, blocks.put_at + 1);
+	pod->hint = blocks.put_at;
 	event_block_leased(src, index);
 	return N64_PASS;
 }
@@ -368,7 +368,7 @@ static __noinline int pod_create(const __u8 *src)
 	index = slots_lease(src, &new->pod.slot);
 	if (index < 0)
 		return N64_DROP_POOL_EXHAUSTED;
-	/* All other places of the scratch record are never written. */
+	/* All other blocks of the scratch record are never written. */
 	new->pod.top = 1;
 	new->pod.block[0] = index + 1;
 	switch (bpf_map_update_elem(&n64_pods, src, &new->pod, BPF_NOEXIST)) {

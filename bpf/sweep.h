@@ -86,28 +86,28 @@ static __always_inline int sweep_session(struct bpf_iter__bpf_map_elem *ctx)
 	return 0;
 }
 
-static long pod_forget_place(__u32 index, struct pod_places *places)
+static long pod_forget_block(__u32 index, struct pod_blocks *blocks)
 {
-	struct n64_pod *pod = places->pod;
+	struct n64_pod *pod = blocks->pod;
 
 	if (!pod || index >= N64_MAX_BLOCKS_PER_POD)
 		return 1;
-	__sync_val_compare_and_swap(&pod->block[index], places->block, 0);
-	places->held += READ_ONCE(pod->block[index]) != 0;
+	__sync_val_compare_and_swap(&pod->block[index], blocks->block, 0);
+	blocks->held += READ_ONCE(pod->block[index]) != 0;
 	return 0;
 }
 
 static __noinline void pod_forget(const __u8 *holder, __u32 index)
 {
 	struct n64_pod *pod = bpf_map_lookup_elem(&n64_pods, holder);
-	struct pod_places places = { .pod = pod, .block = index + 1 };
+	struct pod_blocks blocks = { .pod = pod, .block = index + 1 };
 	__u32 top;
 
 	if (!pod)
 		return;
 	top = READ_ONCE(pod->top);
-	bpf_loop(top, pod_forget_place, &places, 0);
-	if (places.held)
+	bpf_loop(top, pod_forget_block, &blocks, 0);
+	if (blocks.held)
 		return;
 	/* Sessions of static bindings need no block. */
 	if ((__s32)READ_ONCE(pod->sessions) > 0)

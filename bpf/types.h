@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * Structs shared with TypeScript: map keys and values, the configuration in .rodata, records that iterators write.
- * src/datapath/layout.gen.ts is made from their BTF. Padding is explicit and always zero, since keys are compared whole.
+ * src/model/layout.gen.ts is made from their BTF. Padding is explicit and always zero, since keys are compared whole.
  * Fields ending in _be are in network order; times are CLOCK_MONOTONIC nanoseconds.
  *
  * Letters of RFC 6146: X',x IPv6 client, T,t pool transport address, Z,z IPv4 server.
@@ -194,9 +194,9 @@ struct n64_peer {
 struct n64_pod {
 	/* Paired pooling (RFC 6888 REQ-2): the one pool address this pod appears as. */
 	__u32 slot;
-	/* Places in use lie below it; it never falls. */
+	/* All that it holds lie below it in `block`; it never falls. */
 	__u32 top;
-	/* Place of the block that had a free port the last time. */
+	/* Index in `block` of the one that had a free port the last time. */
 	__u32 hint;
 	/* As many as it has, those of its static bindings too; two processors may lose one of them. */
 	__u32 sessions;

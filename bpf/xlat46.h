@@ -74,7 +74,7 @@ static __noinline int later_fragment_4to6(struct __sk_buff *skb, struct packet *
 		return ours ? drop(skb,
 				   p->protocol == IPPROTO_ICMP ? N64_DROP_FRAGMENT_ICMP : N64_DROP_FRAGMENT_UNKNOWN,
 				   N64_4TO6)
-			    : VERDICT_PASS;
+			    : PASS_ON;
 	if (frag_beyond_end(p))
 		return drop(skb, N64_DROP_MALFORMED, N64_4TO6);
 	if (frag_overlaps_header(p))
@@ -182,19 +182,19 @@ static __always_inline int xlat46(struct __sk_buff *skb)
 	data = (void *)(long)skb->data;
 	if (data + L3_OFF + IP4_LEN > (void *)(long)skb->data_end) {
 		if (bpf_skb_pull_data(skb, L3_OFF + IP4_LEN))
-			return VERDICT_PASS;
+			return PASS_ON;
 		data = (void *)(long)skb->data;
 		if (data + L3_OFF + IP4_LEN > (void *)(long)skb->data_end)
-			return VERDICT_PASS;
+			return PASS_ON;
 	}
 	ip4 = data + L3_OFF;
 	if (ip4->version != 4 || ip4->ihl < 5)
-		return VERDICT_PASS;
+		return PASS_ON;
 	key.src_be = ip4->saddr;
 	key.dst_be = ip4->daddr;
 	pool = bpf_map_lookup_elem(&n64_pool, &key.dst_be);
 	if (!pool)
-		return VERDICT_PASS;
+		return PASS_ON;
 	shared = pool->shared;
 	frag = bpf_ntohs(ip4->frag_off);
 	p.protocol = ip4->protocol;
@@ -211,27 +211,27 @@ static __always_inline int xlat46(struct __sk_buff *skb)
 	index = p.protocol == IPPROTO_ICMPV6 ? -1 : protocol_index(p.protocol);
 	if (index < 0)
 		/* RFC 6146 3.4; on a shared address it is the node's (C-06). */
-		return shared ? VERDICT_PASS : drop(skb, N64_DROP_PROTOCOL, N64_4TO6);
+		return shared ? PASS_ON : drop(skb, N64_DROP_PROTOCOL, N64_4TO6);
 	if (p.end > skb->len || p.end < p.l4_off)
-		return shared ? VERDICT_PASS : drop(skb, N64_DROP_MALFORMED, N64_4TO6);
+		return shared ? PASS_ON : drop(skb, N64_DROP_MALFORMED, N64_4TO6);
 	if (p.frag_off) {
 		if (p.hop_limit <= 1)
-			return shared ? VERDICT_PASS : refuse4(skb, &p, N64_DROP_HOP_LIMIT, 0);
+			return shared ? PASS_ON : refuse4(skb, &p, N64_DROP_HOP_LIMIT, 0);
 		return later_fragment_4to6(skb, &p, &key, !shared);
 	}
 	reason = parse_transport(skb, &p);
 	if (reason)
-		return shared ? VERDICT_PASS : drop(skb, reason, N64_4TO6);
+		return shared ? PASS_ON : drop(skb, reason, N64_4TO6);
 	if (index == N64_ICMP) {
 		bool query = p.icmp_type == ICMP_ECHO || p.icmp_type == ICMP_ECHOREPLY;
 
 		if (!query) {
 			if (p.icmp_type != ICMP_DEST_UNREACH && p.icmp_type != ICMP_TIME_EXCEEDED &&
 			    p.icmp_type != ICMP_PARAMETERPROB)
-				return shared ? VERDICT_PASS : drop(skb, N64_DROP_ICMP_TYPE, N64_4TO6);
+				return shared ? PASS_ON : drop(skb, N64_DROP_ICMP_TYPE, N64_4TO6);
 			/* The node gets errors of its own too, and only the quote tells whose it is. */
 			if (shared && !icmp_error4_ours(skb, &p))
-				return VERDICT_PASS;
+				return PASS_ON;
 			if (p.more)
 				return drop(skb, N64_DROP_FRAGMENT_ICMP, N64_4TO6);
 			if (p.hop_limit <= 1)
@@ -261,7 +261,7 @@ static __always_inline int xlat46(struct __sk_buff *skb)
 	} else {
 		flow = session4(skb, &key, &p, shared, &reason);
 		if (!flow && !reason)
-			return VERDICT_PASS;
+			return PASS_ON;
 	}
 	if (!flow || reason)
 		return refuse4(skb, &p, reason, 0);

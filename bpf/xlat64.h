@@ -146,15 +146,15 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 	data = (void *)(long)skb->data;
 	if (data + L3_OFF + IP6_LEN > (void *)(long)skb->data_end) {
 		if (bpf_skb_pull_data(skb, L3_OFF + IP6_LEN))
-			return VERDICT_PASS;
+			return PASS_ON;
 		data = (void *)(long)skb->data;
 		if (data + L3_OFF + IP6_LEN > (void *)(long)skb->data_end)
-			return VERDICT_PASS;
+			return PASS_ON;
 	}
 	ip6 = data + L3_OFF;
 	prefix = prefix_find(&ip6->daddr);
 	if (prefix < 0 || ip6->version != 6)
-		return VERDICT_PASS;
+		return PASS_ON;
 
 	/* From here on the packet is for the translator: what cannot be translated is dropped, so that nothing leaks. */
 	p.protocol = ip6->nexthdr;

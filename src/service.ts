@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // The service: composes the DNS half and the NAT64 half, reloads, drains, stops. `gate64 run` and `gate64 uninstall`.
 
-import { readFileSync } from 'node:fs';
-import { Destinations, destinationRules } from './addr/destinations.ts';
+import { isDeepStrictEqual } from 'node:util';
+import { Destinations, destinationRules, type DestinationRule } from './addr/destinations.ts';
 import { formatEndpoint, type Endpoint } from './addr/ip.ts';
 import type { Config } from './config/config.ts';
 import { loadConfig, type LoadedConfig } from './config/load.ts';
-import { removeDatapath } from './datapath/open.ts';
+import { refuseUnreloadable } from './config/reload.ts';
+import { ConfigWatch } from './config/watch.ts';
+import { PinnedSite } from './datapath/open.ts';
 import { DnsService, type DnsOptions } from './dns/dns.ts';
 import { openListeners } from './dns/listeners.ts';
 import { DnsMetrics } from './dns/metrics.ts';
-import { createHost } from './host/host.ts';
-import { takeInstanceLock } from './host/instance-lock.ts';
+import { LinuxHost } from './host/host.ts';
+import { InstanceLock } from './host/instance-lock.ts';
 import { NameTable } from './names/name-table.ts';
 import { Nat64Metrics } from './nat64/metrics.ts';
-import { NodeHalf, refuseUnreloadable } from './service-node.ts';
+import { Reconciler } from './reconciler.ts';
 import { HttpEndpoint } from './telemetry/http.ts';
 import { Logger } from './telemetry/logger.ts';
 import { Metrics } from './telemetry/metrics.ts';
@@ -24,7 +26,6 @@ import { gate64Version } from './telemetry/version.ts';
 
 /** How long DNS is answered after SIGTERM: as long as CoreDNS's usual `lameduck 5s`, and a second more. */
 const LAMEDUCK_MS = 6_000;
-const CONFIG_POLL_MS = 5_000;
 /** What is still open then is cut. */
 const FORCED_EXIT_MS = 10_000;
 
@@ -38,10 +39,14 @@ class Service {
   readonly #startedAt = new Date();
   readonly #file: string | undefined;
   #config: Config;
+  /** What the NAT64 of this process refuses; undefined while there is none. */
+  #destinations: Destinations | undefined;
   #lastReload: ReloadStatus;
   #draining = false;
   #dns: DnsService | undefined;
-  #node: NodeHalf | undefined;
+  #node: Reconciler | undefined;
+  #lock: InstanceLock | undefined;
+  #watch: ConfigWatch | undefined;
   #http: HttpEndpoint | undefined;
 
   constructor(loaded: LoadedConfig) {
@@ -69,15 +74,51 @@ class Service {
    */
   async start(): Promise<void> {
     const { nat64, dns, http } = this.#config;
+    // Of DNS forwarders there may be several on a node, of NAT64s one.
+    if (nat64.enabled) this.#lock = InstanceLock.take('stop it first; `gate64 status` shows its pid');
     this.#log.info({ version: gate64Version(), config: this.#file ?? 'defaults' }, 'gate64 starts');
     this.#http = await HttpEndpoint.start({ listen: http.listen, metrics: this.#metrics, status: () => this.status() });
     if (dns.enabled) await checkListen(dns.listen);
-    if (nat64.enabled) this.#node = await NodeHalf.start(this.#config, this.#log, this.#nat64Metrics);
+    if (nat64.enabled) this.#node = await this.#startNat64();
     if (dns.enabled) this.#dns = await DnsService.start(this.#dnsOptions(this.#config));
+    if (this.#destinations !== undefined) this.#dns?.setDestinations(this.#destinations);
     this.#log.info(
       { dns: this.#dns ? dns.listen.map(formatEndpoint) : 'disabled', http: formatEndpoint(http.listen) },
       'gate64 serves',
     );
+  }
+
+  async #startNat64(): Promise<Reconciler> {
+    const node = await Reconciler.start({
+      config: this.#config,
+      host: new LinuxHost(),
+      site: new PinnedSite(),
+      log: this.#log,
+      onSweep: (durationMs) => this.#nat64Metrics.observeSweep(durationMs / 1000),
+      onConverged: ({ datapath }) => this.#follow(datapath?.destinations ?? []),
+    });
+    this.#nat64Metrics.start({
+      datapath: node.datapath,
+      ready: () => node.ready().ready,
+      egress: () => this.#config.nat64.egress,
+    });
+    return node;
+  }
+
+  /** No name is to lead where the NAT64 does not. */
+  #follow(rules: readonly DestinationRule[]): void {
+    if (isDeepStrictEqual(rules, this.#destinations?.rules)) return;
+    this.#destinations = new Destinations(rules);
+    this.#dns?.setDestinations(this.#destinations);
+  }
+
+  /** Calls `onChange` when the file says something else than what was loaded. */
+  watch(text: string | undefined, onChange: () => void): void {
+    if (this.#file !== undefined && text !== undefined) this.#watch = new ConfigWatch(this.#file, text, onChange);
+  }
+
+  unwatch(): void {
+    this.#watch?.stop();
   }
 
   #dnsOptions(config: Config): DnsOptions {
@@ -129,10 +170,10 @@ class Service {
   async reload(): Promise<void> {
     const at = new Date().toISOString();
     try {
-      const { config, warnings } = loadConfig(this.#file);
+      const { config, warnings, text } = loadConfig(this.#file);
+      this.#watch?.note(text);
       for (const warning of warnings) this.#log.warn({}, warning);
       refuseUnreloadable(this.#config, config);
-      await this.#node?.check(config);
       await this.#apply(config);
       this.#lastReload = { at, successful: true };
       this.#log.info({ config: this.#file ?? 'defaults' }, 'configuration reloaded');
@@ -148,13 +189,17 @@ class Service {
     const before = this.#config;
     const undo: (() => Promise<void>)[] = [];
     try {
-      await this.#moveHttp(before, config, undo);
-      if (this.#dns) {
-        const dns = this.#dns;
+      // NAT64 refuses most, and goes back by itself.
+      const [node, dns] = [this.#node, this.#dns];
+      if (node) {
+        await node.apply(config);
+        undo.push(() => node.apply(before));
+      }
+      if (dns) {
         await dns.reload(this.#dnsOptions(config));
         undo.push(() => dns.reload(this.#dnsOptions(before)));
       }
-      await this.#node?.reload(config);
+      await this.#moveHttp(before, config, undo);
     } catch (error) {
       for (const step of undo.reverse()) {
         await step().catch((cause: unknown) => this.#log.error({ err: cause }, 'could not go back'));
@@ -198,9 +243,12 @@ class Service {
   }
 
   async stop(): Promise<void> {
+    this.#watch?.stop();
     await this.#dns?.stop();
+    this.#nat64Metrics.stop();
     await this.#node?.stop();
     await this.#http?.close();
+    this.#lock?.[Symbol.dispose]();
   }
 }
 
@@ -211,37 +259,8 @@ async function checkListen(endpoints: readonly Endpoint[]): Promise<void> {
   }
 }
 
-/**
- * Calls `onChange` when the file's content is another than `loaded`, the text in force; a ConfigMap changes by links, so
- * events tell little.
- */
-export function watchConfig(
-  file: string,
-  loaded: string,
-  onChange: () => void,
-  pollMs: number = CONFIG_POLL_MS,
-): () => void {
-  const read = () => {
-    try {
-      return readFileSync(file, 'utf8');
-    } catch {
-      return undefined;
-    }
-  };
-  let last: string | undefined = loaded;
-  const timer = setInterval(() => {
-    const now = read();
-    // Gone for a moment is no change; a file that stays away is no reason to stop serving.
-    if (now === undefined || now === last) return;
-    last = now;
-    onChange();
-  }, pollMs);
-  return () => clearInterval(timer);
-}
-
 /** Runs until a signal ends it; gives the exit code. Throws when it cannot start, with nothing left running. */
-export async function runService(_config: Config, loaded: LoadedConfig): Promise<number> {
-  using _lock = takeInstanceLock('stop it first; `gate64 status` shows its pid');
+export async function runService(loaded: LoadedConfig): Promise<number> {
   const service = new Service(loaded);
   const first = Promise.withResolvers<NodeJS.Signals>();
   const second = Promise.withResolvers<void>();
@@ -261,11 +280,10 @@ export async function runService(_config: Config, loaded: LoadedConfig): Promise
   try {
     await service.start();
     started.resolve();
-    const { file, text } = loaded;
-    const unwatch = file === undefined || text === undefined ? () => {} : watchConfig(file, text, onReload);
+    service.watch(loaded.text, onReload);
     const signal = await first.promise;
     service.log.info({ signal }, 'gate64 ends; the data plane stays in place and goes on translating');
-    unwatch();
+    service.unwatch();
     await turn;
     await service.drain(second.promise);
   } finally {
@@ -279,7 +297,7 @@ export async function runService(_config: Config, loaded: LoadedConfig): Promise
 
 /** Takes everything off the node: programs, pins, device, routes, nft table, sysctls. Says what was done. */
 export async function uninstall(config: Config): Promise<string[]> {
-  using _lock = takeInstanceLock('stop the service first, or it would put everything back');
-  const programs = removeDatapath() ? ['removed: programs and pinned maps'] : [];
-  return [...programs, ...(await createHost({ config }).uninstall())];
+  using _lock = InstanceLock.take('stop the service first, or it would put everything back');
+  const programs = new PinnedSite().remove() ? ['removed: programs and pinned maps'] : [];
+  return [...programs, ...(await new LinuxHost().uninstall(config.nat64.device))];
 }

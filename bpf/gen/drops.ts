@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-// Makes src/datapath/drops.gen.ts from the X-macro of drop.h. `make types` runs it; --check tells whether it is fresh.
+// Makes src/model/drops.gen.ts from the X-macro of drop.h. `make types` runs it; --check tells whether it is fresh.
 
 import { readFileSync } from 'node:fs';
 import { emit } from './emit.ts';
@@ -18,10 +18,10 @@ if (rows.length !== [...list.matchAll(/\bX\([A-Z]/g)].length)
 
 const quote = (text: string) => `'${text.replaceAll("'", "\\'")}'`;
 emit(
-  '../../src/datapath/drops.gen.ts',
+  '../../src/model/drops.gen.ts',
   'bpf/drop.h',
   [
-    '/** Index of a reason in the counters is its place here plus one: zero means passed. */',
+    '/** Index of a reason in the counters is its index here plus one: zero means passed. */',
     'export const DROP_REASONS = [',
     ...rows.map(({ label }) => `  ${quote(label)},`),
     '] as const;',

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-// Makes src/datapath/layout.gen.ts: codecs of the structs that TypeScript shares with the programs, from the BTF of the
+// Makes src/model/layout.gen.ts: codecs of the structs that TypeScript shares with the programs, from the BTF of the
 // built object, and the constants of types.h. `make types` runs it; --check tells whether it is fresh.
 
 import { execFileSync } from 'node:child_process';
@@ -186,7 +186,7 @@ function constants(): string[] {
 }
 
 emit(
-  '../../src/datapath/layout.gen.ts',
+  '../../src/model/layout.gen.ts',
   'the BTF of .output/nat64.bpf.o',
   [
     "// Offsets and sizes are the compiler's. Padding is written as zero, since map keys are compared whole.",

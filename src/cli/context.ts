@@ -7,7 +7,7 @@ import type { Config } from '../config/config.ts';
 import type { LoadedConfig } from '../config/load.ts';
 import type { DatapathReader } from '../datapath/datapath.ts';
 import type { ServiceStatus } from '../telemetry/status.ts';
-import { Gate64Error } from '../errors.ts';
+import { asRoot } from './as-root.ts';
 import { lookup, type LookupAnswer, type LookupType } from './lookup.ts';
 import { fetchStatus } from './status-client.ts';
 
@@ -55,43 +55,45 @@ export interface CliContext {
   /** What the running service says; undefined when none answers at `listen`. */
   fetchStatus(listen: Endpoint): Promise<ServiceStatus | undefined>;
   lookup(server: Endpoint, name: string, type: LookupType): Promise<LookupAnswer>;
-  runService(config: Config, loaded: LoadedConfig): Promise<number>;
+  runService(loaded: LoadedConfig): Promise<number>;
   /** Says what was done, such as "removed: device gate64". */
   uninstall(config: Config): Promise<readonly string[]>;
 }
 
-export function defaultContext(): CliContext {
-  const stop = new AbortController();
-  return {
-    stdout: new StreamOutput(process.stdout),
-    stderr: new StreamOutput(process.stderr),
-    now: Date.now,
-    get signal() {
-      if (process.listenerCount('SIGINT') === 0) process.once('SIGINT', () => stop.abort());
-      return stop.signal;
-    },
-    openReader: async () => {
-      const { openReader } = await import('../datapath/open.ts');
-      return asRoot('read the data plane', () => Promise.resolve(openReader()));
-    },
-    fetchStatus,
-    lookup: (server, name, type) => lookup(server, name, type),
-    runService: async (config, loaded) => (await import('../service.ts')).runService(config, loaded),
-    uninstall: async (config) => {
-      const { uninstall } = await import('../service.ts');
-      return asRoot('take gate64 off this node', () => uninstall(config));
-    },
-  };
-}
+/** The real one. */
+export class ProcessContext implements CliContext {
+  readonly stdout = new StreamOutput(process.stdout);
+  readonly stderr = new StreamOutput(process.stderr);
+  readonly #stop = new AbortController();
 
-/** Maps, devices and rules are root's: a refusal by the kernel is told as what it is. */
-async function asRoot<T>(what: string, action: () => Promise<T>): Promise<T> {
-  try {
-    return await action();
-  } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
-    const refused = ['EACCES', 'EPERM'].includes(code) || process.getuid?.() !== 0;
-    if (!refused || code === 'G64_DATAPATH_MISSING') throw cause;
-    throw new Gate64Error('G64_NO_CAPABILITY', `this user may not ${what}`, { cause, hint: 'run it as root' });
+  get signal(): AbortSignal {
+    if (process.listenerCount('SIGINT') === 0) process.once('SIGINT', () => this.#stop.abort());
+    return this.#stop.signal;
+  }
+
+  now(): number {
+    return Date.now();
+  }
+
+  async openReader(): Promise<DatapathReader> {
+    const { openReader } = await import('../datapath/open.ts');
+    return asRoot('read the data plane', () => openReader());
+  }
+
+  fetchStatus(listen: Endpoint): Promise<ServiceStatus | undefined> {
+    return fetchStatus(listen);
+  }
+
+  lookup(server: Endpoint, name: string, type: LookupType): Promise<LookupAnswer> {
+    return lookup(server, name, type);
+  }
+
+  async runService(loaded: LoadedConfig): Promise<number> {
+    return (await import('../service.ts')).runService(loaded);
+  }
+
+  async uninstall(config: Config): Promise<readonly string[]> {
+    const { uninstall } = await import('../service.ts');
+    return asRoot('take gate64 off this node', () => uninstall(config));
   }
 }

@@ -3,14 +3,8 @@
 // as text.
 
 import { formatEndpoint, formatIp4, formatIp6 } from '../addr/ip.ts';
-import type {
-  BindingRow,
-  BlockRow,
-  DropRow,
-  SessionRow,
-  TransportAddress4,
-  TransportAddress6,
-} from '../datapath/datapath.ts';
+import type { TransportAddress4, TransportAddress6 } from '../model/binding.ts';
+import type { BindingRow, BlockRow, DropRow, SessionRow } from '../datapath/datapath.ts';
 import { isoTime } from './render.ts';
 
 export function address4(at: TransportAddress4) {

@@ -1,92 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// The configuration as the rest of gate64 sees it: every default filled in, every address parsed. Seconds where a number
-// is a time; IPv4 as u32, IPv6 as 16 bytes.
+// The configuration as the rest of gate64 sees it: every default filled in, every address parsed. What the schema makes of
+// a file is the configuration, so that no key has to be written down twice. Seconds where a number is a time; IPv4 as u32,
+// IPv6 as 16 bytes.
 
-import type { Endpoint, Ip4Net, Ip6Net } from '../addr/ip.ts';
-import type { Prefix64 } from '../addr/rfc6052.ts';
+import type { z } from 'zod';
+import type { configSchema } from './schema.ts';
 
-export interface Config {
-  /** At least one; names are synthesized with each, in this order. */
-  readonly prefixes: readonly Prefix64[];
-  readonly dns: DnsConfig;
-  readonly nat64: Nat64Config;
-  readonly http: { readonly listen: Endpoint };
-  readonly log: LogConfig;
-}
+type Immutable<T> = T extends Uint8Array
+  ? T
+  : T extends readonly (infer E)[]
+    ? readonly Immutable<E>[]
+    : T extends object
+      ? { readonly [K in keyof T]: Immutable<T[K]> }
+      : T;
 
-export interface DnsConfig {
-  readonly enabled: boolean;
-  /** UDP and TCP each. */
-  readonly listen: readonly Endpoint[];
-  /** Empty: the nameservers of /etc/resolv.conf. */
-  readonly upstreams: readonly Upstream[];
-  readonly translateAll: boolean;
-  readonly excludeAaaa: readonly Ip6Net[];
-  readonly cache: { readonly maxEntries: number };
-}
+/** `prefixes`: at least one; names are synthesized with each, in this order. `dns.upstreams` empty: those of /etc/resolv.conf. */
+export type Config = Immutable<z.output<typeof configSchema>>;
+export type Nat64Config = Config['nat64'];
+/** All in seconds. */
+export type Timeouts = Nat64Config['timeouts'];
 
 /** `tls`: DNS over TLS (RFC 7858); without `serverName` the certificate must name the address. */
-export interface Upstream {
-  readonly kind: 'plain' | 'tls';
-  readonly endpoint: Endpoint;
-  readonly serverName?: string;
-}
-
-export interface Nat64Config {
-  readonly enabled: boolean;
-  readonly device: string;
-  readonly egress: 'masquerade' | 'direct';
-  /** "auto" or the name of an interface. */
-  readonly uplink: string;
-  readonly pool: readonly PoolEntry[];
-  readonly blockSize: number;
-  readonly maxSessions: number;
-  readonly maxBlocksPerPod: number;
-  readonly maxSessionsPerPod: number;
-  readonly lowestIpv6Mtu: number;
-  readonly filtering: 'addressDependent' | 'endpointIndependent';
-  readonly allowNonGlobalIpv4: readonly Ip4Net[];
-  readonly deny: readonly Ip4Net[];
-  readonly allowSources: readonly Ip6Net[];
-  readonly static: readonly StaticBindingConfig[];
-  readonly timeouts: TimeoutsConfig;
-}
-
-/** One range of ports on some addresses; an entry of the file with several ranges becomes several of these. */
-export interface PoolEntry {
-  /** "uplink": the uplink's own address, known when the node is looked at. A network stands for all its addresses. */
-  readonly addresses: 'uplink' | readonly Ip4Net[];
-  readonly firstPort: number;
-  readonly lastPort: number;
-  /** False when the range is the default: an address that turns out to be the node's own may then get a smaller one. */
-  readonly portsGiven: boolean;
-}
-
-/** A fixed binding (RFC 6146 §3.1); for ICMP the ports are identifiers. */
-export interface StaticBindingConfig {
-  readonly protocol: 'tcp' | 'udp' | 'icmp';
-  readonly source: { readonly v6: Uint8Array; readonly port: number };
-  readonly pool: { readonly v4: number; readonly port: number };
-}
-
-/** All in seconds. */
-export interface TimeoutsConfig {
-  readonly udp: number;
-  readonly tcpEstablished: number;
-  readonly tcpTransitory: number;
-  readonly tcpClosing: number;
-  readonly tcpIncomingSyn: number;
-  readonly icmp: number;
-  readonly fragment: number;
-}
-
-export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error'] as const;
-export type LogLevel = (typeof LOG_LEVELS)[number];
-
-export const LOG_FORMATS = ['auto', 'json', 'text'] as const;
-export type LogFormat = (typeof LOG_FORMATS)[number];
-
-export interface LogConfig {
-  readonly level: LogLevel;
-  readonly format: LogFormat;
-}
+export type { Upstream } from './values.ts';

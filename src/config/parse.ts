@@ -3,12 +3,11 @@
 
 import { LineCounter, isAlias, isMap, isNode, isPair, isScalar, isSeq, parseDocument, type Document } from 'yaml';
 import type { z } from 'zod';
-import { parseIp4Net } from '../addr/ip.ts';
-import type { Config, PoolEntry } from './config.ts';
+import type { Config } from './config.ts';
 import { configKeys, keysAt } from './keys.ts';
 import { ConfigError, inOrder, keyName, showValue, type ConfigProblem, type Finding } from './problems.ts';
-import { checkRules, defaultPorts } from './rules.ts';
-import { configSchema, type ParsedFile } from './schema.ts';
+import { checkRules } from './rules.ts';
+import { configSchema } from './schema.ts';
 import { suggestKey } from './suggest.ts';
 import { isMapping, valueAt } from './tree.ts';
 
@@ -35,7 +34,7 @@ export function parseWithWarnings(text: string, fileName: string): ParseResult {
   // One slip makes several errors further on; the first is the one to mend.
   const syntax = [...document.errors].sort((a, b) => a.pos[0] - b.pos[0])[0];
   if (syntax !== undefined) {
-    const problem = { ...place(lines, syntax.pos[0]), message: syntaxMessage(syntax.message) };
+    const problem = { ...positionOf(lines, syntax.pos[0]), message: syntaxMessage(syntax.message) };
     throw new ConfigError('G64_CONFIG_SYNTAX', fileName, [problem], { cause: syntax });
   }
 
@@ -45,13 +44,13 @@ export function parseWithWarnings(text: string, fileName: string): ParseResult {
   const schemaFindings = result.success ? [] : result.error.issues.flatMap((issue) => findings(issue, raw, []));
   const problems = [...firstPerPath(schemaFindings), ...rules.errors];
   const locate = (finding: Finding): ConfigProblem => ({
-    ...place(lines, offsetOf(document, finding.path, finding.atKey === true)),
+    ...positionOf(lines, offsetOf(document, finding.path, finding.atKey === true)),
     message: finding.message,
   });
   if (!result.success || problems.length > 0) {
     throw new ConfigError('G64_CONFIG_INVALID', fileName, problems.map(locate), { cause: result.error });
   }
-  return { config: toConfig(result.data), warnings: inOrder(rules.warnings.map(locate)) };
+  return { config: result.data, warnings: inOrder(rules.warnings.map(locate)) };
 }
 
 function readTree(document: Document, fileName: string): unknown {
@@ -124,7 +123,7 @@ function firstPerPath(all: readonly Finding[]): Finding[] {
   });
 }
 
-function place(lines: LineCounter, offset: number): { line: number; column: number } {
+function positionOf(lines: LineCounter, offset: number): { line: number; column: number } {
   const { line, col } = lines.linePos(offset);
   return { line: Math.max(1, line), column: Math.max(1, col) };
 }
@@ -157,37 +156,4 @@ function offsetOf(document: Document, path: readonly PropertyKey[], atKey: boole
 
 function startOf(node: unknown): number | undefined {
   return isNode(node) ? node.range?.[0] : undefined;
-}
-
-function toConfig(file: ParsedFile): Config {
-  const { prefix, nat64, dns, ...rest } = file;
-  return {
-    ...rest,
-    prefixes: Array.isArray(prefix) ? prefix : [prefix],
-    dns,
-    nat64: {
-      ...nat64,
-      pool: nat64.pool?.flatMap(toPoolEntries) ?? defaultPool(nat64.egress),
-      static: nat64.static.map(({ protocol, ipv6, ipv4 }) => ({ protocol, source: ipv6, pool: ipv4 })),
-    },
-  };
-}
-
-function defaultPool(egress: 'masquerade' | 'direct'): PoolEntry[] {
-  const addresses = egress === 'direct' ? 'uplink' : [parseIp4Net('192.0.0.0/29')];
-  return [{ addresses, ...defaultPorts(addresses), portsGiven: false }];
-}
-
-/** "uplink" among several addresses becomes an entry of its own. */
-function toPoolEntries(entry: NonNullable<ParsedFile['nat64']['pool']>[number]): PoolEntry[] {
-  const all = Array.isArray(entry.addresses) ? entry.addresses : [entry.addresses];
-  const nets = all.filter((address) => address !== 'uplink');
-  const groups: ('uplink' | readonly (typeof nets)[number][])[] = [];
-  if (nets.length > 0) groups.push(nets);
-  if (nets.length < all.length) groups.push('uplink');
-  return groups.flatMap((addresses) => {
-    const portsGiven = entry.ports !== undefined;
-    const ranges = entry.ports === undefined ? [defaultPorts(addresses)] : [entry.ports].flat();
-    return ranges.map((range) => ({ addresses, ...range, portsGiven }));
-  });
 }

@@ -16,8 +16,9 @@ import {
   type Endpoint,
   type Ip4Net,
 } from '../addr/ip.ts';
-import { MAX_POOL_ADDRESSES, SHARED_PORTS } from '../addr/pool-ranges.ts';
 import type { Prefix64 } from '../addr/rfc6052.ts';
+import { MAX_PREFIXES, MAX_SLOTS } from '../model/layout.gen.ts';
+import { defaultPorts } from './pool.ts';
 import { keyName, type Finding } from './problems.ts';
 import { valueAt, type Path } from './tree.ts';
 import {
@@ -35,19 +36,10 @@ import type { PortRange } from './values.ts';
 
 /** More blocks would make every sweep of them slow; larger blocks serve as well. */
 export const MAX_BLOCKS = 65_536;
-/** What the programs have room for; a meta test compares with their own constant. */
-export const MAX_PREFIXES = 8;
-
-const DEFAULT_PORTS: PortRange = { firstPort: 1024, lastPort: 65_535 };
 
 interface Located<T> {
   readonly path: Path;
   readonly value: T;
-}
-
-/** What a pool entry gets that names no ports. */
-export function defaultPorts(addresses: 'uplink' | Ip4Net | readonly Ip4Net[]): PortRange {
-  return addresses === 'uplink' ? SHARED_PORTS : DEFAULT_PORTS;
 }
 
 export function checkRules(raw: unknown): { errors: Finding[]; warnings: Finding[] } {
@@ -130,8 +122,8 @@ function checkPoolSize(raw: unknown, rows: readonly PoolRow[]): Finding[] {
   const blockSize = given.success ? given.data : DEFAULTS.blockSize;
   const nets = new Set(rows.map(({ net }) => (net === 'uplink' ? net : showNet(net))));
   const addresses = [...nets].reduce((sum, net) => sum + 2 ** (32 - Number(net.split('/')[1] ?? 32)), 0);
-  if (addresses > MAX_POOL_ADDRESSES) {
-    const message = `nat64.pool: it has ${addresses} addresses; expected at most ${MAX_POOL_ADDRESSES}`;
+  if (addresses > MAX_SLOTS) {
+    const message = `nat64.pool: it has ${addresses} addresses; expected at most ${MAX_SLOTS}`;
     return [{ path: ['nat64', 'pool'], message }];
   }
   const blocks = rows.reduce((sum, { net, ports }) => {

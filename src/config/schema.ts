@@ -5,7 +5,8 @@
 import { z } from 'zod';
 import { parseIp4Net, parseIp6Net } from '../addr/ip.ts';
 import { parsePrefix64 } from '../addr/rfc6052.ts';
-import { LOG_FORMATS, LOG_LEVELS } from './config.ts';
+import { BLOCK_WORDS, MAX_BLOCKS_PER_POD } from '../model/layout.gen.ts';
+import { defaultPool, poolEntries } from './pool.ts';
 import {
   MAX_INTERFACE_NAME,
   POOL_ADDRESS_EXPECTED,
@@ -19,6 +20,9 @@ import {
   parseTransport6,
   parseUpstream,
 } from './values.ts';
+
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error'] as const;
+const LOG_FORMATS = ['auto', 'json', 'text'] as const;
 
 /** Read by rules.ts too, where a key is left out. */
 export const DEFAULTS = {
@@ -74,8 +78,10 @@ export const poolPorts = parsed(z.union([z.string(), z.int()], { error: PORTS_EX
 export const transport6 = parsed(text('an IPv6 address with a port such as [2001:db8::5]:80'), parseTransport6);
 export const transport4 = parsed(text('an IPv4 address with a port such as 192.0.2.2:8080'), parseTransport4);
 export const upstream = parsed(text(UPSTREAM_EXPECTED), parseUpstream);
-export const blockSize = whole(16, 1024, 'a power of two').refine((size) => (size & (size - 1)) === 0, {
-  error: 'a power of two from 16 to 1024',
+/** A block's record has a bit for each port. */
+const MAX_BLOCK_SIZE = BLOCK_WORDS * 64;
+export const blockSize = whole(16, MAX_BLOCK_SIZE, 'a power of two').refine((size) => (size & (size - 1)) === 0, {
+  error: `a power of two from 16 to ${MAX_BLOCK_SIZE}`,
 });
 export { listen as listenAddress, prefix as translationPrefix };
 
@@ -90,14 +96,17 @@ const poolEntry = section({
     .describe(
       'The ports that gate64 may use of these addresses: one, a range or a list; default 1024-65535, or 61001-65535 of an address that the node itself uses.',
     ),
-});
+}).transform(({ addresses, ports }) =>
+  poolEntries([addresses].flat(), ports === undefined ? undefined : [ports].flat()),
+);
 
 const staticBinding = section({
   protocol: oneOf(['tcp', 'udp', 'icmp']).describe('What the binding carries.'),
   ipv6: transport6.describe("The pod's address and port; for icmp the identifier."),
   ipv4: transport4.describe('The pool address and port it is reached at; for icmp the identifier.'),
-});
+}).transform(({ protocol, ipv6, ipv4 }) => ({ protocol, source: ipv6, pool: ipv4 }));
 
+/** The file; what comes out is the configuration as the rest of gate64 has it. */
 export const configSchema = section({
   prefix: oneOrMore(prefix, 'a translation prefix such as 64:ff9b::/96, or a list of these')
     .prefault(DEFAULTS.prefix)
@@ -146,7 +155,9 @@ export const configSchema = section({
     maxSessions: whole(64, 16_777_216)
       .default(1_048_576)
       .describe('Sessions the table holds at most; its memory is taken as they come.'),
-    maxBlocksPerPod: whole(1, 256).default(64).describe('Blocks of ports that one pod (one IPv6 address) may hold.'),
+    maxBlocksPerPod: whole(1, MAX_BLOCKS_PER_POD)
+      .default(64)
+      .describe('Blocks of ports that one pod (one IPv6 address) may hold.'),
     maxSessionsPerPod: whole(16, 16_777_216)
       .default(65_536)
       .describe('Sessions that one pod (one IPv6 address) may have, whoever begins them.'),
@@ -185,7 +196,9 @@ export const configSchema = section({
       icmp: seconds(60, ' (RFC 5508 REQ-2)').default(60).describe('An idle ICMP echo session ends after this.'),
       fragment: seconds(2, ' (RFC 6146 4)').default(2).describe('How long fragments of a packet are waited for.'),
     }).prefault({}),
-  }).prefault({}),
+  })
+    .transform((nat64) => ({ ...nat64, pool: nat64.pool?.flat() ?? defaultPool(nat64.egress) }))
+    .prefault({}),
   http: section({
     listen: listen.prefault(DEFAULTS.httpListen).describe('Where /metrics, /healthz, /readyz and /status are served.'),
   }).prefault({}),
@@ -193,9 +206,7 @@ export const configSchema = section({
     level: oneOf(LOG_LEVELS).default('info').describe('The least important messages that are written.'),
     format: oneOf(LOG_FORMATS).default('auto').describe('json, text, or text on a terminal and json elsewhere.'),
   }).prefault({}),
-});
-
-export type ParsedFile = z.output<typeof configSchema>;
+}).transform(({ prefix: prefixes, ...rest }) => ({ ...rest, prefixes: [prefixes].flat() }));
 
 /** What editors check the file with; published as schema.json beside this file. */
 export function jsonSchema(): Record<string, unknown> {

@@ -3,6 +3,7 @@
 
 import { isIPv4, isIPv6 } from 'node:net';
 import {
+  type Endpoint,
   formatEndpoint,
   formatIp4,
   formatIp4Net,
@@ -14,7 +15,6 @@ import {
   type Ip4Net,
 } from '../addr/ip.ts';
 import { NEVER_IP4 } from '../addr/non-global.ts';
-import type { Upstream } from './config.ts';
 
 /** `message` is what was expected: it follows "VALUE is not". */
 export class ValueError extends Error {
@@ -25,6 +25,13 @@ export const UPSTREAM_EXPECTED =
   'an address such as 192.0.2.53, 192.0.2.53:53, [2001:db8::53]:53 or tls://192.0.2.53#dns.example';
 export const PORTS_EXPECTED = 'a port or a range of ports such as 1024-65535';
 export const POOL_ADDRESS_EXPECTED = 'an IPv4 address, an IPv4 network such as 192.0.2.0/28, or "uplink"';
+
+/** `tls`: DNS over TLS (RFC 7858); without `serverName` the certificate must name the address. */
+export interface Upstream {
+  readonly kind: 'plain' | 'tls';
+  readonly endpoint: Endpoint;
+  readonly serverName?: string;
+}
 
 /** A way to reach a resolver. Names are refused: nothing could resolve them before there is a resolver. */
 export function parseUpstream(text: string): Upstream {

@@ -3,22 +3,14 @@
 // process and takes a new program without a gap.
 
 import { existsSync, unlinkSync } from 'node:fs';
-import {
-  attachClsact,
-  attachTcx,
-  ClsactFilter,
-  isTcxSupported,
-  LibbpfError,
-  queryClsact,
-  TcxLink,
-} from '../libbpf/mod.ts';
+import { ClsactFilter, TcxLink, isTcxSupported, LibbpfError } from '../libbpf/mod.ts';
 import type { BpfProgram } from '../libbpf/mod.ts';
 
 export type AttachKind = 'tcx' | 'clsact';
 type Side = 'ingress' | 'egress';
 
 /** Before everybody else's usual filters; the handle is "n6". */
-const PLACE = { priority: 1, handle: 0x6e36 };
+const FILTER = { priority: 1, handle: 0x6e36 };
 
 export function attachKind(): AttachKind {
   return isTcxSupported() ? 'tcx' : 'clsact';
@@ -32,7 +24,7 @@ function liveLink(pin: string): TcxLink | undefined {
 /** Puts `program` at the side of the device, in place of whatever was attached under this pin before. */
 export function attach(program: BpfProgram, ifindex: number, side: Side, pin: string, kind = attachKind()): void {
   if (kind === 'clsact') {
-    attachClsact(program, ifindex, side, PLACE);
+    ClsactFilter.attach(program, ifindex, side, FILTER);
     return;
   }
   using link = liveLink(pin);
@@ -46,15 +38,24 @@ export function attach(program: BpfProgram, ifindex: number, side: Side, pin: st
     if (info?.ifindex) link.detach();
     unlinkSync(pin);
   }
-  using fresh = attachTcx(program, ifindex, side, { before: true });
+  using fresh = TcxLink.attach(program, ifindex, side, { before: true });
   fresh.pin(pin);
 }
 
-/** Whether the program still hangs there: somebody may have deleted the device or cleared its filters. */
-export function isAttached(ifindex: number, side: Side, pin: string, kind = attachKind()): boolean {
-  if (kind === 'clsact') return queryClsact(ifindex, side, PLACE) !== undefined;
+/**
+ * The kernel's id of the program that hangs there by this pin, undefined when none does: somebody may have deleted the
+ * device or cleared its filters.
+ */
+export function attachedProgram(ifindex: number, side: Side, pin: string, kind = attachKind()): number | undefined {
+  if (kind === 'clsact') return ifindex === 0 ? undefined : ClsactFilter.query(ifindex, side, FILTER);
   using link = liveLink(pin);
-  return link !== undefined && link.info().ifindex === ifindex;
+  const info = link?.info();
+  return info?.ifindex === ifindex && info.direction === side ? info.programId : undefined;
+}
+
+/** Whether anything is pinned there. */
+export function isPinned(pin: string): boolean {
+  return existsSync(pin);
 }
 
 /** Detaches and unpins; nothing there is fine. `ifindex` is what a clsact filter is found by. */
@@ -74,7 +75,7 @@ export function leave(ifindex: number, side: Side, kind = attachKind()): void {
 function detachFilter(ifindex: number, side: Side): void {
   if (ifindex === 0) return;
   try {
-    new ClsactFilter(ifindex, side, PLACE).detach();
+    new ClsactFilter(ifindex, side, FILTER).detach();
   } catch (error) {
     // Its filters go with a device.
     if (!(error instanceof LibbpfError && error.code === 'ENODEV')) throw error;

@@ -3,12 +3,13 @@
 // unless it rests or has just been taken out of its queue: only then is a record written here.
 
 import { existsSync } from 'node:fs';
-import { BpfMap, typed } from '../libbpf/mod.ts';
+import { BpfMap, TypedMap } from '../libbpf/mod.ts';
 import { encode, viewOf } from './bytes.ts';
 import { monotonicNs } from './clock.ts';
-import { PROTOCOLS, type Block, type Protocol } from './datapath.ts';
+import { PROTOCOLS, type Protocol } from '../model/binding.ts';
+import { type Block } from './datapath.ts';
 import { u32Codec, type MapSet } from './ebpf-reader.ts';
-import { BLOCK_STATE, BLOCK_WORDS, blockCodec } from './layout.gen.ts';
+import { BLOCK_STATE, BLOCK_WORDS, blockCodec } from '../model/layout.gen.ts';
 import type { Pins } from './pins.ts';
 
 /** Blocks that one queue takes: 65535 ports in blocks of 16. */
@@ -62,7 +63,7 @@ export class BlockStore implements Disposable {
       }
       return words;
     });
-    typed(this.#maps.n64_blocks, u32Codec, blockCodec).update(block.index, {
+    new TypedMap(this.#maps.n64_blocks, u32Codec, blockCodec).update(block.index, {
       leasedNs: 0n,
       emptiedNs: monotonicNs(),
       holder: new Uint8Array(16),
@@ -78,7 +79,7 @@ export class BlockStore implements Disposable {
 
   /** Only for blocks that no program touches: those that rest, and queued ones just taken out. */
   #setBlockState(index: number, state: number): number | undefined {
-    const blocks = typed(this.#maps.n64_blocks, u32Codec, blockCodec);
+    const blocks = new TypedMap(this.#maps.n64_blocks, u32Codec, blockCodec);
     const block = blocks.lookup(index);
     if (!block || block.state === BLOCK_STATE.BLOCK_NONE) return undefined;
     blocks.update(index, { ...block, state });
@@ -115,7 +116,7 @@ export class BlockStore implements Disposable {
   }
 
   retireBlocks(indexes: Iterable<number>): Set<number> {
-    const blocks = typed(this.#maps.n64_blocks, u32Codec, blockCodec);
+    const blocks = new TypedMap(this.#maps.n64_blocks, u32Codec, blockCodec);
     const retired = new Set<number>();
     const bySlot = new Map<number, Set<number>>();
     for (const index of indexes) {

@@ -3,8 +3,9 @@
 // to its last bit would hold up everything else at every look.
 
 import { encode } from './bytes.ts';
-import { PROTOCOLS, type BlockRow, type BlockState, type Protocol } from './datapath.ts';
-import { BLOCK_STATE, BLOCK_WORDS, blockCodec, type Block } from './layout.gen.ts';
+import { PROTOCOLS, type Protocol } from '../model/binding.ts';
+import { type BlockRow, type BlockState } from './datapath.ts';
+import { BLOCK_STATE, BLOCK_WORDS, blockCodec, type Block } from '../model/layout.gen.ts';
 
 const BLOCK_STATES: Readonly<Record<number, BlockState>> = {
   [BLOCK_STATE.BLOCK_RESTING]: 'resting',

@@ -18,19 +18,28 @@ export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
+export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.compare(a, b) === 0;
+}
+
 /**
  * Makes a map's content exactly `wanted`: first adds, then removes, so that nothing wanted is ever missing. A map that has
- * no room for both at once loses first what is not wanted.
+ * no room for both at once loses first what is not wanted. What is right already is not written.
  */
 export function replaceAll(map: BpfMap, wanted: readonly { key: Uint8Array; value: Uint8Array }[]): void {
+  const hex = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
   const keep = new Set<string>();
-  for (const { key } of wanted) keep.add(Buffer.from(key).toString('hex'));
-  const stale = [...map.keys()].filter((key) => !keep.has(Buffer.from(key).toString('hex')));
+  for (const { key } of wanted) keep.add(hex(key));
+  const present = new Map([...map.entries()].map(([key, value]) => [hex(key), { key, value }]));
+  const stale = [...present].filter(([name]) => !keep.has(name)).map(([, { key }]) => key);
   const removeFirst = wanted.length + stale.length > map.maxEntries;
   const remove = () => {
     for (const key of stale) map.delete(key);
   };
   if (removeFirst) remove();
-  for (const { key, value } of wanted) map.update(key, value);
+  for (const { key, value } of wanted) {
+    const there = present.get(hex(key));
+    if (there === undefined || !sameBytes(there.value, value)) map.update(key, value);
+  }
   if (!removeFirst) remove();
 }

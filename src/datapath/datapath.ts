@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the rest of gate64 knows of the data plane: rows read from it, settings written to it. ebpf.ts carries it out
-// with the BPF object, fake.ts in memory for tests. Addresses: `v4` u32 host order, `v6` 16 bytes. Times: milliseconds
+// with the BPF object; the tests have another that does so in memory. Addresses: `v4` u32 host order, `v6` 16 bytes. Times: milliseconds
 // since the epoch. RFC 6146's letters: X',x is the IPv6 side, T,t the pool side, Z,z the IPv4 destination.
 
 import type { DestinationRule } from '../addr/destinations.ts';
 import type { Ip6Net } from '../addr/ip.ts';
-import type { Prefix64 } from '../addr/rfc6052.ts';
-import type { DropReason } from './drops.gen.ts';
-
-export type Protocol = 'tcp' | 'udp' | 'icmp';
-export const PROTOCOLS: readonly Protocol[] = ['tcp', 'udp', 'icmp'];
+import type { Protocol, StaticBinding, TransportAddress4, TransportAddress6 } from '../model/binding.ts';
+import type { DropReason } from '../model/drops.gen.ts';
+import type { DatapathFacts } from '../model/facts.ts';
+import type { Config, Prefix } from '../model/layout.gen.ts';
 
 /** Direction of a packet: from the IPv6 side to the IPv4 side, or back. */
 export type Direction = '6to4' | '4to6';
@@ -17,17 +16,6 @@ export type Direction = '6to4' | '4to6';
 /** RFC 6146 §3.5.2.2 for TCP; UDP and ICMP have the one state 'open'. */
 export type SessionState =
   'open' | 'v4Init' | 'v6Init' | 'established' | 'v4FinReceived' | 'v6FinReceived' | 'bothFinReceived' | 'transitory';
-
-export interface TransportAddress4 {
-  readonly v4: number;
-  /** Port; for ICMP the identifier. */
-  readonly port: number;
-}
-
-export interface TransportAddress6 {
-  readonly v6: Uint8Array;
-  readonly port: number;
-}
 
 /** RFC 6146 §3.2 session table entry: (X',x),(Y',y) ↔ (T,t),(Z,z). For ICMP all ports are the identifier. */
 export interface SessionRow {
@@ -139,12 +127,6 @@ export interface PoolAddress {
   readonly draining: boolean;
 }
 
-export interface StaticBinding {
-  readonly protocol: Protocol;
-  readonly source: TransportAddress6;
-  readonly pool: TransportAddress4;
-}
-
 /** What stands on either side of a static binding now, its own or others' bindings. */
 export interface StaticHolders {
   /** Whose the pool address's port is. */
@@ -153,46 +135,8 @@ export interface StaticHolders {
   readonly pool: TransportAddress4 | undefined;
 }
 
-export interface Uplink {
-  readonly ifindex: number;
-  readonly name: string;
-  readonly mtu: number;
-}
-
-export interface DatapathTimeouts {
-  /** All in seconds. */
-  readonly udp: number;
-  readonly tcpEstablished: number;
-  /** Half-open, and established ones that have run out (RFC 6146 TCP_TRANS). */
-  readonly tcpTransitory: number;
-  /** Closed by both sides, or reset (RFC 7857 §2.1: a timer of its own). */
-  readonly tcpClosing: number;
-  readonly tcpIncomingSyn: number;
-  readonly icmp: number;
-  readonly fragment: number;
-}
-
-/** All that is compiled into the programs when they are loaded; changing any of it swaps the programs. */
-export interface DatapathConfig {
-  readonly prefixes: readonly Prefix64[];
-  readonly egress: 'masquerade' | 'direct';
-  /** The owned veth: gate64. `mac` 6 bytes. */
-  readonly device: { readonly ifindex: number; readonly mac: Uint8Array; readonly mtu: number };
-  /** Packets that arrived here are refused 6to4 (no open relay); direct: the first is the way out. */
-  readonly uplinks: readonly Uplink[];
-  /** Source of the ICMPv6 errors that the data plane makes: a unicast address of the node (RFC 4443 §2.2). */
-  readonly node6: Uint8Array;
-  readonly filtering: 'addressDependent' | 'endpointIndependent';
-  /** Whether an allow list of sources (setSources) is in force. */
-  readonly restrictSources: boolean;
-  readonly maxBlocksPerPod: number;
-  readonly maxSessionsPerPod: number;
-  /** RFC 7915 §4: IPv4 packets without DF become IPv6 packets of this size at most; 1280 or more. */
-  readonly lowestIpv6Mtu: number;
-  /** Pool addresses: how many slots a new pod may be put on. */
-  readonly slots: number;
-  readonly timeouts: DatapathTimeouts;
-}
+/** All that is compiled into the programs when they are loaded (struct n64_config of bpf/types.h). */
+export type ProgramConfig = Config;
 
 /** Fixed when the maps are made; another value on a later start replaces the maps (and ends the sessions). */
 export interface DatapathSizes {
@@ -218,8 +162,6 @@ export interface SweepResult {
   readonly finished: boolean;
   /** Blocks that pods gave back, now `resting`, with who held them since when. */
   readonly returned: readonly BlockRow[];
-  /** Sessions in the table when the sweep began. */
-  readonly walked: number;
   readonly durationMs: number;
 }
 
@@ -260,15 +202,29 @@ export interface DatapathReader extends Disposable {
   mapFill(): MapFillRow[];
 }
 
+/** Where a node's data plane lies: whether one is there, and the ways to it. Tests have another. */
+export interface DatapathSite {
+  /** Whether a data plane, of whatever version, is there. */
+  isThere(): boolean;
+  /** What an earlier process left; nothing where it cannot be read. */
+  facts(): DatapathFacts;
+  /** Adopts or begins the data plane and attaches its programs. Throws G64_DATAPATH_LOAD, leaving nothing open. */
+  open(programs: ProgramConfig, sizes: DatapathSizes): Datapath;
+  /** Detaches the programs and removes every pin; sessions end. Says whether something was there. */
+  remove(): boolean;
+}
+
 export interface Datapath extends DatapathReader {
   info(): DatapathInfo;
   limits(): DatapathLimits;
-  /** False when somebody deleted the device, cleared its filters or detached the programs. */
-  attached(): boolean;
-  /** Puts the programs back where they were. */
-  reattach(): void;
-  /** Loads the programs anew with `config` and swaps them in place; sessions stay. */
-  configure(config: DatapathConfig): void;
+  /** Where prefixes stand in the programs that run now, or ran last; sessions name them by their place. */
+  places(): readonly Prefix[];
+  /**
+   * Makes the programs, and where they hang, what `wanted` says; sessions stay. Looks at what is, so that another call
+   * repairs what somebody detached, goes on where one before failed, or goes back to what was. Says what had to be done.
+   * Throws G64_DATAPATH_LOAD.
+   */
+  setPrograms(wanted: ProgramConfig): 'nothing' | 'attached' | 'loaded';
 
   setDestinations(rules: readonly DestinationRule[]): void;
   setSources(nets: readonly Ip6Net[]): void;

@@ -2,12 +2,12 @@
 // Reads the data plane from its pinned maps, whether the service runs or not.
 
 import { Gate64Error } from '../errors.ts';
-import { BpfMap, typed, type Codec, type TypedMap } from '../libbpf/mod.ts';
+import { BpfMap, TypedMap, type Codec } from '../libbpf/mod.ts';
 import { blockRow } from './block-view.ts';
 import { viewOf } from './bytes.ts';
 import { epochClock } from './clock.ts';
+import { PROTOCOLS, type Protocol } from '../model/binding.ts';
 import {
-  PROTOCOLS,
   type BindingRow,
   type BlockRow,
   type DatapathReader,
@@ -16,10 +16,9 @@ import {
   type LiveCounts,
   type MapFillRow,
   type PacketCounterRow,
-  type Protocol,
   type SessionRow,
 } from './datapath.ts';
-import { DROP_REASONS } from './drops.gen.ts';
+import { DROP_REASONS } from '../model/drops.gen.ts';
 import {
   bib6Codec,
   bib6KeyCodec,
@@ -35,7 +34,7 @@ import {
   LIVE,
   PROTOCOL,
   type Config,
-} from './layout.gen.ts';
+} from '../model/layout.gen.ts';
 import { PINNED_MAPS, type PinnedMap, type Pins } from './pins.ts';
 import { bindingRow, dropSample, flow4KeyOf, sessionRow } from './rows.ts';
 
@@ -97,12 +96,12 @@ export class EbpfReader implements DatapathReader {
 
   constructor(maps: MapSet) {
     this.maps = maps;
-    this.#flow4 = typed(maps.n64_flow4, flow4KeyCodec, flow4Codec);
+    this.#flow4 = new TypedMap(maps.n64_flow4, flow4KeyCodec, flow4Codec);
   }
 
   /** The configuration that the loaded programs have. */
   protected programs(): Config {
-    const config = typed(this.maps.n64_current, u32Codec, configCodec).lookup(0);
+    const config = new TypedMap(this.maps.n64_current, u32Codec, configCodec).lookup(0);
     if (!config) throw new Gate64Error('G64_DATAPATH_LAYOUT', 'the data plane has no configuration');
     return config;
   }
@@ -137,12 +136,12 @@ export class EbpfReader implements DatapathReader {
 
   drops(): DropRow[] {
     const toEpoch = epochClock();
-    const counts = typed(this.maps.n64_drops, u32Codec, u64Codec);
-    const samples = typed(this.maps.n64_drop_last, u32Codec, dropSampleCodec);
+    const counts = new TypedMap(this.maps.n64_drops, u32Codec, u64Codec);
+    const samples = new TypedMap(this.maps.n64_drop_last, u32Codec, dropSampleCodec);
     const rows: DropRow[] = [];
-    DROP_REASONS.forEach((reason, place) => {
+    DROP_REASONS.forEach((reason, i) => {
       DIRECTIONS.forEach((direction, side) => {
-        const index = (place + 1) * DIRECTION.DIRECTIONS + side;
+        const index = (i + 1) * DIRECTION.DIRECTIONS + side;
         const count = Number((counts.lookupPerCpu(index) ?? []).reduce((sum, one) => sum + one, 0n));
         if (count === 0) return;
         const sample = samples.lookup(index);
@@ -153,10 +152,10 @@ export class EbpfReader implements DatapathReader {
   }
 
   packetCounters(): PacketCounterRow[] {
-    const counters = typed(this.maps.n64_packets, u32Codec, counterCodec);
+    const counters = new TypedMap(this.maps.n64_packets, u32Codec, counterCodec);
     return DIRECTIONS.flatMap((direction, side) =>
-      PROTOCOLS.map((protocol, place) => {
-        const cpus = counters.lookupPerCpu(side * PROTOCOL.PROTOCOLS + place) ?? [];
+      PROTOCOLS.map((protocol, i) => {
+        const cpus = counters.lookupPerCpu(side * PROTOCOL.PROTOCOLS + i) ?? [];
         return {
           direction,
           protocol,
@@ -168,18 +167,15 @@ export class EbpfReader implements DatapathReader {
   }
 
   counts(): LiveCounts {
-    const live = typed(this.maps.n64_live, u32Codec, s64Codec);
-    const statics = typed(this.maps.n64_statics, u32Codec, u32Codec);
-    const of = (kind: number, place: number) =>
-      Math.max(
-        0,
-        Number((live.lookupPerCpu(kind * PROTOCOL.PROTOCOLS + place) ?? []).reduce((sum, one) => sum + one, 0n)),
-      );
-    const each = (count: (place: number) => number) =>
-      Object.fromEntries(PROTOCOLS.map((protocol, place) => [protocol, count(place)])) as Record<Protocol, number>;
+    const live = new TypedMap(this.maps.n64_live, u32Codec, s64Codec);
+    const statics = new TypedMap(this.maps.n64_statics, u32Codec, u32Codec);
+    const of = (kind: number, i: number) =>
+      Math.max(0, Number((live.lookupPerCpu(kind * PROTOCOL.PROTOCOLS + i) ?? []).reduce((sum, one) => sum + one, 0n)));
+    const each = (count: (i: number) => number) =>
+      Object.fromEntries(PROTOCOLS.map((protocol, i) => [protocol, count(i)])) as Record<Protocol, number>;
     return {
-      sessions: each((place) => of(LIVE.LIVE_SESSIONS, place)),
-      bindings: each((place) => of(LIVE.LIVE_BINDINGS, place) + (statics.lookup(place) ?? 0)),
+      sessions: each((i) => of(LIVE.LIVE_SESSIONS, i)),
+      bindings: each((i) => of(LIVE.LIVE_BINDINGS, i) + (statics.lookup(i) ?? 0)),
     };
   }
 

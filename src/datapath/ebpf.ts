@@ -4,24 +4,21 @@
 import { existsSync } from 'node:fs';
 import type { DestinationRule, DestinationVerdict } from '../addr/destinations.ts';
 import type { Ip6Net } from '../addr/ip.ts';
-import { BpfMap, iterateMap, RingBuffer, typed, type BpfObject, type BpfProgram } from '../libbpf/mod.ts';
-import { attach, attachKind, detach, isAttached, leave, type AttachKind } from './attachment.ts';
+import { BpfMap, iterateMap, RingBuffer, TypedMap, type BpfObject, type BpfProgram } from '../libbpf/mod.ts';
 import { BlockStore } from './block-store.ts';
 import { blockRow } from './block-view.ts';
-import { encode, replaceAll, viewOf } from './bytes.ts';
+import { encode, replaceAll, sameBytes, viewOf } from './bytes.ts';
 import { epochClock } from './clock.ts';
+import type { Protocol, StaticBinding } from '../model/binding.ts';
 import {
-  PROTOCOLS,
   type Block,
   type BlockRow,
   type Datapath,
-  type DatapathConfig,
   type DatapathEvent,
   type DatapathInfo,
   type DatapathLimits,
   type PoolAddress,
-  type Protocol,
-  type StaticBinding,
+  type ProgramConfig,
   type StaticHolders,
   type SweepOptions,
   type SweepResult,
@@ -36,10 +33,11 @@ import {
   lpm6KeyCodec,
   poolAddressCodec,
   VERDICT,
-  type Config,
-} from './layout.gen.ts';
+  type Prefix,
+} from '../model/layout.gen.ts';
+import { withCode } from './error-codes.ts';
+import { Hooks } from './hooks.ts';
 import { loadObject, misfit, type EbpfOptions } from './load-object.ts';
-import { placePrefixes, programConfig, type PlacedConfig } from './program-config.ts';
 import type { Pins } from './pins.ts';
 import { sessionRow } from './rows.ts';
 import { StaticStore } from './static-store.ts';
@@ -53,95 +51,99 @@ const VERDICTS: Readonly<Record<DestinationVerdict, number>> = {
   configured: VERDICT.DENIED,
 };
 
+const DEFAULT_IDLE_BLOCK_MS = 60_000;
+
 const poolKeyCodec = {
   size: 4,
   write: (view: DataView, offset: number, v4: number) => view.setUint32(offset, v4, false),
 };
 
-/** Interfaces that programs hang on; 0 is none. */
-interface Places {
-  readonly device: number;
-  readonly uplink: number;
-}
-
-function placesIn(config: Config | undefined): Places {
-  return { device: config?.deviceIfindex ?? 0, uplink: config?.uplinkIfindex[0] ?? 0 };
-}
-
 /** What the programs before were loaded with; undefined if that cannot be told. */
-function currentOf(pins: Pins): Config | undefined {
+export function currentPrograms(pins: Pins): ProgramConfig | undefined {
   if (!existsSync(pins.map('n64_current'))) return undefined;
   using map = BpfMap.openPinned(pins.map('n64_current'));
-  return map.valueSize === configCodec.size ? typed(map, u32Codec, configCodec).lookup(0) : undefined;
+  return map.valueSize === configCodec.size ? new TypedMap(map, u32Codec, configCodec).lookup(0) : undefined;
+}
+
+/** How the maps were come by. */
+interface Origin {
+  readonly adopted: boolean;
+  readonly replaced: string | undefined;
 }
 
 export class EbpfDatapath extends EbpfReader implements Datapath {
   readonly #options: EbpfOptions;
+  readonly #origin: Origin;
+  readonly #hooks: Hooks;
   readonly #blocks: BlockStore;
   readonly #statics: StaticStore;
-  readonly #listeners = new Set<(event: DatapathEvent) => void>();
   readonly #ring: RingBuffer;
-  readonly #replaced: string | undefined;
-  readonly #adopted: boolean;
+  readonly #listeners = new Set<(event: DatapathEvent) => void>();
   #object: BpfObject;
-  #config: PlacedConfig;
+  /** What #object was loaded with. */
+  #loaded: ProgramConfig;
   /** The sweep that has paused. */
   #walk: SweepWalk | undefined;
-  #idleBlockMs = 60_000;
+  #idleBlockMs = DEFAULT_IDLE_BLOCK_MS;
 
   private constructor(
     options: EbpfOptions,
     maps: MapSet,
     object: BpfObject,
-    config: PlacedConfig,
-    state: { adopted: boolean; replaced: string | undefined; places: Places },
+    loaded: ProgramConfig,
+    hooks: Hooks,
+    origin: Origin,
   ) {
     super(maps);
     this.#options = options;
     this.#object = object;
-    this.#config = config;
-    this.#adopted = state.adopted;
-    this.#replaced = state.replaced;
+    this.#loaded = loaded;
+    this.#hooks = hooks;
+    this.#origin = origin;
     this.#blocks = new BlockStore(maps, options.pins);
     this.#statics = new StaticStore(maps);
     this.#ring = new RingBuffer(maps.n64_events, (records) => this.#deliver(records)).unref();
-    this.#attach(state.places);
   }
 
-  /** Takes over what is pinned, or begins anew; loads, attaches. Throws G64_DATAPATH_LOAD. */
-  static open(options: EbpfOptions, wanted: DatapathConfig): EbpfDatapath {
-    const { pins } = options;
-    pins.create();
-    const foreign = pins.foreignMapFolders();
-    const had = pins.haveMaps;
-    const current = had ? currentOf(pins) : undefined;
-    let replaced = had ? misfit(options) : undefined;
-    if (replaced !== undefined) pins.removeMaps();
-    if (!had && foreign.length > 0) replaced = `${foreign.join(', ')} is of another version`;
-    const config = placePrefixes(wanted, (pins.haveMaps && current?.prefixes) || []);
-    const object = loadObject(options, config, 60_000);
+  /** Takes over what is pinned, or begins anew; loads, attaches. Throws G64_DATAPATH_LOAD, leaving nothing open. */
+  static open(options: EbpfOptions, programs: ProgramConfig): EbpfDatapath {
+    const opened = new DisposableStack();
     try {
+      const { pins } = options;
+      pins.create();
+      const foreign = pins.foreignMapFolders();
+      const had = pins.haveMaps;
+      const before = had ? currentPrograms(pins) : undefined;
+      let replaced = had ? misfit(options) : undefined;
+      if (replaced !== undefined) pins.removeMaps();
+      if (!had && foreign.length > 0) replaced = `${foreign.join(', ')} is of another version`;
+      const origin = { adopted: had && replaced === undefined, replaced };
+      const object = opened.use(loadObject(options, programs, DEFAULT_IDLE_BLOCK_MS));
       const maps = openMaps(pins);
-      const datapath = new EbpfDatapath(options, maps, object, config, {
-        adopted: had && replaced === undefined,
-        replaced,
-        places: placesIn(current),
-      });
+      opened.defer(() => Object.values(maps).forEach((map) => map.close()));
+      const { attach: kind } = options;
+      const hooks = new Hooks(maps, pins, { before, ...(kind === undefined ? {} : { kind }) });
+      const datapath = new EbpfDatapath(options, maps, object, programs, hooks, origin);
+      // It closes object and maps with itself.
+      opened.move();
+      using undo = new DisposableStack();
+      undo.use(datapath);
+      datapath.#hang(object, programs);
+      undo.move();
       // Only now, since until here their program was still translating.
       for (const folder of foreign) pins.removeMaps(folder);
       return datapath;
     } catch (error) {
-      object.close();
-      throw error;
+      opened.dispose();
+      throw withCode(error, 'G64_DATAPATH_LOAD', 'the data plane cannot be put in place');
     }
   }
 
   info(): DatapathInfo {
     const names = ['n64_gate', 'n64_uplink', 'n64_sweep', 'n64_reclaim'];
     return {
-      attach: this.#kind,
-      adopted: this.#adopted,
-      replaced: this.#replaced,
+      attach: this.#hooks.kind,
+      ...this.#origin,
       programs: names.map((name) => ({ name, instructions: this.#program(name).verifiedInstructions() })),
     };
   }
@@ -155,54 +157,43 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
     };
   }
 
-  configure(wanted: DatapathConfig): void {
-    this.#swap(placePrefixes(wanted, this.programs().prefixes));
+  places(): readonly Prefix[] {
+    return this.programs().prefixes;
   }
 
-  #swap(config: PlacedConfig): void {
-    const object = loadObject(this.#options, config, this.#idleBlockMs);
+  setPrograms(wanted: ProgramConfig): 'nothing' | 'attached' | 'loaded' {
+    if (!sameBytes(encode(configCodec, wanted), encode(configCodec, this.#loaded))) {
+      this.#swap(wanted);
+      return 'loaded';
+    }
+    if (this.#hooks.areRight(this.#object, wanted)) return 'nothing';
+    this.#hang(this.#object, wanted);
+    return 'attached';
+  }
+
+  /** Until the new programs hang, those of before are the ones to go back to. */
+  #swap(wanted: ProgramConfig): void {
+    const object = loadObject(this.#options, wanted, this.#idleBlockMs);
+    try {
+      this.#hang(object, wanted);
+    } catch (error) {
+      object.close();
+      throw error;
+    }
     const before = this.#object;
-    const places = this.#places();
     this.#object = object;
-    this.#config = config;
+    this.#loaded = wanted;
     // It would go on with the program, and so with the timeouts, of before.
     this.#endWalk();
-    this.#attach(places);
     before.close();
   }
 
-  attached(): boolean {
-    const { device, egress, uplinks } = this.#config;
-    const { pins } = this.#options;
-    if (!isAttached(device.ifindex, 'egress', pins.link('gate'), this.#kind)) return false;
-    return egress !== 'direct' || isAttached(uplinks[0]?.ifindex ?? 0, 'ingress', pins.link('uplink'), this.#kind);
-  }
-
-  reattach(): void {
-    this.#attach(this.#places());
-  }
-
-  /** `before`: where the programs hang until now. */
-  #attach(before: Places): void {
-    const { device, egress, uplinks } = this.#config;
-    const { pins } = this.#options;
-    const kind = this.#kind;
-    const uplink = egress === 'direct' ? uplinks[0] : undefined;
-    // What n64_current names can be found again, so an old place is left before it names another.
-    if (before.device !== device.ifindex) leave(before.device, 'egress', kind);
-    if (before.uplink !== (uplink?.ifindex ?? 0)) leave(before.uplink, 'ingress', kind);
-    typed(this.maps.n64_current, u32Codec, configCodec).update(0, programConfig(this.#config));
-    attach(this.#program('n64_gate'), device.ifindex, 'egress', pins.link('gate'), kind);
-    if (uplink) attach(this.#program('n64_uplink'), uplink.ifindex, 'ingress', pins.link('uplink'), kind);
-    else detach(uplinks[0]?.ifindex ?? 0, 'ingress', pins.link('uplink'), kind);
-  }
-
-  get #kind(): AttachKind {
-    return this.#options.attach ?? attachKind();
-  }
-
-  #places(): Places {
-    return placesIn(this.programs());
+  #hang(object: BpfObject, config: ProgramConfig): void {
+    try {
+      this.#hooks.hang(object, config);
+    } catch (error) {
+      throw withCode(error, 'G64_DATAPATH_LOAD', 'the programs cannot be attached');
+    }
   }
 
   #program(name: string): BpfProgram {
@@ -278,10 +269,10 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
     const started = performance.now();
     if (idleBlockMs !== this.#idleBlockMs) {
       this.#idleBlockMs = idleBlockMs;
-      this.#swap(this.#config);
+      this.#swap(this.#loaded);
     }
     const toEpoch = epochClock();
-    this.#walk ??= new SweepWalk(this.#program('n64_sweep'), this.maps.n64_flow6, this.#sessionCount());
+    this.#walk ??= new SweepWalk(this.#program('n64_sweep'), this.maps.n64_flow6);
     const walk = this.#walk;
     const { endedCount, finished, records } = walk.go(started + budgetMs, maxRows);
     if (finished) this.#endWalk();
@@ -291,14 +282,8 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
       ended: records.map(({ key, six, four }) => sessionRow(key, six, four, config, toEpoch)),
       finished,
       returned: finished ? this.#reclaim(toEpoch) : [],
-      walked: walk.sessions,
       durationMs: performance.now() - started,
     };
-  }
-
-  #sessionCount(): number {
-    const { sessions } = this.counts();
-    return PROTOCOLS.reduce((sum, protocol) => sum + sessions[protocol], 0);
   }
 
   #endWalk(): void {

@@ -2,14 +2,13 @@
 // Opens the BPF object with a configuration and loads it over the pinned maps.
 
 import { existsSync } from 'node:fs';
-import { Gate64Error } from '../errors.ts';
 import { BpfLoadError, BpfMap, BpfObject } from '../libbpf/mod.ts';
 import type { AttachKind } from './attachment.ts';
 import { encode, viewOf } from './bytes.ts';
-import type { DatapathSizes } from './datapath.ts';
-import { configCodec } from './layout.gen.ts';
+import { withCode } from './error-codes.ts';
+import type { DatapathSizes, ProgramConfig } from './datapath.ts';
+import { configCodec } from '../model/layout.gen.ts';
 import { PINNED_MAPS, type PinnedMap, type Pins } from './pins.ts';
-import { programConfig, type PlacedConfig } from './program-config.ts';
 
 export interface EbpfOptions {
   /** The compiled nat64.bpf.o. */
@@ -62,10 +61,11 @@ function entriesOf(name: PinnedMap, pins: Pins, entries: number): number {
 }
 
 /** Loads the object with `config`, its maps taken from `pins` or pinned there. */
-export function loadObject(options: EbpfOptions, config: PlacedConfig, idleBlockMs: number): BpfObject {
-  const object = BpfObject.open(options.objectPath);
+export function loadObject(options: EbpfOptions, config: ProgramConfig, idleBlockMs: number): BpfObject {
+  let object: BpfObject | undefined;
   try {
-    object.setVariable('cfg', encode(configCodec, programConfig(config)));
+    object = BpfObject.open(options.objectPath);
+    object.setVariable('cfg', encode(configCodec, config));
     const idle = new Uint8Array(8);
     viewOf(idle).setBigUint64(0, BigInt(idleBlockMs) * 1_000_000n, true);
     object.setVariable('idle_block_ns', idle);
@@ -75,12 +75,13 @@ export function loadObject(options: EbpfOptions, config: PlacedConfig, idleBlock
     object.load();
     return object;
   } catch (cause) {
-    object.close();
-    if (cause instanceof Gate64Error) throw cause;
+    object?.close();
     const verifier = cause instanceof BpfLoadError && cause.verifierTail ? `: ${cause.verifierTail}` : '';
-    throw new Gate64Error('G64_DATAPATH_LOAD', `the BPF object cannot be loaded${verifier}`, {
+    throw withCode(
       cause,
-      hint: 'gate64 needs Linux 6.1 or newer with BTF, and CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON',
-    });
+      'G64_DATAPATH_LOAD',
+      `the BPF object cannot be loaded${verifier}`,
+      'gate64 needs Linux 6.1 or newer with BTF, and CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON',
+    );
   }
 }

@@ -3,12 +3,14 @@
 
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { BpfMap, typed } from '../libbpf/mod.ts';
+import { Gate64Error } from '../errors.ts';
+import type { DatapathFacts } from '../model/facts.ts';
 import { detach } from './attachment.ts';
-import type { Datapath, DatapathConfig, DatapathReader, DatapathSizes } from './datapath.ts';
-import { EbpfDatapath } from './ebpf.ts';
-import { EbpfReader, openMaps, u32Codec } from './ebpf-reader.ts';
-import { configCodec } from './layout.gen.ts';
+import type { Datapath, DatapathReader, DatapathSite, DatapathSizes, ProgramConfig } from './datapath.ts';
+import { currentPrograms, EbpfDatapath } from './ebpf.ts';
+import { EbpfReader, openMaps } from './ebpf-reader.ts';
+import { guarded } from './error-codes.ts';
+import { hookedDevices } from './hooks.ts';
 import { Pins } from './pins.ts';
 
 /** Built: dist/lib/datapath/ beside dist/bpf/. From source: src/datapath/ beside .output/. */
@@ -17,43 +19,49 @@ function objectPath(): string {
   return existsSync(built) ? built : fileURLToPath(new URL('../../.output/nat64.bpf.o', import.meta.url));
 }
 
-export interface OpenDatapathOptions {
-  readonly config: DatapathConfig;
-  readonly sizes: DatapathSizes;
-  /** Folder in a bpffs; default /sys/fs/bpf/gate64. */
-  readonly pinRoot?: string;
-}
-
-/** Adopts or begins the data plane and attaches its programs. Throws G64_DATAPATH_LOAD. */
-export function openDatapath(options: OpenDatapathOptions): Datapath {
-  const pins = new Pins(options.pinRoot);
-  return EbpfDatapath.open({ objectPath: objectPath(), pins, sizes: options.sizes }, options.config);
-}
-
 /** Throws G64_DATAPATH_MISSING when this node has no data plane. */
-export function openReader(options: { readonly pinRoot?: string } = {}): DatapathReader {
-  return new EbpfReader(openMaps(new Pins(options.pinRoot)));
+export function openReader(pinRoot?: string): DatapathReader {
+  return guarded(new EbpfReader(openMaps(new Pins(pinRoot))));
 }
 
-/** Whether a data plane, of whatever version, is on this node. */
-export function hasDatapath(options: { readonly pinRoot?: string } = {}): boolean {
-  return existsSync(new Pins(options.pinRoot).root);
-}
+/** A data plane pinned in a bpffs; default /sys/fs/bpf/gate64. */
+export class PinnedSite implements DatapathSite {
+  readonly #pins: Pins;
 
-/** Detaches the programs and removes every pin; sessions end. Nothing there is fine; says whether something was. */
-export function removeDatapath(options: { readonly pinRoot?: string } = {}): boolean {
-  const pins = new Pins(options.pinRoot);
-  if (!existsSync(pins.root)) return false;
-  let device = 0;
-  let uplink = 0;
-  if (pins.haveMaps) {
-    using map = BpfMap.openPinned(pins.map('n64_current'));
-    const config = typed(map, u32Codec, configCodec).lookup(0);
-    device = config?.deviceIfindex ?? 0;
-    uplink = config?.uplinkIfindex[0] ?? 0;
+  constructor(pinRoot?: string) {
+    this.#pins = new Pins(pinRoot);
   }
-  detach(device, 'egress', pins.link('gate'));
-  detach(uplink, 'ingress', pins.link('uplink'));
-  pins.removeAll();
-  return true;
+
+  isThere(): boolean {
+    return existsSync(this.#pins.root);
+  }
+
+  facts(): DatapathFacts {
+    const nothing = { leased: [], places: [] };
+    if (!this.isThere()) return nothing;
+    try {
+      using reader = openReader(this.#pins.root);
+      const leased = reader.blocks().filter((row) => row.state === 'leased');
+      const places = currentPrograms(this.#pins)?.prefixes ?? [];
+      return { leased: [...new Set(leased.map((row) => row.v4))], places };
+    } catch (error) {
+      // It is of another version and will be replaced.
+      if (error instanceof Gate64Error) return nothing;
+      throw error;
+    }
+  }
+
+  open(programs: ProgramConfig, sizes: DatapathSizes): Datapath {
+    return guarded(EbpfDatapath.open({ objectPath: objectPath(), pins: this.#pins, sizes }, programs));
+  }
+
+  remove(): boolean {
+    const pins = this.#pins;
+    if (!this.isThere()) return false;
+    const { gate, uplink } = hookedDevices(currentPrograms(pins));
+    detach(gate, 'egress', pins.link('gate'));
+    detach(uplink, 'ingress', pins.link('uplink'));
+    pins.removeAll();
+    return true;
+  }
 }

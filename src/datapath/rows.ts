@@ -4,8 +4,9 @@
 import { formatIp4, formatIp6 } from '../addr/ip.ts';
 import { embedIp4 } from '../addr/rfc6052.ts';
 import { signedNs } from './clock.ts';
-import type { BindingRow, DropSample, Protocol, SessionRow, SessionState } from './datapath.ts';
-import { PROTOCOLS } from './datapath.ts';
+import type { Protocol } from '../model/binding.ts';
+import type { BindingRow, DropSample, SessionRow, SessionState } from './datapath.ts';
+import { PROTOCOLS } from '../model/binding.ts';
 import {
   BIB_DEAD,
   PROTOCOL,
@@ -18,7 +19,7 @@ import {
   type Flow4Key,
   type Flow6,
   type Flow6Key,
-} from './layout.gen.ts';
+} from '../model/layout.gen.ts';
 
 const IPPROTO_ICMP = 1;
 const IPPROTO_TCP = 6;

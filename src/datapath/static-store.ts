@@ -2,12 +2,13 @@
 // Static bindings (RFC 6146 §3.1): entries of both binding tables that stay without sessions.
 
 import { Gate64Error } from '../errors.ts';
-import { typed, type BpfMap, type Codec } from '../libbpf/mod.ts';
+import { TypedMap, type BpfMap, type Codec } from '../libbpf/mod.ts';
 import { encode, viewOf } from './bytes.ts';
 import { monotonicNs } from './clock.ts';
-import { PROTOCOLS, type StaticBinding, type StaticHolders } from './datapath.ts';
+import { PROTOCOLS, type StaticBinding } from '../model/binding.ts';
+import { type StaticHolders } from './datapath.ts';
 import { u32Codec, type MapSet } from './ebpf-reader.ts';
-import { bib4Codec, bib4KeyCodec, bib6Codec, bib6KeyCodec, NO_BLOCK } from './layout.gen.ts';
+import { bib4Codec, bib4KeyCodec, bib6Codec, bib6KeyCodec, NO_BLOCK } from '../model/layout.gen.ts';
 import { protocolIndex, protocolName } from './rows.ts';
 
 /** Where a record says that its binding is static: most do not, and are not decoded. */
@@ -50,8 +51,8 @@ export class StaticStore {
   holders({ protocol: name, pool, source }: StaticBinding): StaticHolders {
     const protocol = protocolIndex(name);
     const { n64_bib4: four, n64_bib6: six } = this.#maps;
-    const holder = typed(four, bib4KeyCodec, bib4Codec).lookup({ pool: pool.v4, port: pool.port, protocol });
-    const has = typed(six, bib6KeyCodec, bib6Codec).lookup({ src: source.v6, port: source.port, protocol });
+    const holder = new TypedMap(four, bib4KeyCodec, bib4Codec).lookup({ pool: pool.v4, port: pool.port, protocol });
+    const has = new TypedMap(six, bib6KeyCodec, bib6Codec).lookup({ src: source.v6, port: source.port, protocol });
     return {
       source: holder && { v6: holder.src, port: holder.port },
       pool: has && { v4: has.pool, port: has.port },
@@ -61,8 +62,8 @@ export class StaticStore {
   put(binding: StaticBinding): void {
     const protocol = protocolIndex(binding.protocol);
     const { source, pool } = binding;
-    const bib6 = typed(this.#maps.n64_bib6, bib6KeyCodec, bib6Codec);
-    const bib4 = typed(this.#maps.n64_bib4, bib4KeyCodec, bib4Codec);
+    const bib6 = new TypedMap(this.#maps.n64_bib6, bib6KeyCodec, bib6Codec);
+    const bib4 = new TypedMap(this.#maps.n64_bib4, bib4KeyCodec, bib4Codec);
     const key6 = { src: source.v6, port: source.port, protocol };
     const key4 = { pool: pool.v4, port: pool.port, protocol };
     const six = { createdNs: monotonicNs(), pool: pool.v4, port: pool.port, isStatic: 1, refs: 0, block: NO_BLOCK };
@@ -95,8 +96,8 @@ export class StaticStore {
     const protocol = protocolIndex(binding.protocol);
     const { source, pool } = binding;
     const { n64_bib4: four, n64_bib6: six } = this.#maps;
-    const had4 = typed(four, bib4KeyCodec, bib4Codec).delete({ pool: pool.v4, port: pool.port, protocol });
-    const had6 = typed(six, bib6KeyCodec, bib6Codec).delete({ src: source.v6, port: source.port, protocol });
+    const had4 = new TypedMap(four, bib4KeyCodec, bib4Codec).delete({ pool: pool.v4, port: pool.port, protocol });
+    const had6 = new TypedMap(six, bib6KeyCodec, bib6Codec).delete({ src: source.v6, port: source.port, protocol });
     if (had4 || had6) this.#countStatics(protocol, -1);
     this.#known?.delete(keyOf(binding));
   }
@@ -120,25 +121,25 @@ export class StaticStore {
       if (in4.has(key)) continue;
       in6.delete(key);
       const key6 = { src: source.v6, port: source.port, protocol: protocolIndex(protocol) };
-      typed(six, bib6KeyCodec, bib6Codec).delete(key6);
+      new TypedMap(six, bib6KeyCodec, bib6Codec).delete(key6);
     }
     for (const [key, { protocol, pool }] of in4) {
       if (in6.has(key)) continue;
       const key4 = { pool: pool.v4, port: pool.port, protocol: protocolIndex(protocol) };
-      typed(four, bib4KeyCodec, bib4Codec).delete(key4);
+      new TypedMap(four, bib4KeyCodec, bib4Codec).delete(key4);
     }
     const counts = PROTOCOLS.map((name) => [...in6.values()].filter(({ protocol }) => protocol === name).length);
-    counts.forEach((count, protocol) => typed(statics, u32Codec, u32Codec).update(protocol, count));
+    counts.forEach((count, protocol) => new TypedMap(statics, u32Codec, u32Codec).update(protocol, count));
     return in6;
   }
 
   #count(): number {
-    const statics = typed(this.#maps.n64_statics, u32Codec, u32Codec);
+    const statics = new TypedMap(this.#maps.n64_statics, u32Codec, u32Codec);
     return PROTOCOLS.reduce((sum, _, protocol) => sum + (statics.lookup(protocol) ?? 0), 0);
   }
 
   #countStatics(protocol: number, change: number): void {
-    const statics = typed(this.#maps.n64_statics, u32Codec, u32Codec);
+    const statics = new TypedMap(this.#maps.n64_statics, u32Codec, u32Codec);
     statics.update(protocol, Math.max(0, (statics.lookup(protocol) ?? 0) + change));
   }
 }

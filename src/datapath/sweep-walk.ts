@@ -4,7 +4,7 @@
 
 import { MapIterator, type BpfMap, type BpfProgram } from '../libbpf/mod.ts';
 import { encode, viewOf } from './bytes.ts';
-import { sessionRecordCodec, type SessionRecord } from './layout.gen.ts';
+import { sessionRecordCodec, type SessionRecord } from '../model/layout.gen.ts';
 
 /** What one read deletes at most. It walks 512 times as many that live at most (SWEEP_STEP of bpf/sweep.h). */
 const RECORDS_PER_READ = 64;
@@ -16,13 +16,10 @@ const CREATED_NS_AT = (() => {
 })();
 
 export class SweepWalk {
-  /** Sessions in the table when the walk began. */
-  readonly sessions: number;
   readonly #iterator: MapIterator;
   readonly #buffer = Buffer.alloc(RECORDS_PER_READ * sessionRecordCodec.size);
 
-  constructor(program: BpfProgram, map: BpfMap, sessions: number) {
-    this.sessions = sessions;
+  constructor(program: BpfProgram, map: BpfMap) {
     this.#iterator = new MapIterator(program, map);
   }
 

@@ -1,11 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs the host's commands (ip, nft, ss) and reads their JSON. Everything acts in this process's network namespace.
+// Runs the host's commands and reads their JSON. Everything acts in this process's network namespace.
 
 import { spawn } from 'node:child_process';
 import { Gate64Error } from '../errors.ts';
 
-/** Debian's and Ubuntu's package for each command. */
-const PACKAGES: Readonly<Record<string, string>> = { ip: 'iproute2', ss: 'iproute2', nft: 'nftables' };
+/**
+ * Every command that gate64 runs, with the package of Debian and Ubuntu that brings it and what tells that it can be run.
+ * The look at the node's start tries each.
+ */
+export const COMMANDS = {
+  ip: { package: 'iproute2', probe: ['-V'] },
+  ss: { package: 'iproute2', probe: ['-V'] },
+  tc: { package: 'iproute2', probe: ['-V'] },
+  nft: { package: 'nftables', probe: ['-v'] },
+} as const satisfies Record<string, { package: string; probe: readonly string[] }>;
+
+export type CommandName = keyof typeof COMMANDS;
 
 const TIMEOUT_MS = 15_000;
 
@@ -15,12 +25,21 @@ export interface ExecResult {
   readonly stderr: string;
 }
 
-/** Runs a command to its end; throws G64_HOST_COMMAND only when it cannot be run at all or takes longer than 15 s. */
-export type Exec = (command: string, args: readonly string[]) => Promise<ExecResult>;
+/**
+ * Runs a command to its end, `input` on its standard input; throws G64_HOST_COMMAND only when it cannot be run at all or
+ * takes longer than 15 s.
+ */
+export type Exec = (command: CommandName, args: readonly string[], input?: string) => Promise<ExecResult>;
 
-export const execCommand: Exec = (command, args) =>
+export const execCommand: Exec = (command, args, input) =>
   new Promise((resolve, reject) => {
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, LC_ALL: 'C' } });
+    const child = spawn(command, args, {
+      stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+      env: { ...process.env, LC_ALL: 'C' },
+    });
+    // A command that ends before it has read everything says why itself.
+    child.stdin?.on('error', () => undefined);
+    child.stdin?.end(input);
     let stdout = '';
     let stderr = '';
     let timedOut = false;
@@ -28,8 +47,8 @@ export const execCommand: Exec = (command, args) =>
       timedOut = true;
       child.kill('SIGKILL');
     }, TIMEOUT_MS);
-    child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
-    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+    child.stdout?.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => (stderr += text));
     child.on('error', (cause: NodeJS.ErrnoException) => {
       clearTimeout(timer);
       reject(cause.code === 'ENOENT' ? missingCommand(command, cause) : cannotRun(command, cause));
@@ -41,10 +60,10 @@ export const execCommand: Exec = (command, args) =>
     });
   });
 
-export function missingCommand(command: string, cause?: unknown): Gate64Error {
+export function missingCommand(command: CommandName, cause?: unknown): Gate64Error {
   return new Gate64Error('G64_HOST_COMMAND', `the command "${command}" is not installed, and gate64 needs it`, {
     cause,
-    hint: `Install the package ${PACKAGES[command] ?? command}.`,
+    hint: `Install the package ${COMMANDS[command].package}.`,
   });
 }
 
@@ -61,8 +80,8 @@ export function commandFailed(command: string, args: readonly string[], result: 
 }
 
 /** Runs a command that must succeed and returns what it printed. */
-export async function run(exec: Exec, command: string, args: readonly string[]): Promise<string> {
-  const result = await exec(command, args);
+export async function run(exec: Exec, command: CommandName, args: readonly string[], input?: string): Promise<string> {
+  const result = await exec(command, args, input);
   if (result.exit !== 0) throw commandFailed(command, args, result);
   return result.stdout;
 }

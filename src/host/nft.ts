@@ -2,9 +2,9 @@
 // The one nftables table of masquerade mode: packets that carry a pool address leave with the uplink's (RFC 3022 NAPT by
 // the kernel). The table is gate64's own and is written whole, in one transaction.
 
-import { formatIp4, formatIp4Net, type Ip4Net } from '../addr/ip.ts';
+import { formatIp4, formatIp4Net, parseIp4Net, type Ip4Net } from '../addr/ip.ts';
+import type { MasqueradeTable } from '../model/facts.ts';
 import { commandFailed, parseJson, run, type Exec } from './exec.ts';
-import type { Change } from './links.ts';
 
 const TABLE = { family: 'ip', name: 'gate64' } as const;
 const CHAIN = 'postrouting';
@@ -22,44 +22,46 @@ interface NftList {
 function ruleComment(net: Ip4Net, device: string): string {
   return `gate64: ${formatIp4Net(net)} by any but ${device}`;
 }
+const RULE_COMMENT = /^gate64: ([\d.]+\/\d+) by any but (\S+)$/;
 
-/** The table as nft takes it; replaces an older one in the same transaction. */
-export function nftScript(nets: readonly Ip4Net[], device: string): string {
+/**
+ * The table as nft takes it, as arguments that it joins: in one Linux takes 128 KiB, some 400 networks. Replaces an older
+ * table in the same transaction.
+ */
+export function nftScript(nets: readonly Ip4Net[], device: string): string[] {
   const chain = { ...TABLE, table: TABLE.name, name: CHAIN };
-  return JSON.stringify({
-    nftables: [
-      // Adding first makes the deletion succeed when there is no table.
-      { add: { table: TABLE } },
-      { delete: { table: TABLE } },
-      { add: { table: TABLE } },
-      { add: { chain: { ...chain, type: 'nat', hook: 'postrouting', prio: PRIORITY, policy: 'accept' } } },
-      ...nets.map((net) => ({
-        add: {
-          rule: {
-            family: TABLE.family,
-            table: TABLE.name,
-            chain: CHAIN,
-            comment: ruleComment(net, device),
-            expr: [
-              {
-                match: {
-                  op: '==',
-                  left: { payload: { protocol: 'ip', field: 'saddr' } },
-                  right:
-                    net.length === 32 ? formatIp4(net.v4) : { prefix: { addr: formatIp4(net.v4), len: net.length } },
-                },
+  const steps = [
+    // Adding first makes the deletion succeed when there is no table.
+    { add: { table: TABLE } },
+    { delete: { table: TABLE } },
+    { add: { table: TABLE } },
+    { add: { chain: { ...chain, type: 'nat', hook: 'postrouting', prio: PRIORITY, policy: 'accept' } } },
+    ...nets.map((net) => ({
+      add: {
+        rule: {
+          family: TABLE.family,
+          table: TABLE.name,
+          chain: CHAIN,
+          comment: ruleComment(net, device),
+          expr: [
+            {
+              match: {
+                op: '==',
+                left: { payload: { protocol: 'ip', field: 'saddr' } },
+                right: net.length === 32 ? formatIp4(net.v4) : { prefix: { addr: formatIp4(net.v4), len: net.length } },
               },
-              { match: { op: '!=', left: { meta: { key: 'oifname' } }, right: device } },
-              { masquerade: null },
-            ],
-          },
+            },
+            { match: { op: '!=', left: { meta: { key: 'oifname' } }, right: device } },
+            { masquerade: null },
+          ],
         },
-      })),
-    ],
-  });
+      },
+    })),
+  ];
+  return ['{"nftables":[', ...steps.map((step, i) => `${i === 0 ? '' : ','}${JSON.stringify(step)}`), ']}'];
 }
 
-export async function tableExists(exec: Exec): Promise<boolean> {
+async function tableExists(exec: Exec): Promise<boolean> {
   return (await listTable(exec)) !== undefined;
 }
 
@@ -71,41 +73,27 @@ async function listTable(exec: Exec): Promise<NftList | undefined> {
   throw commandFailed('nft', args, result);
 }
 
-/** Masquerade mode: the table when it is not there or not right. Otherwise (`nets` empty): its removal. */
-export async function nftChanges(exec: Exec, nets: readonly Ip4Net[], device: string): Promise<Change[]> {
-  const present = await listTable(exec);
-  const remove = async () => void (await removeTable(exec));
-  if (nets.length === 0) {
-    if (present === undefined) return [];
-    const undo = async () => {
-      // Its rules name a pool that is no more.
-    };
-    return [{ what: 'old nftables table ip gate64', make: remove, undo }];
-  }
-  if (present !== undefined && isRight(present, nets, device)) return [];
-  return [
-    {
-      what: 'nftables table ip gate64',
-      make: async () => void (await run(exec, 'nft', ['-j', nftScript(nets, device)])),
-      undo:
-        present === undefined
-          ? remove
-          : async () => {
-              // The new table serves the old pool no worse than none.
-            },
-    },
-  ];
+/** The table as it stands; undefined when there is none. */
+export async function readTable(exec: Exec): Promise<MasqueradeTable | undefined> {
+  const list = await listTable(exec);
+  return list === undefined ? undefined : tableOf(list);
 }
 
-function isRight(list: NftList, nets: readonly Ip4Net[], device: string): boolean {
-  const chain = list.nftables.find((item) => item.chain?.name === CHAIN)?.chain;
-  if (chain?.hook !== 'postrouting' || chain.type !== 'nat' || chain.prio !== PRIORITY) return false;
-  const rules = list.nftables.flatMap((item) => (item.rule?.chain === CHAIN ? [item.rule] : []));
-  return (
-    rules.length === nets.length &&
-    nets.every((net, i) => rules[i]?.comment === ruleComment(net, device)) &&
-    rules.every((rule) => rule.expr.some((part) => 'masquerade' in part))
-  );
+function tableOf({ nftables }: NftList): MasqueradeTable {
+  const other = { nets: undefined, device: undefined };
+  const chain = nftables.find((item) => item.chain?.name === CHAIN)?.chain;
+  if (chain?.hook !== 'postrouting' || chain.type !== 'nat' || chain.prio !== PRIORITY) return other;
+  const nets: Ip4Net[] = [];
+  const devices = new Set<string>();
+  for (const { rule } of nftables) {
+    if (rule?.chain !== CHAIN) continue;
+    const match = RULE_COMMENT.exec(rule.comment ?? '');
+    if (match === null || !rule.expr.some((part) => 'masquerade' in part)) return other;
+    nets.push(parseIp4Net(match[1] ?? ''));
+    devices.add(match[2] ?? '');
+  }
+  const [device] = devices;
+  return devices.size === 1 ? { nets, device } : other;
 }
 
 /** True when there was a table. */

@@ -4,8 +4,8 @@
 import { readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { Gate64Error } from '../errors.ts';
-import type { Exec } from './exec.ts';
-import { problemOf, type HostProblem } from './problem.ts';
+import type { Finding } from '../plan/findings.ts';
+import { COMMANDS, type CommandName, type Exec } from './exec.ts';
 
 /** Bits of linux/capability.h. */
 const CAPABILITIES = { CAP_NET_ADMIN: 12, CAP_SYS_ADMIN: 21, CAP_BPF: 39 } as const;
@@ -31,35 +31,36 @@ export function kernelIsSupported(version: string): boolean {
   return major > OLDEST_KERNEL[0] || (major === OLDEST_KERNEL[0] && Number(match?.[2] ?? 0) >= OLDEST_KERNEL[1]);
 }
 
-export async function preflight(exec: Exec): Promise<HostProblem[]> {
-  const problems: HostProblem[] = [];
+export async function preflight(exec: Exec): Promise<Finding[]> {
+  const found: Finding[] = [];
   const missing = missingCapabilities(readFileSync('/proc/self/status', 'utf8'));
   if (missing.length > 0) {
-    problems.push({
+    found.push({
+      name: 'capability-missing',
       severity: 'error',
-      code: 'G64_NO_CAPABILITY',
       message: `this process lacks ${missing.join(' and ')}`,
-      hint: 'Run gate64 as root, or grant CAP_NET_ADMIN and CAP_BPF (Kubernetes: securityContext.capabilities.add).',
+      remedy: 'Run gate64 as root, or grant CAP_NET_ADMIN and CAP_BPF (Kubernetes: securityContext.capabilities.add).',
     });
   }
   if (!kernelIsSupported(release())) {
-    problems.push({
+    found.push({
+      name: 'kernel-too-old',
       severity: 'error',
-      code: 'G64_KERNEL_UNSUPPORTED',
       message: `the kernel is ${release()}; gate64 needs ${OLDEST_KERNEL.join('.')} or newer`,
-      hint: 'Debian 12, Ubuntu 24.04 and newer have one.',
+      remedy: 'Debian 12, Ubuntu 24.04 and newer have one.',
     });
   }
-  for (const [command, args] of [
-    ['ip', ['-V']],
-    ['nft', ['-v']],
-  ] as const) {
-    try {
-      await exec(command, args);
-    } catch (error) {
-      if (!(error instanceof Gate64Error)) throw error;
-      problems.push(problemOf(error));
-    }
+  const commands = Object.keys(COMMANDS) as CommandName[];
+  const probes = await Promise.all(commands.map((command) => probe(exec, command)));
+  return [...found, ...probes.flat()];
+}
+
+async function probe(exec: Exec, command: CommandName): Promise<Finding[]> {
+  try {
+    await exec(command, COMMANDS[command].probe);
+    return [];
+  } catch (error) {
+    if (!(error instanceof Gate64Error)) throw error;
+    return [{ name: 'command-missing', severity: 'error', message: error.message, remedy: error.hint }];
   }
-  return problems;
 }

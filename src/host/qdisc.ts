@@ -3,16 +3,17 @@
 // Whether one was there before is remembered, so that uninstall can leave the uplink as it was.
 
 import { parseJson, run, type Exec } from './exec.ts';
-import type { Change } from './links.ts';
-import type { StateFile } from './state.ts';
 
 interface QdiscRow {
   readonly kind: string;
+  readonly dev?: string;
 }
 
-async function hasClsact(exec: Exec, device: string): Promise<boolean> {
-  const rows = parseJson<QdiscRow[]>(await run(exec, 'tc', ['-j', 'qdisc', 'show', 'dev', device]), 'tc');
-  return rows.some((row) => row.kind === 'clsact');
+/** Names of the devices that have a clsact qdisc. */
+export async function listClsact(exec: Exec): Promise<string[]> {
+  const text = (await run(exec, 'tc', ['-j', 'qdisc', 'show'])).trim();
+  const rows = text === '' ? [] : parseJson<QdiscRow[]>(text, 'tc -j qdisc show');
+  return rows.flatMap(({ kind, dev }) => (kind === 'clsact' && dev !== undefined ? [dev] : []));
 }
 
 async function hasFilters(exec: Exec, device: string): Promise<boolean> {
@@ -23,20 +24,6 @@ async function hasFilters(exec: Exec, device: string): Promise<boolean> {
   return false;
 }
 
-/** Notes that `uplink` has no clsact qdisc yet. */
-export async function rememberQdisc(exec: Exec, stateFile: StateFile, uplink: string): Promise<Change[]> {
-  const { withoutQdisc } = stateFile.read();
-  if (withoutQdisc.includes(uplink) || (await hasClsact(exec, uplink))) return [];
-  const write = (devices: readonly string[]) => stateFile.write({ ...stateFile.read(), withoutQdisc: devices });
-  return [
-    {
-      what: 'state file',
-      make: async () => write([...withoutQdisc, uplink]),
-      undo: async () => write(withoutQdisc),
-    },
-  ];
-}
-
 /** Removes the qdisc that came with the data plane's filter, unless somebody else has put filters there since. */
 export async function removeQdiscs(
   exec: Exec,
@@ -44,8 +31,9 @@ export async function removeQdiscs(
   present: (device: string) => boolean,
 ): Promise<string[]> {
   const removed: string[] = [];
+  const withQdisc = await listClsact(exec);
   for (const device of devices) {
-    if (!present(device) || !(await hasClsact(exec, device)) || (await hasFilters(exec, device))) continue;
+    if (!present(device) || !withQdisc.includes(device) || (await hasFilters(exec, device))) continue;
     await run(exec, 'tc', ['qdisc', 'del', 'dev', device, 'clsact']);
     removed.push(`clsact qdisc of ${device}`);
   }

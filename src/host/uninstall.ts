@@ -3,12 +3,16 @@
 
 import { formatIp4 } from '../addr/ip.ts';
 import { execCommand, run, type Exec } from './exec.ts';
-import { deviceConflict, listInterfaces } from './links.ts';
+import type { HostRecord } from '../model/facts.ts';
+import { deviceConflict } from '../plan/device.ts';
+import { isGuard } from '../plan/own-routes.ts';
+import { has, routeWords } from './changes.ts';
+import { listInterfaces } from './links.ts';
 import { removeTable } from './nft.ts';
 import { removeQdiscs } from './qdisc.ts';
-import { listProxies, removeGuards, sameProxy } from './routes.ts';
-import { openStateFile, STATE_FILE, type HostState } from './state.ts';
-import { openSysctls, restoreSysctls, sysctlRoot } from './sysctls.ts';
+import { listProxies, listRoutes } from './routes.ts';
+import { STATE_FILE, StateFile } from './state.ts';
+import { restoreSysctls, Sysctls } from './sysctls.ts';
 
 export interface UninstallOptions {
   /** nat64.device; the one of the state file goes, too. */
@@ -24,7 +28,7 @@ export interface UninstallOptions {
  */
 export async function uninstallHost(options: UninstallOptions): Promise<string[]> {
   const exec = options.exec ?? execCommand;
-  const stateFile = openStateFile(options.stateFile ?? STATE_FILE);
+  const stateFile = new StateFile(options.stateFile ?? STATE_FILE);
   const state = stateFile.read();
   const steps: [verb: string, step: () => Promise<string[]>][] = [
     ['removed', () => removeProxies(exec, state)],
@@ -32,7 +36,7 @@ export async function uninstallHost(options: UninstallOptions): Promise<string[]
     ['removed', () => removeDevices(exec, [options.device, state.device ?? options.device])],
     ['removed', () => removeGuards(exec)],
     ['removed', async () => ((await removeTable(exec)) ? ['nftables table ip gate64'] : [])],
-    ['restored', async () => restoreSysctls(openSysctls(sysctlRoot()), state)],
+    ['restored', async () => restoreSysctls(new Sysctls(), state)],
   ];
   const done: string[] = [];
   const errors: unknown[] = [];
@@ -48,14 +52,23 @@ export async function uninstallHost(options: UninstallOptions): Promise<string[]
   return done;
 }
 
-async function removeProxies(exec: Exec, state: HostState): Promise<string[]> {
+async function removeProxies(exec: Exec, state: HostRecord): Promise<string[]> {
   if (state.proxies.length === 0) return [];
-  const ours = (await listProxies(exec)).filter((proxy) => state.proxies.some((entry) => sameProxy(entry, proxy)));
+  const ours = (await listProxies(exec)).filter((proxy) => has(state.proxies, proxy));
   for (const { v4, device } of ours) await run(exec, 'ip', ['neighbour', 'del', 'proxy', formatIp4(v4), 'dev', device]);
   return ours.map(({ v4, device }) => `proxy neighbour ${formatIp4(v4)} on ${device}`);
 }
 
-async function removeUplinkQdiscs(exec: Exec, state: HostState): Promise<string[]> {
+/** The device's own routes go with the device. */
+async function removeGuards(exec: Exec): Promise<string[]> {
+  const guards = (await listRoutes(exec, 6, 'main')).filter(isGuard);
+  for (const { dst } of guards) {
+    await run(exec, 'ip', ['-6', 'route', 'del', ...routeWords({ family: 6, dst, guard: true }, '')]);
+  }
+  return guards.map((route) => `guard route ${route.dst}`);
+}
+
+async function removeUplinkQdiscs(exec: Exec, state: HostRecord): Promise<string[]> {
   if (state.withoutQdisc.length === 0) return [];
   const names = new Set((await listInterfaces(exec)).map(({ name }) => name));
   return removeQdiscs(exec, state.withoutQdisc, (device) => names.has(device));

@@ -3,6 +3,7 @@
 // (`nft monitor`). Soon, but not again and again.
 
 import { spawn, type ChildProcess } from 'node:child_process';
+import type { CommandName } from './exec.ts';
 
 const DEBOUNCE_MS = 1000;
 /** Pods that come and go change interfaces and routes all the time, and each look at the node starts half a dozen commands. */
@@ -16,53 +17,72 @@ const MONITORS = [
 ] as const;
 
 /** Calls `onChange` after changes. Without the commands nothing is told and the caller's own clock has to do. */
-export function watchHost(onChange: () => void): { stop(): void } {
-  let debounce: NodeJS.Timeout | undefined;
-  let calledAt = -MIN_INTERVAL_MS;
-  const onEvent = () => {
+export class HostWatch {
+  readonly #onChange: () => void;
+  readonly #monitors: readonly Monitor[];
+  #debounce: NodeJS.Timeout | undefined;
+  #calledAt = -MIN_INTERVAL_MS;
+
+  constructor(onChange: () => void) {
+    this.#onChange = onChange;
+    this.#monitors = MONITORS.map(([command, args]) => new Monitor(command, args, () => this.#onEvent()));
+  }
+
+  stop(): void {
+    for (const monitor of this.#monitors) monitor.stop();
+    clearTimeout(this.#debounce);
+  }
+
+  #onEvent(): void {
     // The first event of a burst sets the time, so that a steady stream cannot put the call off for ever.
-    const waitMs = Math.max(DEBOUNCE_MS, calledAt + MIN_INTERVAL_MS - performance.now());
-    debounce ??= setTimeout(() => {
-      debounce = undefined;
-      calledAt = performance.now();
-      onChange();
+    const waitMs = Math.max(DEBOUNCE_MS, this.#calledAt + MIN_INTERVAL_MS - performance.now());
+    this.#debounce ??= setTimeout(() => {
+      this.#debounce = undefined;
+      this.#calledAt = performance.now();
+      this.#onChange();
     }, waitMs);
-  };
-  const monitors = MONITORS.map(([command, args]) => keepRunning(command, args, onEvent));
-  return {
-    stop() {
-      for (const stop of monitors) stop();
-      clearTimeout(debounce);
-    },
-  };
+  }
 }
 
-/** Runs a command that prints a line per event, again when it ends. Returns what ends it for good. */
-function keepRunning(command: string, args: readonly string[], onEvent: () => void): () => void {
-  let child: ChildProcess | undefined;
-  let restart: NodeJS.Timeout | undefined;
-  let stopped = false;
-  const start = () => {
-    child = spawn(command, args, { stdio: ['ignore', 'pipe', 'ignore'] });
-    child.stdout?.on('data', () => {
-      if (!stopped) onEvent();
+/** Runs a command that prints a line per event, again when it ends. */
+class Monitor {
+  readonly #command: CommandName;
+  readonly #args: readonly string[];
+  readonly #onEvent: () => void;
+  #child: ChildProcess | undefined;
+  #restart: NodeJS.Timeout | undefined;
+  #isStopped = false;
+
+  constructor(command: CommandName, args: readonly string[], onEvent: () => void) {
+    this.#command = command;
+    this.#args = args;
+    this.#onEvent = onEvent;
+    this.#start();
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    clearTimeout(this.#restart);
+    this.#child?.kill('SIGTERM');
+  }
+
+  #start(): void {
+    const child = spawn(this.#command, this.#args, { stdio: ['ignore', 'pipe', 'ignore'] });
+    this.#child = child;
+    child.stdout.on('data', () => {
+      if (!this.#isStopped) this.#onEvent();
     });
-    const again = () => {
-      if (stopped || restart !== undefined) return;
-      restart = setTimeout(() => {
-        restart = undefined;
-        start();
-      }, RESTART_MS);
-      restart.unref();
-    };
-    child.once('error', again);
-    child.once('exit', again);
+    child.once('error', () => this.#again());
+    child.once('exit', () => this.#again());
     child.unref();
-  };
-  start();
-  return () => {
-    stopped = true;
-    clearTimeout(restart);
-    child?.kill('SIGTERM');
-  };
+  }
+
+  #again(): void {
+    if (this.#isStopped || this.#restart !== undefined) return;
+    this.#restart = setTimeout(() => {
+      this.#restart = undefined;
+      this.#start();
+    }, RESTART_MS);
+    this.#restart.unref();
+  }
 }

@@ -25,38 +25,6 @@ export interface ClsactPlace {
   handle: number;
 }
 
-/**
- * Attaches a program, replacing a filter already at that place. Adds the clsact qdisc if it is missing and leaves it
- * behind: others may use it by then. Throws LibbpfError.
- */
-export function attachClsact(
-  program: BpfProgram,
-  ifindex: number,
-  direction: Direction,
-  place: ClsactPlace,
-): ClsactFilter {
-  const hook = hookOf(ifindex, direction);
-  checkPlace(place);
-  const { result, warnings } = withWarnings(() => libbpf().tcHookCreate(hook.bytes));
-  if (result < 0 && result !== -EEXIST) {
-    throw systemError(`cannot add the clsact qdisc to interface ${ifindex}`, result, warnings);
-  }
-  const filter = new ClsactFilter(ifindex, direction, place);
-  filter.replace(program);
-  return filter;
-}
-
-/** Kernel's id of the program at that place, undefined if there is none. */
-export function queryClsact(ifindex: number, direction: Direction, place: ClsactPlace): number | undefined {
-  const hook = hookOf(ifindex, direction);
-  const opts = optsOf(place);
-  const { result, warnings } = withWarnings(() => libbpf().tcQuery(hook.bytes, opts.bytes));
-  // EINVAL is what the kernel says where there is no clsact qdisc at all.
-  if (result === -ENOENT || result === -EINVAL) return undefined;
-  if (result < 0) throw systemError(`cannot query TC filters of interface ${ifindex}`, result, warnings);
-  return opts.u32('prog_id');
-}
-
 /** One filter. Holds no descriptor: the place is all there is, so it can also be made for a filter left earlier. */
 export class ClsactFilter implements Disposable {
   readonly ifindex: number;
@@ -67,6 +35,33 @@ export class ClsactFilter implements Disposable {
     this.ifindex = checkInt('ifindex', ifindex, 1, 0x7fffffff);
     this.direction = checkDirection(direction);
     this.place = checkPlace(place);
+  }
+
+  /**
+   * Attaches a program, replacing a filter already at that place. Adds the clsact qdisc if it is missing and leaves it
+   * behind: others may use it by then. Throws LibbpfError.
+   */
+  static attach(program: BpfProgram, ifindex: number, direction: Direction, place: ClsactPlace): ClsactFilter {
+    const hook = hookOf(ifindex, direction);
+    checkPlace(place);
+    const { result, warnings } = withWarnings(() => libbpf().tcHookCreate(hook.bytes));
+    if (result < 0 && result !== -EEXIST) {
+      throw systemError(`cannot add the clsact qdisc to interface ${ifindex}`, result, warnings);
+    }
+    const filter = new ClsactFilter(ifindex, direction, place);
+    filter.replace(program);
+    return filter;
+  }
+
+  /** Kernel's id of the program at that place, undefined if there is none. */
+  static query(ifindex: number, direction: Direction, place: ClsactPlace): number | undefined {
+    const hook = hookOf(ifindex, direction);
+    const opts = optsOf(place);
+    const { result, warnings } = withWarnings(() => libbpf().tcQuery(hook.bytes, opts.bytes));
+    // EINVAL is what the kernel says where there is no clsact qdisc at all.
+    if (result === -ENOENT || result === -EINVAL) return undefined;
+    if (result < 0) throw systemError(`cannot query TC filters of interface ${ifindex}`, result, warnings);
+    return opts.u32('prog_id');
   }
 
   /** Puts a program at this place, over the one there (BPF_TC_F_REPLACE). */
@@ -85,7 +80,7 @@ export class ClsactFilter implements Disposable {
 
   /** Removes the filter; false if it was gone already. The qdisc stays. */
   detach(): boolean {
-    if (queryClsact(this.ifindex, this.direction, this.place) === undefined) return false;
+    if (ClsactFilter.query(this.ifindex, this.direction, this.place) === undefined) return false;
     const hook = hookOf(this.ifindex, this.direction);
     const { result, warnings } = withWarnings(() => libbpf().tcDetach(hook.bytes, optsOf(this.place).bytes));
     if (result === -ENOENT) return false;

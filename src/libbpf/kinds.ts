@@ -36,3 +36,6 @@ export function checkDirection(direction: Direction): Direction {
   }
   return direction;
 }
+
+/** BPF_ANY, BPF_NOEXIST, BPF_EXIST. */
+export type UpdateFlag = 'any' | 'noexist' | 'exist';

@@ -31,48 +31,43 @@ export interface TcxLinkInfo {
   direction: Direction;
 }
 
-/**
- * Attaches a program to one side of a device. The kernel detaches it when the last descriptor closes (also on SIGKILL)
- * unless the link is pinned. Throws UnsupportedFeatureError before Linux 6.6, LibbpfError `ENODEV`, `EPERM`, ….
- */
-export function attachTcx(
-  program: BpfProgram,
-  ifindex: number,
-  direction: Direction,
-  options: TcxAttachOptions = {},
-): TcxLink {
-  checkInt('ifindex', ifindex, 1, 0x7fffffff);
-  const type = checkDirection(direction) === 'ingress' ? attachTypes.tcxIngress : attachTypes.tcxEgress;
-  const { bpf } = libc();
-  let fd;
-  if (bpf) {
-    // bpf(2) itself: libbpf before 1.3 has no way to say BPF_F_BEFORE. attr: prog_fd, target_ifindex, attach_type,
-    // flags, then relative_fd and expected_revision, both 0 for "the head".
-    const attr = Buffer.alloc(64);
-    attr.writeUInt32LE(program.fd, 0);
-    attr.writeUInt32LE(ifindex, 4);
-    attr.writeUInt32LE(type, 8);
-    attr.writeUInt32LE(options.before === true ? BPF_F_BEFORE : 0, 12);
-    const result = bpf(BPF_LINK_CREATE, attr, attr.length);
-    fd = result < 0 ? -lastErrno() : result;
-  } else {
-    if (options.before === true) {
-      throw new LibbpfError('LIBBPF_STATE', 'attaching in front of others is not possible on this architecture');
-    }
-    fd = libbpf().linkCreate(program.fd, ifindex, type, null);
-  }
-  if (fd < 0) {
-    if (fd === -EINVAL && !isTcxSupported()) throw new UnsupportedFeatureError('TCX links', '6.6', { errno: EINVAL });
-    throw systemError(`cannot attach ${program.name} to ${direction} of interface ${ifindex}`, fd);
-  }
-  return TcxLink.adopt(fd);
-}
-
 export class TcxLink implements Disposable {
   #fd: number;
 
   private constructor(fd: number) {
     this.#fd = fd;
+  }
+
+  /**
+   * Attaches a program to one side of a device. The kernel detaches it when the last descriptor closes (also on SIGKILL)
+   * unless the link is pinned. Throws UnsupportedFeatureError before Linux 6.6, LibbpfError `ENODEV`, `EPERM`, ….
+   */
+  static attach(program: BpfProgram, ifindex: number, direction: Direction, options: TcxAttachOptions = {}): TcxLink {
+    checkInt('ifindex', ifindex, 1, 0x7fffffff);
+    const type = checkDirection(direction) === 'ingress' ? attachTypes.tcxIngress : attachTypes.tcxEgress;
+    const { bpf } = libc();
+    let fd;
+    if (bpf) {
+      // bpf(2) itself: libbpf before 1.3 has no way to say BPF_F_BEFORE. attr: prog_fd, target_ifindex, attach_type,
+      // flags, then relative_fd and expected_revision, both 0 for "the head".
+      const attr = Buffer.alloc(64);
+      attr.writeUInt32LE(program.fd, 0);
+      attr.writeUInt32LE(ifindex, 4);
+      attr.writeUInt32LE(type, 8);
+      attr.writeUInt32LE(options.before === true ? BPF_F_BEFORE : 0, 12);
+      const result = bpf(BPF_LINK_CREATE, attr, attr.length);
+      fd = result < 0 ? -lastErrno() : result;
+    } else {
+      if (options.before === true) {
+        throw new LibbpfError('LIBBPF_STATE', 'attaching in front of others is not possible on this architecture');
+      }
+      fd = libbpf().linkCreate(program.fd, ifindex, type, null);
+    }
+    if (fd < 0) {
+      if (fd === -EINVAL && !isTcxSupported()) throw new UnsupportedFeatureError('TCX links', '6.6', { errno: EINVAL });
+      throw systemError(`cannot attach ${program.name} to ${direction} of interface ${ifindex}`, fd);
+    }
+    return TcxLink.adopt(fd);
   }
 
   /** Takes ownership of a link's descriptor. */

@@ -5,7 +5,19 @@ import { checkRoom } from './check.ts';
 import { systemError } from './errors.ts';
 import { libbpf } from './ffi.ts';
 import { batchOpts, StructBuffer } from './layouts.ts';
-import type { BpfMap, UpdateFlag } from './map.ts';
+import type { UpdateFlag } from './kinds.ts';
+
+/** What these calls need of a map. */
+export interface BatchMap {
+  readonly name: string;
+  readonly fd: number;
+  readonly maxEntries: number;
+  readonly keySize: number;
+  readonly valueBytes: number;
+  entries(): IterableIterator<[Uint8Array, Uint8Array]>;
+  update(key: Uint8Array, value: Uint8Array, flag: UpdateFlag): void;
+  delete(key: Uint8Array): boolean;
+}
 
 /** `count` keys of `keySize` and values of `valueBytes`, each lying one after another. */
 export interface MapBatch {
@@ -23,7 +35,7 @@ const ENOTSUPP = 524;
 const unsupported = (result: number): boolean => result === -EINVAL || result === -EOPNOTSUPP || result === -ENOTSUPP;
 
 /** Whole map; each batch has memory of its own. */
-export function* lookupBatch(map: BpfMap, batchSize: number): IterableIterator<MapBatch> {
+export function* lookupBatch(map: BatchMap, batchSize: number): IterableIterator<MapBatch> {
   const { keySize, valueBytes } = map;
   let size = Math.max(1, Math.min(batchSize, map.maxEntries));
   // The cursor is a bucket number or a whole key, depending on the type; 8 bytes is the least the kernel writes into.
@@ -58,7 +70,13 @@ export function* lookupBatch(map: BpfMap, batchSize: number): IterableIterator<M
   }
 }
 
-export function updateBatch(map: BpfMap, keys: Uint8Array, values: Uint8Array, count: number, flag: UpdateFlag): void {
+export function updateBatch(
+  map: BatchMap,
+  keys: Uint8Array,
+  values: Uint8Array,
+  count: number,
+  flag: UpdateFlag,
+): void {
   const { keySize, valueBytes } = map;
   checkRoom(`keys for map ${map.name}`, keys, count * keySize);
   checkRoom(`values for map ${map.name}`, values, count * valueBytes);
@@ -75,7 +93,7 @@ export function updateBatch(map: BpfMap, keys: Uint8Array, values: Uint8Array, c
   }
 }
 
-export function deleteBatch(map: BpfMap, keys: Uint8Array, count: number): number {
+export function deleteBatch(map: BatchMap, keys: Uint8Array, count: number): number {
   const { keySize } = map;
   checkRoom(`keys for map ${map.name}`, keys, count * keySize);
   let deleted = 0;
@@ -95,7 +113,7 @@ export function deleteBatch(map: BpfMap, keys: Uint8Array, count: number): numbe
   return deleted;
 }
 
-function* lookupSingly(map: BpfMap, size: number): IterableIterator<MapBatch> {
+function* lookupSingly(map: BatchMap, size: number): IterableIterator<MapBatch> {
   let keys: Uint8Array[] = [];
   let values: Uint8Array[] = [];
   for (const [key, value] of map.entries()) {

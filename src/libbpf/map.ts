@@ -10,11 +10,9 @@ import { infoOf, openPinnedFd, pinFd } from './fd.ts';
 import type { MapTypeName } from './kinds.ts';
 import { mapTypes } from './kinds.ts';
 import { mapCreateOpts, mapInfo, StructBuffer } from './layouts.ts';
+import type { UpdateFlag } from './kinds.ts';
 import type { MapBatch } from './map-batch.ts';
 import { deleteBatch, lookupBatch, updateBatch } from './map-batch.ts';
-
-/** BPF_ANY, BPF_NOEXIST, BPF_EXIST. */
-export type UpdateFlag = 'any' | 'noexist' | 'exist';
 
 export interface MapShape {
   name: string;

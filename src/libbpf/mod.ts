@@ -3,7 +3,7 @@
 
 export type { GlobalVariable } from './btf.ts';
 export type { ClsactPlace } from './clsact.ts';
-export { attachClsact, ClsactFilter, queryClsact } from './clsact.ts';
+export { ClsactFilter } from './clsact.ts';
 export type { LibbpfErrorOptions } from './errors.ts';
 export { BpfLoadError, errnoMessage, errnoName, LibbpfError, UnsupportedFeatureError } from './errors.ts';
 export {
@@ -18,12 +18,12 @@ export {
 export { lockFile } from './file-lock.ts';
 export type { IterateOptions } from './iter.ts';
 export { iterateMap, MapIterator } from './iter.ts';
-export type { Direction, MapTypeName } from './kinds.ts';
+export type { Direction, MapTypeName, UpdateFlag } from './kinds.ts';
 export { mapFlags, mapTypes } from './kinds.ts';
 export type { TcxAttachOptions, TcxLinkInfo } from './link.ts';
-export { attachTcx, TcxLink } from './link.ts';
+export { TcxLink } from './link.ts';
 export type { MapBatch } from './map-batch.ts';
-export type { MapCreateOptions, UpdateFlag } from './map.ts';
+export type { MapCreateOptions } from './map.ts';
 export { BpfMap, possibleCpus } from './map.ts';
 export { ObjectMap, ObjectProgram } from './object-parts.ts';
 export type { OpenOptions } from './object.ts';
@@ -33,4 +33,4 @@ export { BpfProgram } from './program.ts';
 export type { RingBufferOptions } from './ringbuf.ts';
 export { RingBuffer } from './ringbuf.ts';
 export type { Codec } from './typed-map.ts';
-export { typed, TypedMap } from './typed-map.ts';
+export { TypedMap } from './typed-map.ts';

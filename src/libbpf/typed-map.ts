@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // A map seen through codecs for its keys and values (usually generated from BTF).
 
-import type { BpfMap, UpdateFlag } from './map.ts';
+import type { UpdateFlag } from './kinds.ts';
+import type { BpfMap } from './map.ts';
 
 /** Reads and writes one C value of `size` bytes at an offset. */
 export interface Codec<T> {
   readonly size: number;
   read(view: DataView, offset: number): T;
   write(view: DataView, offset: number, value: T): void;
-}
-
-/** Throws RangeError when a codec's size is not the map's: object file and generated code do not belong together. */
-export function typed<K, V>(map: BpfMap, key: Codec<K>, value: Codec<V>): TypedMap<K, V> {
-  return new TypedMap(map, key, value);
 }
 
 export class TypedMap<K, V> {

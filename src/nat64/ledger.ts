@@ -4,9 +4,11 @@
 // process rebuilds the ledger from them and changes no name of what is there.
 
 import { formatIp4, formatIp6 } from '../addr/ip.ts';
-import type { Block, BlockRow, Datapath, DatapathEvent, StaticBinding } from '../datapath/datapath.ts';
-import type { Clock, Log } from './log.ts';
-import { blockKey, blocksOverlap, type PoolBlock } from './pool.ts';
+import type { StaticBinding } from '../model/binding.ts';
+import type { Block, BlockRow, Datapath, DatapathEvent } from '../datapath/datapath.ts';
+import type { Clock } from './clock.ts';
+import type { Log } from './log.ts';
+import { blockKey, blocksOverlap, type PoolBlock } from '../plan/blocks.ts';
 import { staticPortsOf } from './static-bindings.ts';
 
 export interface LedgerOptions {
@@ -26,7 +28,7 @@ interface Entry extends Omit<Block, 'slot'> {
   wanted: boolean;
   state: 'offered' | 'leased' | 'resting';
   holder: Uint8Array | undefined;
-  /** Resting: when that is over. */
+  /** Resting: when that is over, on the monotonic clock. */
   readyAt: number;
   /** The static ports its record was written with, as text; undefined: not known. */
   statics: string | undefined;
@@ -91,7 +93,7 @@ export class PortBlockLedger {
       entry.state = 'resting';
       entry.holder = undefined;
       entry.readyAt = clock.now() + holdDownMs;
-      this.#log('port block returned', row, row.holder, { since: iso(row.since), at: iso(clock.now()) });
+      this.#log('port block returned', row, row.holder, { since: iso(row.since), at: iso(clock.wall()) });
     }
   }
 
@@ -252,16 +254,16 @@ export class PortBlockLedger {
    * gets a slot of its own; its blocks, which pods hold or which rest, are written with it before they are offered.
    */
   #separateSlots(): void {
-    const names = new NameSource([]);
+    const numbers = new FreeNumbers([]);
     const entries = [...this.#entries.values()].filter((entry) => entry.wanted);
     // Offered blocks lie in their queue already, so these come first.
     entries.sort((a, b) => Number(b.state === 'offered') - Number(a.state === 'offered'));
     const first = new Map<number, number>();
     for (const { slot, v4 } of entries) if (!first.has(slot)) first.set(slot, v4);
-    for (const entry of entries) if (first.get(entry.slot) === entry.v4) names.keep(entry);
+    for (const entry of entries) if (first.get(entry.slot) === entry.v4) numbers.keep(entry);
     for (const entry of entries) {
       if (entry.state === 'offered' || first.get(entry.slot) === entry.v4) continue;
-      entry.slot = names.slot(entry.v4);
+      entry.slot = numbers.slot(entry.v4);
       entry.statics = undefined;
     }
   }
@@ -276,17 +278,17 @@ export class PortBlockLedger {
     }
     const rest: PoolBlock[] = [];
     const fresh: Entry[] = [];
-    const names = new NameSource(this.#entries.values());
+    const numbers = new FreeNumbers(this.#entries.values());
     for (const block of this.#waiting) {
       if (old.get(block.v4)?.some((entry) => blocksOverlap(entry, block)) === true) {
         rest.push(block);
         continue;
       }
       const { v4, firstPort, size } = block;
-      const index = names.index();
+      const index = numbers.index();
       fresh.push({
         index,
-        slot: names.slot(v4),
+        slot: numbers.slot(v4),
         v4,
         firstPort,
         size,
@@ -345,8 +347,8 @@ export class PortBlockLedger {
   }
 }
 
-/** The lowest free indexes and slots. */
-class NameSource {
+/** The lowest indexes of blocks and slots of addresses that are free. */
+class FreeNumbers {
   readonly #indexes = new Set<number>();
   readonly #slots = new Map<number, number>();
   #nextIndex = 0;

@@ -13,9 +13,9 @@ import type {
   MapFillRow,
   PacketCounterRow,
 } from '../datapath/datapath.ts';
-import { PROTOCOLS } from '../datapath/datapath.ts';
-import type { DropReason } from '../datapath/drops.gen.ts';
+import { PROTOCOLS } from '../model/binding.ts';
 import type { MetricDefinition, Metrics } from '../telemetry/metrics.ts';
+import { allocationFailures } from './views.ts';
 
 /** 1 ms to 8.192 s. */
 const SWEEP_BUCKETS = Array.from({ length: 14 }, (_, i) => 0.001 * 2 ** i);
@@ -87,9 +87,6 @@ export const NAT64_METRICS = {
     labels: ['egress', 'attach', 'kernel'],
   },
 } as const satisfies Record<string, MetricDefinition>;
-
-/** Drop reasons that mean a new flow found no room. */
-const ALLOCATION_FAILURES: readonly DropReason[] = ['pool_exhausted', 'pod_quota', 'sessions_full'];
 
 /** What is read at a scrape. */
 export interface Nat64Source {
@@ -175,12 +172,8 @@ export class Nat64Metrics {
 
   #readDrops(rows: readonly DropRow[]): void {
     for (const { direction, reason, count } of rows) this.#drops.inc({ direction, reason }, count);
-    for (const reason of ALLOCATION_FAILURES) {
-      const counts = rows.filter((row) => row.reason === reason).map((row) => row.count);
-      this.#allocationFailures.inc(
-        { reason },
-        counts.reduce((sum, count) => sum + count, 0),
-      );
+    for (const [reason, count] of Object.entries(allocationFailures(rows))) {
+      this.#allocationFailures.inc({ reason }, count);
     }
   }
 

@@ -2,7 +2,8 @@
 // Static bindings (RFC 6146 §3.1: manually configured BIB entries): makes the data plane's agree with nat64.static.
 
 import { formatIp4, formatIp6 } from '../addr/ip.ts';
-import type { Block, Datapath, Protocol, StaticBinding } from '../datapath/datapath.ts';
+import type { Protocol, StaticBinding } from '../model/binding.ts';
+import type { Block, Datapath } from '../datapath/datapath.ts';
 
 export interface RefusedBinding {
   readonly binding: StaticBinding;

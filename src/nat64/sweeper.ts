@@ -3,8 +3,9 @@
 // hundredth of the time, and for a fifth while there is much to end. An expired entry counts as absent at lookup, so what a
 // late sweep delays is memory and ports, not truth.
 
-import type { Datapath, SessionRow, SweepResult } from '../datapath/datapath.ts';
-import type { Clock, Log } from './log.ts';
+import type { Datapath, SweepResult } from '../datapath/datapath.ts';
+import type { Clock } from './clock.ts';
+import type { Log } from './log.ts';
 
 /** Between two sweeps; also how often the caller is called. */
 const MIN_INTERVAL_MS = 1000;
@@ -14,8 +15,6 @@ const TURN_MS = 10;
 const REST_PER_WORK = 99;
 /** The same after a turn that ended sessions and came to no end: as fast as they run out has to be swept. */
 const REST_PER_BACKLOG = 4;
-/** More than these nobody is told of one by one, a turn. */
-const MAX_ROWS = 1000;
 
 export interface SweeperOptions {
   readonly datapath: Datapath;
@@ -33,9 +32,7 @@ export type SweepSum = Omit<SweepResult, 'ended' | 'finished'>;
 
 export class Sweeper {
   readonly #options: SweeperOptions;
-  readonly #listeners = new Set<(ended: readonly SessionRow[]) => void>();
   #cancel: (() => void) | undefined;
-  #last: SweepSum | undefined;
   /** The turns so far of a sweep that is not over. */
   #turns = { endedCount: 0, durationMs: 0 };
   #tickedAt = -Infinity;
@@ -53,32 +50,17 @@ export class Sweeper {
     this.#cancel = undefined;
   }
 
-  /** `listener` gets the sessions that ended, as they last stood, 1000 a turn at most. Returns what ends that. */
-  onEnded(listener: (ended: readonly SessionRow[]) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  }
-
-  /** How the latest sweep went. */
-  last(): Pick<SweepSum, 'walked' | 'durationMs'> | undefined {
-    return this.#last;
-  }
-
   /** One turn now; returns how long to wait for the next, in milliseconds. */
   sweep(): number {
     const { datapath, clock, log, idleBlockMs, onSweep, onTick } = this.#options;
     try {
-      const maxRows = this.#listeners.size > 0 ? MAX_ROWS : 0;
-      const { ended, finished, ...turn } = datapath.sweep(idleBlockMs, { budgetMs: TURN_MS, maxRows });
+      // Nobody is told of sessions one by one.
+      const { ended: _, finished, ...turn } = datapath.sweep(idleBlockMs, { budgetMs: TURN_MS, maxRows: 0 });
       const endedCount = this.#turns.endedCount + turn.endedCount;
       const durationMs = this.#turns.durationMs + turn.durationMs;
       this.#turns = finished ? { endedCount: 0, durationMs: 0 } : { endedCount, durationMs };
-      if (finished) {
-        this.#last = { ...turn, endedCount, durationMs };
-        onSweep(this.#last);
-      }
-      if (ended.length > 0) for (const listener of this.#listeners) listener(ended);
-      if (clock.now() - this.#tickedAt >= MIN_INTERVAL_MS || clock.now() < this.#tickedAt) {
+      if (finished) onSweep({ ...turn, endedCount, durationMs });
+      if (clock.now() - this.#tickedAt >= MIN_INTERVAL_MS) {
         this.#tickedAt = clock.now();
         onTick();
       }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pure functions over rows of the data plane, for the command line and the metrics.
 
+import type { DropReason } from '../model/drops.gen.ts';
 import { ip4InNet, ip6InNet, type Ip4Net, type Ip6Net } from '../addr/ip.ts';
-import type { BlockRow, BlockState, DropRow, Protocol, SessionRow, SessionState } from '../datapath/datapath.ts';
+import type { Protocol } from '../model/binding.ts';
+import type { BlockRow, BlockState, DropRow, SessionRow, SessionState } from '../datapath/datapath.ts';
 
 export interface SessionFilter {
   /** Pods: X' lies in one of these. */
@@ -69,9 +71,14 @@ export function blockIsEmpty(block: BlockRow): boolean {
   return block.used.tcp + block.used.udp + block.used.icmp === 0;
 }
 
-/** Flows that got no port, by reason (RFC 6888 REQ-11). */
-export function allocationFailures(drops: readonly DropRow[]): Record<'pool_exhausted' | 'pod_quota', number> {
-  const count = (reason: string) =>
-    drops.filter((row) => row.reason === reason).reduce((sum, row) => sum + row.count, 0);
-  return { pool_exhausted: count('pool_exhausted'), pod_quota: count('pod_quota') };
+/** Reasons that a new flow is refused for when there is no room (RFC 6888 REQ-11). */
+const ALLOCATION_FAILURES = ['pool_exhausted', 'pod_quota', 'sessions_full'] as const satisfies readonly DropReason[];
+
+/** Flows that found no port or no room for a session, by reason. */
+export function allocationFailures(drops: readonly DropRow[]): Record<(typeof ALLOCATION_FAILURES)[number], number> {
+  const counts = { pool_exhausted: 0, pod_quota: 0, sessions_full: 0 };
+  for (const reason of ALLOCATION_FAILURES) {
+    for (const row of drops) if (row.reason === reason) counts[reason] += row.count;
+  }
+  return counts;
 }

@@ -2,13 +2,16 @@
 // What a start takes over of the maps that an earlier one left, and what it puts new ones in place of.
 
 import { execFileSync } from 'node:child_process';
-import { unlinkSync } from 'node:fs';
+import { readdirSync, unlinkSync } from 'node:fs';
 import { expect } from 'chai';
 import { parseIp4 } from '../../src/addr/ip.ts';
-import type { DatapathConfig, DatapathSizes } from '../../src/datapath/datapath.ts';
+import type { DatapathSizes } from '../../src/datapath/datapath.ts';
 import { EbpfDatapath } from '../../src/datapath/ebpf.ts';
+import { guarded } from '../../src/datapath/error-codes.ts';
 import { Pins, type PinnedMap } from '../../src/datapath/pins.ts';
-import { BpfMap, ClsactFilter, ifNameToIndex, queryClsact } from '../../src/libbpf/mod.ts';
+import { BpfMap, ClsactFilter, ifNameToIndex } from '../../src/libbpf/mod.ts';
+import { programsOf, type TestPrograms } from '../helpers/programs.ts';
+import { Gate64Error } from '../../src/errors.ts';
 import { OBJECT, withPlane } from './plane.ts';
 
 const POOL = parseIp4('203.0.113.5');
@@ -16,12 +19,12 @@ const NO_PORTS = { tcp: [], udp: [], icmp: [] };
 
 describe('adopting maps', () => {
   const pins = new Pins('/sys/fs/bpf/adopt');
-  let config: DatapathConfig;
+  let config: TestPrograms;
 
-  const start = (sizes: Partial<DatapathSizes>, overrides: Partial<DatapathConfig> = {}) =>
+  const start = (sizes: Partial<DatapathSizes>, overrides: Partial<TestPrograms> = {}) =>
     EbpfDatapath.open(
       { objectPath: OBJECT, pins, sizes: { maxSessions: 1024, ...sizes } },
-      { ...config, ...overrides },
+      programsOf({ ...config, ...overrides }),
     );
 
   before(() => withPlane({}, (plane) => (config = { ...plane.config, slots: 1 })));
@@ -36,7 +39,7 @@ describe('adopting maps', () => {
     expect(second.info()).to.include({ adopted: true, replaced: undefined });
     expect(second.limits().blocks).to.equal(256);
     expect(second.blocks().map((row) => row.index)).to.deep.equal([200]);
-    second.configure({ ...config, maxBlocksPerPod: 3 });
+    expect(second.setPrograms(programsOf({ ...config, maxBlocksPerPod: 3 }))).to.equal('loaded');
     expect(second.limits().blocks).to.equal(256);
   });
 
@@ -78,6 +81,74 @@ describe('adopting maps', () => {
     expect(last.info().replaced).to.equal('n64_pods is missing');
   });
 
+  const descriptors = () => readdirSync('/proc/self/fd').length;
+  const errorOf = (action: () => unknown): Gate64Error => {
+    try {
+      action();
+    } catch (error) {
+      if (error instanceof Gate64Error) return error;
+      throw error;
+    }
+    return expect.fail('nothing was thrown');
+  };
+
+  it('an open that fails, early or late, says so with a code and leaves nothing open', () => {
+    start({})[Symbol.dispose]();
+    const noDevice = { ifindex: 99_999, mac: new Uint8Array(6), mtu: 1500 };
+    const attempts: [what: string, code: string, open: () => unknown][] = [
+      ['a device that is not there', 'G64_DATAPATH_LOAD', () => start({}, { device: noDevice })],
+      [
+        'an object that is none',
+        'G64_DATAPATH_LOAD',
+        () =>
+          EbpfDatapath.open(
+            { objectPath: new URL(import.meta.url).pathname, pins, sizes: { maxSessions: 1024 } },
+            programsOf(config),
+          ),
+      ],
+    ];
+    // What is loaded once stays loaded.
+    for (const [, , open] of attempts) errorOf(open);
+    for (const [what, code, open] of attempts) {
+      const before = descriptors();
+      for (let i = 0; i < 3; i++) expect(errorOf(open).code, what).to.equal(code);
+      expect(descriptors(), what).to.equal(before);
+    }
+    using again = start({});
+    expect(again.info().adopted, 'what was there is taken over still').to.equal(true);
+  });
+
+  it('a switch of programs that fails leaves those of before to go back to', () => {
+    using datapath = start({});
+    const wanted = programsOf(config);
+    const before = datapath.info().programs;
+    const noDevice = { ifindex: 99_999, mac: new Uint8Array(6), mtu: 1500 };
+    const open = descriptors();
+    for (let i = 0; i < 3; i++) {
+      const error = errorOf(() => datapath.setPrograms(programsOf({ ...config, device: noDevice })));
+      expect(error.code).to.equal('G64_DATAPATH_LOAD');
+    }
+    expect(descriptors()).to.equal(open);
+    expect(datapath.info().programs).to.deep.equal(before);
+    expect(datapath.setPrograms(wanted), 'what n64_current says and where the link hangs').to.equal('attached');
+    expect(datapath.setPrograms(wanted)).to.equal('nothing');
+    expect(datapath.places()).to.deep.equal(wanted.prefixes);
+  });
+
+  it('whatever fails inside leaves with a code of gate64’s, its cause kept', () => {
+    const datapath = guarded(start({}));
+    const unknown = errorOf(() => datapath.offerBlock(99));
+    expect(unknown.code).to.equal('G64_DATAPATH_MAP');
+    expect(unknown.cause).to.be.instanceOf(RangeError);
+    expect(
+      errorOf(() => datapath.writeBlock({ index: 1 << 30, slot: 0, v4: POOL, firstPort: 1, size: 16 }, NO_PORTS)).code,
+    ).to.equal('G64_DATAPATH_MAP');
+    datapath[Symbol.dispose]();
+    const closed = errorOf(() => datapath.sessions());
+    expect(closed.code).to.equal('G64_DATAPATH_MAP');
+    expect(closed.message).to.match(/^the data plane: sessions: .*closed/);
+  });
+
   describe('a changed way out', () => {
     const names = ['adopt0', 'adopt1', 'adopt2'] as const;
     const add = (name: string) => execFileSync('ip', ['link', 'add', name, 'type', 'veth', 'peer', 'name', `${name}x`]);
@@ -85,44 +156,46 @@ describe('adopting maps', () => {
       for (const name of names) add(name);
     });
 
-    const PLACE = { priority: 1, handle: 0x6e36 };
+    const FILTER = { priority: 1, handle: 0x6e36 };
     const direct = (name: string) => ({
       egress: 'direct' as const,
-      uplinks: [{ ifindex: ifNameToIndex(name), name, mtu: 1500 }],
+      uplinks: [{ ifindex: ifNameToIndex(name), mtu: 1500 }],
     });
-    const filters = () => names.filter((name) => queryClsact(ifNameToIndex(name), 'ingress', PLACE) !== undefined);
-    const open = (overrides: Partial<DatapathConfig>) =>
+    const filters = () =>
+      names.filter((name) => ClsactFilter.query(ifNameToIndex(name), 'ingress', FILTER) !== undefined);
+    const open = (overrides: Partial<TestPrograms>) =>
       EbpfDatapath.open(
         { objectPath: OBJECT, pins, sizes: { maxSessions: 1024 }, attach: 'clsact' },
-        { ...config, ...overrides },
+        programsOf({ ...config, ...overrides }),
       );
 
-    after(() => new ClsactFilter(config.device.ifindex, 'egress', PLACE).detach());
+    after(() => new ClsactFilter(config.device.ifindex, 'egress', FILTER).detach());
 
     it('leaves no filter on the uplink of before, on kernels without TCX', () => {
       {
         using first = open(direct('adopt0'));
         expect(filters()).to.deep.equal(['adopt0']);
-        first.configure({ ...config, ...direct('adopt1') });
+        const wanted = programsOf({ ...config, ...direct('adopt1') });
+        expect(first.setPrograms(wanted)).to.equal('loaded');
         expect(filters(), 'a reload').to.deep.equal(['adopt1']);
-        expect(first.attached()).to.equal(true);
+        expect(first.setPrograms(wanted)).to.equal('nothing');
       }
       {
         using second = open(direct('adopt2'));
         expect(second.info()).to.include({ attach: 'clsact', adopted: true });
         expect(filters(), 'a start').to.deep.equal(['adopt2']);
         execFileSync('ip', ['link', 'del', 'adopt2']);
-        second.configure({ ...config, ...direct('adopt0') });
+        second.setPrograms(programsOf({ ...config, ...direct('adopt0') }));
         add('adopt2');
         expect(filters(), 'the uplink is gone').to.deep.equal(['adopt0']);
       }
       using third = EbpfDatapath.open(
         { objectPath: OBJECT, pins, sizes: { maxSessions: 2048 }, attach: 'clsact' },
-        { ...config, ...direct('adopt1') },
+        programsOf({ ...config, ...direct('adopt1') }),
       );
       expect(third.info().adopted).to.equal(false);
       expect(filters(), 'maps of another size').to.deep.equal(['adopt1']);
-      third.configure({ ...config, egress: 'masquerade', uplinks: direct('adopt1').uplinks });
+      third.setPrograms(programsOf({ ...config, egress: 'masquerade', uplinks: direct('adopt1').uplinks }));
       expect(filters(), 'no way out of its own').to.deep.equal([]);
     });
   });

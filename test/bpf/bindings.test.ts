@@ -5,6 +5,7 @@
 import { expect } from 'chai';
 import { formatIp4, parseIp4, parseIp6 } from '../../src/addr/ip.ts';
 import { eth } from '../helpers/packet.ts';
+import { programsOf } from '../helpers/programs.ts';
 import { expectSound, Plane, POD, POOL, SERVER, SERVER6, withPlane } from './plane.ts';
 
 const T = 40007;
@@ -80,7 +81,7 @@ describe('bindings that change under their sessions', () => {
       using plane = new Plane({ config: { filtering: before } });
       for (const dport of [53, 54]) expectSound(plane.gate(out6(40001, dport)));
       expect([...plane.maps.n64_peer.keys()]).to.have.length(1);
-      plane.datapath.configure({ ...plane.config, filtering: after });
+      plane.datapath.setPrograms(programsOf({ ...plane.config, filtering: after }));
       plane.age(100);
       expect(plane.datapath.sweep(60_000).ended).to.have.length(2);
       expect([...plane.maps.n64_peer.keys()], `${before} to ${after}`).to.deep.equal([]);

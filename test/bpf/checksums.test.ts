@@ -60,7 +60,7 @@ describe('checksums', () => {
           fc.pre(kind !== 'udp' || (field !== 0 && field !== 0xffff));
           const right = faults(bytes.slice(14)).length === 0;
           const outcome = plane.gate(bytes);
-          expect(outcome.verdict).to.equal('redirect');
+          expect(outcome.action).to.equal('redirect');
           expect(faults(outcome.l3).length === 0, `${hex(bytes)} → ${hex(outcome.l3)}`).to.equal(right);
         },
       ),
@@ -94,7 +94,7 @@ describe('checksums', () => {
           fc.pre(kind !== 'udp' || (field !== 0 && field !== 0xffff));
           const right = faults(bytes.slice(14)).length === 0;
           const outcome = other.gate(bytes);
-          expect(outcome.verdict).to.equal('redirect');
+          expect(outcome.action).to.equal('redirect');
           expect(faults(outcome.l3).length === 0, `${hex(bytes)} → ${hex(outcome.l3)}`).to.equal(right);
         }),
         { runs: 1500 },
@@ -154,14 +154,14 @@ describe('checksums', () => {
         .payload('datatrailer');
       const summed = bare().ip6({ src: SERVER6, dst: POD }).udp({ sport: 53, dport: PORT }).payload('data').l3();
       const outcome = other.gate(packet);
-      expect(outcome.verdict).to.equal('redirect');
+      expect(outcome.action).to.equal('redirect');
       expect(hex(outcome.l3.slice(40, 48))).to.equal(hex(summed.slice(40, 48)));
     });
   });
 
   it('H8200-8.1-a: UDP without a checksum from IPv6 is dropped and counted', () => {
     const packet = eth().ip6({ src: POD, dst: SERVER6 }).udp({ sport: PORT, dport: 53, checksum: 0 }).payload('x');
-    expect(plane.dropsOf(() => expect(plane.gate(packet).verdict).to.equal('drop'))).to.deep.equal({
+    expect(plane.dropsOf(() => expect(plane.gate(packet).action).to.equal('drop'))).to.deep.equal({
       checksum_zero: 1,
     });
   });

@@ -5,8 +5,9 @@
 import { expect } from 'chai';
 import { parseIp4, parseIp6 } from '../../src/addr/ip.ts';
 import { monotonicNs } from '../../src/datapath/clock.ts';
-import { flow6Codec, flow6KeyCodec, STATE } from '../../src/datapath/layout.gen.ts';
+import { flow6Codec, flow6KeyCodec, STATE } from '../../src/model/layout.gen.ts';
 import { eth, type Packet } from '../helpers/packet.ts';
+import { programsOf } from '../helpers/programs.ts';
 import { expectSound, Plane, POD, POOL, PREFIX, SERVER, SERVER6, TIMEOUTS, withPlane } from './plane.ts';
 
 const from6 = () => eth().ip6({ src: POD, dst: SERVER6 });
@@ -38,7 +39,7 @@ describe('expiry', () => {
         plane.gate(out(from6()));
         const created = plane.datapath.sessions()[0]?.createdAt as number;
         plane.age(seconds + 2);
-        expect(plane.dropsOf(() => expect(plane.gate(back(from4())).verdict).to.equal('drop'))).to.deep.equal({
+        expect(plane.dropsOf(() => expect(plane.gate(back(from4())).action).to.equal('drop'))).to.deep.equal({
           no_binding: 1,
         });
         expect(plane.datapath.sessions()).to.deep.equal([]);
@@ -134,8 +135,7 @@ describe('expiry', () => {
       for (let i = 0; i < 1000; i++) plane.gate(from6().udp({ sport: 40000 + i, dport: 53 }));
       plane.gate(from4().udp({ sport: 53, dport: 40500 }).payload('1234'));
       plane.age(32);
-      const { ended: first, walked } = plane.datapath.sweep(60_000);
-      expect(walked).to.equal(1000);
+      const { ended: first } = plane.datapath.sweep(60_000);
       // The kernel's walk may step over a neighbour of what is deleted under it; the next sweep meets that one.
       const next = plane.datapath.sweep(60_000);
       expect(next.ended.length).to.be.below(20);
@@ -202,7 +202,8 @@ describe('expiry', () => {
       using plane = new Plane({ maxSessions: 131_072 });
       fill(plane, 1000, monotonicNs() - 20_000_000_000n);
       plane.datapath.sweep(60_000, { budgetMs: 0 });
-      plane.datapath.configure({ ...plane.config, timeouts: { ...plane.config.timeouts, udp: 10 } });
+      const timeouts = { ...plane.config.timeouts, udp: 10 };
+      plane.datapath.setPrograms(programsOf({ ...plane.config, timeouts }));
       plane.datapath.sweep(60_000);
       plane.datapath.sweep(60_000);
       expect(plane.datapath.sessions()).to.have.length(0);

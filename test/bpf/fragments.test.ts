@@ -32,7 +32,7 @@ function shift(sport: number, dport: number, v6to4: boolean): (checksum: number)
 describe('fragments', () => {
   let plane: Plane;
   const dropped = (packet: Packet, reason: string) =>
-    expect(plane.dropsOf(() => expect(plane.gate(packet).verdict).to.equal('drop'))).to.deep.equal({ [reason]: 1 });
+    expect(plane.dropsOf(() => expect(plane.gate(packet).action).to.equal('drop'))).to.deep.equal({ [reason]: 1 });
 
   before(() => {
     plane = new Plane({ deviceMtu: 9000 });
@@ -209,7 +209,7 @@ describe('fragments', () => {
 
   it('N6146-3.4-k: TCP segments in fragments', () => {
     const segment = (p: Packet) => p.tcp({ sport: PORT, dport: 80, checksum: 0x4444 }).payload('t'.repeat(44));
-    expect(plane.gate(segment(from6().fragment({ id: 31, more: true }))).verdict).to.equal('redirect');
+    expect(plane.gate(segment(from6().fragment({ id: 31, more: true }))).action).to.equal('redirect');
     expectOut(
       plane.gate(later(from6().fragment({ id: 31, offset: 8, nextHeader: PROTO.tcp }), 11)),
       later(out4({ id: 31, offset: 8, protocol: 6 }), 11),
@@ -232,8 +232,8 @@ describe('fragments', () => {
     expect(plane.maps.n64_frags.maxEntries).to.equal(16384);
     expect(plane.datapath.sessions()).to.have.length(3);
     expectSound(plane.gate(from6().udp({ sport: PORT, dport: 53 })));
-    expect(plane.gate(first(from6().fragment({ id: 401, more: true }), 1, 64)).verdict).to.equal('redirect');
-    expect(plane.gate(later(from6().fragment({ id: 401, offset: 8, nextHeader: PROTO.udp }), 8)).verdict).to.equal(
+    expect(plane.gate(first(from6().fragment({ id: 401, more: true }), 1, 64)).action).to.equal('redirect');
+    expect(plane.gate(later(from6().fragment({ id: 401, offset: 8, nextHeader: PROTO.udp }), 8)).action).to.equal(
       'redirect',
     );
   });
@@ -241,7 +241,7 @@ describe('fragments', () => {
   it('a fragment that reaches beyond 65535 bytes is dropped, to the byte', () => {
     withPlane({ deviceMtu: 9000 }, (wide) => {
       const gone = (packet: Packet) =>
-        expect(wide.dropsOf(() => expect(wide.gate(packet).verdict).to.equal('drop'))).to.deep.equal({ malformed: 1 });
+        expect(wide.dropsOf(() => expect(wide.gate(packet).action).to.equal('drop'))).to.deep.equal({ malformed: 1 });
       wide.gate(from6().udp({ sport: PORT, dport: 53 }));
       wide.gate(first(from4({ id: 77, mf: true }), 1, 64, 53, PORT));
       const last4 = (bytes: number) => later(from4({ id: 77, offset: 64304 / 8, protocol: 17 }), bytes);
@@ -279,7 +279,7 @@ describe('fragments', () => {
     );
     dropped(later(from6().fragment({ ...tail, id: 50, nextHeader: PROTO.tcp }), 8), 'fragment_unknown');
     dropped(later(from4({ id: 50, offset: 8, protocol: 17 }), 8), 'fragment_unknown');
-    expect(plane.gate(later(from6().fragment({ ...tail, id: 50 }), 8)).verdict).to.equal('redirect');
+    expect(plane.gate(later(from6().fragment({ ...tail, id: 50 }), 8)).action).to.equal('redirect');
   });
 
   it('N6146-3.4-j: H8200-4.5-b: a first fragment without its whole transport header is dropped', () => {
@@ -298,7 +298,7 @@ describe('fragments', () => {
       dropped(later(from6().fragment({ id: 61, offset, nextHeader: PROTO.tcp }), 16), 'fragment_tiny');
     }
     const answer = (p: Packet) => p.tcp({ sport: 80, dport: PORT, checksum: 1 }).payload('t'.repeat(44));
-    expect(plane.gate(answer(from4({ id: 61, mf: true }))).verdict).to.equal('redirect');
+    expect(plane.gate(answer(from4({ id: 61, mf: true }))).action).to.equal('redirect');
     for (const offset of [1, 2]) dropped(later(from4({ id: 61, offset, protocol: 6 }), 16), 'fragment_tiny');
   });
 
@@ -327,9 +327,9 @@ describe('fragments', () => {
       plane.gate(first(from6().fragment({ id, more: true }), 1, 64));
       await wait(1900);
     } while (performance.now() - started > 1970 && id < 95);
-    expect(plane.gate(tail(id)).verdict).to.equal('redirect');
+    expect(plane.gate(tail(id)).action).to.equal('redirect');
     await wait(2100 - (performance.now() - started));
-    expect(plane.gate(tail(id)).verdict).to.equal('drop');
+    expect(plane.gate(tail(id)).action).to.equal('drop');
   });
 
   it('X7915-4.1-b: a fragment that the device’s MTU does not take: Fragmentation Needed for the first, a count for the rest', () => {
@@ -344,7 +344,7 @@ describe('fragments', () => {
           .payload(packet.l3().slice(0, 548)),
         { anyId: true },
       );
-      expect(small.gate(first(from4({ id: 1, mf: true, df: true }), 3, 1448, 53, PORT)).verdict).to.equal('redirect');
+      expect(small.gate(first(from4({ id: 1, mf: true, df: true }), 3, 1448, 53, PORT)).action).to.equal('redirect');
       const tail = later(from4({ id: 1, offset: 181, df: true, protocol: 17 }), 1480);
       const drops = small.dropsOf(() => small.gate(tail));
       expect(drops).to.deep.equal({ too_big: 1 });

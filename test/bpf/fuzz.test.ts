@@ -68,9 +68,9 @@ describe('damaged packets', () => {
           }
         }
         const outcome = plane.gate(bytes);
-        if (outcome.verdict === 'pass') {
+        if (outcome.action === 'pass') {
           expect(hex(outcome.frame), 'untouched').to.equal(hex(bytes));
-        } else if (outcome.verdict === 'redirect') {
+        } else if (outcome.action === 'redirect') {
           redirected += 1;
           const out = parseIp(outcome.l3);
           expect(out.length, `${hex(bytes)} → ${hex(outcome.l3)}`).to.equal(outcome.l3.length);
@@ -86,8 +86,8 @@ describe('damaged packets', () => {
     for (const [i, packet] of SEEDS.entries()) {
       const whole = packet.build();
       for (let length = whole[12] === 0x86 ? 54 : 34; length < whole.length; length++) {
-        const { verdict } = plane.gate(whole.slice(0, length));
-        expect(verdict, `packet ${i}, ${length} of ${whole.length} bytes`).not.to.equal('redirect');
+        const { action } = plane.gate(whole.slice(0, length));
+        expect(action, `packet ${i}, ${length} of ${whole.length} bytes`).not.to.equal('redirect');
       }
     }
   });
@@ -99,8 +99,8 @@ describe('damaged packets', () => {
         frame.set(v6 ? [0x86, 0xdd] : [0x08, 0x00], 12);
         frame.set(bytes, 14);
         const outcome = plane.gate(frame);
-        expect(outcome.verdict).to.equal('pass');
-        expect(plane.uplink(frame).verdict).to.equal('pass');
+        expect(outcome.action).to.equal('pass');
+        expect(plane.uplink(frame).action).to.equal('pass');
       }),
       { runs: 3000 },
     );

@@ -130,15 +130,15 @@ describe('headers from IPv4 to IPv6', () => {
     it('N6146-3.5-d: another destination is left alone', () => {
       const packet = udp(from({ dst: '203.0.113.6' })).build();
       const outcome = plane.gate(packet);
-      expect(outcome.verdict).to.equal('pass');
+      expect(outcome.action).to.equal('pass');
       expect(hex(outcome.frame)).to.equal(hex(packet));
-      expect(plane.uplink(packet).verdict).to.equal('pass');
+      expect(plane.uplink(packet).action).to.equal('pass');
     });
 
     for (const number of [PROTO.igmp, PROTO.sctp, PROTO.esp, 47, PROTO.icmp6, PROTO.none]) {
       it(`N6146-3.4-o: X7915-4.2-d: protocol ${number} to the pool is dropped`, () => {
         const packet = from({ protocol: number }).payload('0123456789abcdef');
-        expect(plane.dropsOf(() => expect(plane.gate(packet).verdict).to.equal('drop'))).to.deep.equal({ protocol: 1 });
+        expect(plane.dropsOf(() => expect(plane.gate(packet).action).to.equal('drop'))).to.deep.equal({ protocol: 1 });
       });
     }
 
@@ -152,7 +152,7 @@ describe('headers from IPv4 to IPv6', () => {
         from().echo4(40700, 1, true),
         from({ ttl: 1 }).udp({ sport: 53, dport: 40700 }),
       ]) {
-        expect(plane.dropsOf(() => expect(plane.gate(packet).verdict).to.equal('drop'))).to.deep.equal({
+        expect(plane.dropsOf(() => expect(plane.gate(packet).action).to.equal('drop'))).to.deep.equal({
           no_binding: 1,
         });
       }
@@ -175,7 +175,7 @@ describe('headers from IPv4 to IPv6', () => {
           from().icmp4({ type: 13 }).payload('12345678'),
         ]) {
           const outcome = shared.gate(packet);
-          expect(outcome.verdict).to.equal('pass');
+          expect(outcome.action).to.equal('pass');
           expect(hex(outcome.frame)).to.equal(hex(packet.build()));
         }
         expect(shared.datapath.drops(), 'nothing counts as dropped').to.deep.equal([]);
@@ -187,7 +187,7 @@ describe('headers from IPv4 to IPv6', () => {
       it(`X7915-4.1-h: X7915-1.2-c: H1812-4.3.2.7-a: the source ${src} is refused without a word`, () => {
         const before = plane.state();
         for (const packet of [udp(from({ src })), udp(from({ src, ttl: 1 })), from({ src }).echo4(PORT)]) {
-          expect(plane.gate(packet).verdict).to.equal('drop');
+          expect(plane.gate(packet).action).to.equal('drop');
         }
         expect(plane.state()).to.deep.equal(before);
       });
@@ -227,7 +227,7 @@ describe('headers from IPv4 to IPv6', () => {
       from().udp({ sport: 53, dport: PORT, length: 7 }).payload('x'),
       from({ totalLength: 39 }).tcp({ sport: 80, dport: PORT }),
     ]) {
-      const drops = plane.dropsOf(() => expect(plane.gate(packet).verdict).to.equal('drop'));
+      const drops = plane.dropsOf(() => expect(plane.gate(packet).action).to.equal('drop'));
       expect(drops).to.deep.equal({ malformed: 1 });
     }
   });
@@ -238,7 +238,7 @@ describe('headers from IPv4 to IPv6', () => {
       expectOut(direct.uplink(udp(from())), udp(out()));
       const foreign = udp(from()).build();
       foreign.set([2, 2, 2, 2, 2, 2]);
-      expect(direct.uplink(foreign).verdict, 'for another host').to.equal('pass');
+      expect(direct.uplink(foreign).action, 'for another host').to.equal('pass');
     });
   });
 });

@@ -115,7 +115,7 @@ describe('headers from IPv6 to IPv4', () => {
     it('X7915-5.1-f: a chain of seven is refused and counted', () => {
       let packet = from().hopByHop();
       for (let i = 0; i < 6; i++) packet = packet.destinationOptions();
-      expect(plane.dropsOf(() => expect(plane.gate(udp(packet)).verdict).to.equal('drop'))).to.deep.equal({
+      expect(plane.dropsOf(() => expect(plane.gate(udp(packet)).action).to.equal('drop'))).to.deep.equal({
         extension_headers: 1,
       });
     });
@@ -126,7 +126,7 @@ describe('headers from IPv6 to IPv4', () => {
         bytes[14 + 41] = claim;
         const padded = concat(bytes, new Uint8Array(2100));
         expect(
-          plane.dropsOf(() => expect(plane.gate(padded).verdict).to.equal('drop')),
+          plane.dropsOf(() => expect(plane.gate(padded).action).to.equal('drop')),
           `${claim}`,
         ).to.deep.equal({ malformed: 1 });
       }
@@ -148,7 +148,7 @@ describe('headers from IPv6 to IPv4', () => {
     for (const next of [PROTO.hopByHop, PROTO.routing, PROTO.destination]) {
       it(`X7915-5.1.1-c: a fragment header before extension header ${next}: refused`, () => {
         const packet = udp(from().fragment({ id: 7, nextHeader: next }).destinationOptions());
-        expect(plane.dropsOf(() => expect(plane.gate(packet).verdict).to.equal('drop'))).to.deep.equal({
+        expect(plane.dropsOf(() => expect(plane.gate(packet).action).to.equal('drop'))).to.deep.equal({
           extension_headers: 1,
         });
       });
@@ -199,7 +199,7 @@ describe('headers from IPv6 to IPv4', () => {
           udp(from({ src, hopLimit: 1 })),
           from({ src, nextHeader: PROTO.sctp }).payload('12345678'),
         ]) {
-          expect(plane.gate(packet).verdict, hex(packet.l3())).to.equal('drop');
+          expect(plane.gate(packet).action, hex(packet.l3())).to.equal('drop');
         }
         expect(plane.state()).to.deep.equal(before);
       });
@@ -218,7 +218,7 @@ describe('headers from IPv6 to IPv4', () => {
         from({ src, nextHeader: PROTO.sctp }).payload('12345678'),
         udp(from({ src }).routing(1)),
       ]) {
-        expect(plane.gate(packet).verdict, hex(packet.l3())).to.equal('drop');
+        expect(plane.gate(packet).action, hex(packet.l3())).to.equal('drop');
       }
       expect(plane.state()).to.deep.equal(before);
     });
@@ -227,11 +227,11 @@ describe('headers from IPv6 to IPv4', () => {
       for (const dst of ['2001:db8::1', '64:ff9b:1:ffff::198.51.100.7', '64:ff9b::198.51.100.7', 'ff02::1']) {
         const packet = udp(from({ dst })).build();
         const outcome = plane.gate(packet);
-        expect(outcome.verdict).to.equal('pass');
+        expect(outcome.action).to.equal('pass');
         expect(hex(outcome.frame)).to.equal(hex(packet));
       }
       const solicitation = eth().ip6({ src: 'fe80::1', dst: 'ff02::1:ff00:1', hopLimit: 255 }).icmp6({ type: 135 });
-      expect(plane.gate(solicitation.payload(new Uint8Array(16))).verdict, 'neighbour discovery').to.equal('pass');
+      expect(plane.gate(solicitation.payload(new Uint8Array(16))).action, 'neighbour discovery').to.equal('pass');
     });
   });
 
@@ -259,7 +259,7 @@ describe('headers from IPv6 to IPv4', () => {
     withPlane({ uplinkMtu: 1500 }, (direct) => {
       const big = from().tcp({ sport: 40100, dport: 80, flags: TCP.syn }).payload('x'.repeat(2880));
       const outcome = direct.gate(big, { gsoSize: 1440, gsoSegs: 2 });
-      expect(outcome.verdict).to.equal('redirect');
+      expect(outcome.action).to.equal('redirect');
       expect(parseIp(outcome.l3)).to.include({ df: true, length: 20 + 20 + 2880 });
       expect(direct.datapath.sessions()[0]).to.include({ packetsOut: 2 });
       const tooBig = direct.gate(big, { gsoSize: 1461, gsoSegs: 2 });
@@ -271,7 +271,7 @@ describe('headers from IPv6 to IPv4', () => {
     withPlane({}, (other) => {
       const segments = (p: Packet) => p.tcp({ sport: 40100, dport: 80, flags: TCP.syn }).payload('x'.repeat(2880));
       const outcome = other.gate(segments(from({ payloadLength: 0 })), { gsoSize: 1440, gsoSegs: 2 });
-      expect(outcome.verdict).to.equal('redirect');
+      expect(outcome.action).to.equal('redirect');
       expect(parseIp(outcome.l3)).to.include({ length: 20 + 20 + 2880 });
       expect(other.dropsOf(() => other.gate(segments(from({ payloadLength: 0 }))))).to.deep.equal({ malformed: 1 });
     });
@@ -284,7 +284,7 @@ describe('headers from IPv6 to IPv4', () => {
       udp(from({ payloadLength: 0 })),
       from().tcp({ sport: 1, dport: 2, flags: TCP.syn }).build().slice(0, -1),
     ]) {
-      const drops = plane.dropsOf(() => expect(plane.gate(packet).verdict).to.equal('drop'));
+      const drops = plane.dropsOf(() => expect(plane.gate(packet).action).to.equal('drop'));
       expect(drops).to.deep.equal({ malformed: 1 });
     }
   });

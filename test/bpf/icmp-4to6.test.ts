@@ -62,7 +62,7 @@ describe('ICMPv4 to ICMPv6', () => {
       for (const content of [dns(quoted4()).l3(), fromHex('0000000000000000')]) {
         const packet = error(type, 0, PORT << 16).payload(content);
         expect(
-          plane.dropsOf(() => expect(plane.gate(packet).verdict).to.equal('drop')),
+          plane.dropsOf(() => expect(plane.gate(packet).action).to.equal('drop')),
           `type ${type}`,
         ).to.deep.equal({ icmp_type: 1 });
       }
@@ -83,7 +83,7 @@ describe('ICMPv4 to ICMPv6', () => {
         const wanted = codes[code];
         if (wanted) expectOut(plane.gate(packet), becomes(...wanted).payload(dns(quoted6())));
         else {
-          expect(plane.dropsOf(() => expect(plane.gate(packet).verdict).to.equal('drop'))).to.deep.equal({
+          expect(plane.dropsOf(() => expect(plane.gate(packet).action).to.equal('drop'))).to.deep.equal({
             icmp_type: 1,
           });
         }
@@ -107,7 +107,7 @@ describe('ICMPv4 to ICMPv6', () => {
         const wanted = code === 0 || code === 2 ? pointers[pointer] : undefined;
         if (wanted !== undefined) expectOut(plane.gate(packet), becomes(4, 0, wanted).payload(dns(quoted6())));
         else {
-          expect(plane.gate(packet).verdict, `code ${code} pointer ${pointer}`).to.equal('drop');
+          expect(plane.gate(packet).action, `code ${code} pointer ${pointer}`).to.equal('drop');
         }
       }
     }
@@ -149,7 +149,7 @@ describe('ICMPv4 to ICMPv6', () => {
         const other = planeOf(mtu6, mtu4);
         const udp = (p: Packet) => p.udp({ sport: PORT, dport: 53, length: total - 20, checksum: 0x1234 });
         const outcome = other.gate(error(3, 4, fn).payload(udp(quoted4({ totalLength: total, df: true }))));
-        expect(outcome.verdict).to.equal('redirect');
+        expect(outcome.action).to.equal('redirect');
         expect(new DataView(outcome.l3.buffer).getUint32(44)).to.equal(ptb);
         expect(hex(outcome.l3.slice(40, 42))).to.equal('0200');
       });
@@ -174,7 +174,7 @@ describe('ICMPv4 to ICMPv6', () => {
           const packet = error(11).payload(four.slice(0, 20 + l4));
           if (l4 >= 8) expectOut(plane.gate(packet), becomes(3).payload(six.slice(0, 40 + l4)));
           else {
-            expect(plane.dropsOf(() => expect(plane.gate(packet).verdict).to.equal('drop'))).to.deep.equal({
+            expect(plane.dropsOf(() => expect(plane.gate(packet).action).to.equal('drop'))).to.deep.equal({
               icmp_error_short: 1,
             });
           }
@@ -249,7 +249,7 @@ describe('ICMPv4 to ICMPv6', () => {
   describe('refused without a word', () => {
     const refused = (packet: Packet | Uint8Array, reason: string) => {
       const before = plane.state();
-      const drops = plane.dropsOf(() => expect(plane.gate(packet).verdict).to.equal('drop'));
+      const drops = plane.dropsOf(() => expect(plane.gate(packet).action).to.equal('drop'));
       expect(drops).to.deep.equal({ [reason]: 1 });
       expect(plane.state()).to.deep.equal(before);
     };
@@ -259,7 +259,7 @@ describe('ICMPv4 to ICMPv6', () => {
       for (const at of [36, 38, 60, good.length - 1]) {
         const bad = good.slice();
         bad[at] = (bad[at] as number) ^ 1;
-        const drops = plane.dropsOf(() => expect(plane.gate(bad).verdict).to.equal('drop'));
+        const drops = plane.dropsOf(() => expect(plane.gate(bad).action).to.equal('drop'));
         expect(Object.values(drops), `byte ${at}`).to.deep.equal([1]);
       }
       refused(

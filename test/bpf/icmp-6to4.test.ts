@@ -60,7 +60,7 @@ describe('ICMPv6 to ICMPv4', () => {
       if ([1, 2, 3, 4, 128, 129].includes(type)) continue;
       const packet = error(type, 0, PORT << 16, { src: POD }).payload(dns(quoted6()));
       expect(
-        plane.dropsOf(() => expect(plane.gate(packet).verdict).to.equal('drop')),
+        plane.dropsOf(() => expect(plane.gate(packet).action).to.equal('drop')),
         `type ${type}`,
       ).to.deep.equal({ icmp_type: 1 });
     }
@@ -73,7 +73,7 @@ describe('ICMPv6 to ICMPv4', () => {
       const packet = error(1, code).payload(dns(quoted6()));
       const wanted = codes[code];
       if (wanted !== undefined) expectError(packet, becomes(3, wanted).payload(dns(quoted4())));
-      else expect(plane.gate(packet).verdict, `code ${code}`).to.equal('drop');
+      else expect(plane.gate(packet).action, `code ${code}`).to.equal('drop');
     }
   });
 
@@ -90,10 +90,10 @@ describe('ICMPv6 to ICMPv4', () => {
       const packet = error(4, 0, pointer).payload(dns(quoted6()));
       const wanted = pointers[pointer];
       if (wanted !== undefined) expectError(packet, becomes(12, 0, (wanted << 24) >>> 0).payload(dns(quoted4())));
-      else expect(plane.gate(packet).verdict, `pointer ${pointer}`).to.equal('drop');
+      else expect(plane.gate(packet).action, `pointer ${pointer}`).to.equal('drop');
     }
     expectError(error(4, 1, 6).payload(dns(quoted6())), becomes(3, 2).payload(dns(quoted4())));
-    for (const code of [2, 3, 255]) expect(plane.gate(error(4, code).payload(dns(quoted6()))).verdict).to.equal('drop');
+    for (const code of [2, 3, 255]) expect(plane.gate(error(4, code).payload(dns(quoted6()))).action).to.equal('drop');
   });
 
   describe('Packet Too Big', () => {
@@ -127,7 +127,7 @@ describe('ICMPv6 to ICMPv4', () => {
         const other = planeOf(mtu6, mtu4);
         const quote = fragment ? quoted6().fragment({ id: 77, more: true }) : quoted6();
         const outcome = other.gate(error(2, 0, ptb).payload(dns(quote)));
-        expect(outcome.verdict).to.equal(fn === undefined ? 'drop' : 'redirect');
+        expect(outcome.action).to.equal(fn === undefined ? 'drop' : 'redirect');
         if (fn === undefined) return;
         expect(hex(outcome.l3.slice(20, 22))).to.equal('0304');
         expect(new DataView(outcome.l3.buffer).getUint32(24)).to.equal(fn);
@@ -152,7 +152,7 @@ describe('ICMPv6 to ICMPv4', () => {
           if (l4 === 17) continue;
           const packet = error(3).payload(six.slice(0, 40 + l4));
           if (l4 >= 8) expectError(packet, becomes(11).payload(four.slice(0, 20 + l4)));
-          else expect(plane.gate(packet).verdict, `${l4} bytes`).to.equal('drop');
+          else expect(plane.gate(packet).action, `${l4} bytes`).to.equal('drop');
         }
       });
 
@@ -217,7 +217,7 @@ describe('ICMPv6 to ICMPv4', () => {
   describe('refused without a word', () => {
     const refused = (packet: Packet | Uint8Array, reason: string) => {
       const before = plane.state();
-      const drops = plane.dropsOf(() => expect(plane.gate(packet).verdict).to.equal('drop'));
+      const drops = plane.dropsOf(() => expect(plane.gate(packet).action).to.equal('drop'));
       expect(drops).to.deep.equal({ [reason]: 1 });
       expect(plane.state()).to.deep.equal(before);
     };

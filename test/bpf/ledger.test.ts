@@ -3,9 +3,9 @@
 
 import { expect } from 'chai';
 import { formatIp4, parseIp4, parseIp4Net } from '../../src/addr/ip.ts';
-import type { PoolRange } from '../../src/addr/pool-ranges.ts';
+import type { PoolRange } from '../../src/model/pool.ts';
 import { PortBlockLedger } from '../../src/nat64/ledger.ts';
-import { poolAddresses, poolBlocks } from '../../src/nat64/pool.ts';
+import { poolAddresses, poolBlocks } from '../../src/plan/blocks.ts';
 import { parseIp } from '../helpers/packet-read.ts';
 import { eth } from '../helpers/packet.ts';
 import { expectSound, type Plane, SERVER6, withPlane } from './plane.ts';
@@ -34,7 +34,7 @@ class Process {
     const note = (fields: object, message: string) => this.lines.push([message, { ...fields }]);
     this.#ledger = new PortBlockLedger({
       datapath: plane.datapath,
-      clock: { now: () => this.#now, after: () => () => undefined },
+      clock: { now: () => this.#now, wall: () => this.#now, after: () => () => undefined },
       log: { debug: note, info: note, warn: note, error: note },
       holdDownMs: HOLD_DOWN_MS,
     });

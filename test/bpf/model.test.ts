@@ -74,7 +74,7 @@ function run(plane: Plane, step: Step, { bib, sessions, peers }: Tables): void {
   const packet = eth().ip4({ src: v4, dst: POOL });
   const outcome = plane.gate(step.udp ? packet.udp({ sport: remotePort, dport: t }) : packet.echo4(t, 1, true));
   if (!peers.has(peer)) {
-    expect(outcome.verdict).to.equal('drop');
+    expect(outcome.action).to.equal('drop');
     return;
   }
   expectSound(outcome);

@@ -58,8 +58,8 @@ describe('payload', () => {
   it('P7050-3.2-b: echo requests and replies are never limited, however many there are', () => {
     withPlane({}, (plane) => {
       for (let seq = 1; seq <= 5000; seq++) {
-        expect(plane.gate(eth().ip6({ src: POD, dst: SERVER6 }).echo6(PORT, seq)).verdict).to.equal('redirect');
-        expect(plane.gate(eth().ip4({ src: SERVER, dst: POOL }).echo4(PORT, seq, true)).verdict).to.equal('redirect');
+        expect(plane.gate(eth().ip6({ src: POD, dst: SERVER6 }).echo6(PORT, seq)).action).to.equal('redirect');
+        expect(plane.gate(eth().ip4({ src: SERVER, dst: POOL }).echo4(PORT, seq, true)).action).to.equal('redirect');
       }
       const [session] = plane.datapath.sessions();
       expect(session).to.include({ packetsOut: 5000, packetsIn: 5000 });

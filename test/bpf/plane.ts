@@ -7,16 +7,23 @@ import { expect } from 'chai';
 import { parseIp4, parseIp6 } from '../../src/addr/ip.ts';
 import { parsePrefix64 } from '../../src/addr/rfc6052.ts';
 import { monotonicNs } from '../../src/datapath/clock.ts';
-import type { Block, DatapathConfig, DropRow, PoolAddress } from '../../src/datapath/datapath.ts';
-import { DROP_REASONS } from '../../src/datapath/drops.gen.ts';
+import type { Block, DropRow, PoolAddress } from '../../src/datapath/datapath.ts';
+import { DROP_REASONS } from '../../src/model/drops.gen.ts';
 import { EbpfDatapath } from '../../src/datapath/ebpf.ts';
 import { openMaps, type MapSet } from '../../src/datapath/ebpf-reader.ts';
-import { configCodec, flow4Codec, flow4KeyCodec, flow6Codec, flow6KeyCodec } from '../../src/datapath/layout.gen.ts';
+import {
+  configCodec,
+  flow4Codec,
+  flow4KeyCodec,
+  flow6Codec,
+  flow6KeyCodec,
+  type Prefix,
+} from '../../src/model/layout.gen.ts';
 import { Pins } from '../../src/datapath/pins.ts';
-import { programConfig } from '../../src/datapath/program-config.ts';
-import { BpfMap, BpfObject, ifNameToIndex, typed, type BpfProgram } from '../../src/libbpf/mod.ts';
+import { BpfMap, BpfObject, ifNameToIndex, TypedMap, type BpfProgram } from '../../src/libbpf/mod.ts';
 import { byteDiff, faults } from '../helpers/packet-read.ts';
 import { ETHERNET_BYTES, frame, type Packet } from '../helpers/packet.ts';
+import { programsOf, type TestPrograms } from '../helpers/programs.ts';
 
 export const OBJECT = new URL('../../.output/nat64.bpf.o', import.meta.url).pathname;
 export const PREFIX = '64:ff9b:1:fffe::';
@@ -43,7 +50,7 @@ export const TIMEOUTS = {
 const BLOCK: Block = { index: 0, slot: 0, v4: parseIp4(POOL), firstPort: FIRST_PORT, size: 1024 };
 
 export interface PlaneOptions {
-  config?: Partial<DatapathConfig>;
+  config?: Partial<TestPrograms>;
   prefixes?: readonly string[];
   deviceMtu?: number;
   /** `direct` out of the second veth, with this MTU. */
@@ -81,11 +88,11 @@ const ZEROED = [
   'n64_blocks',
 ] as const;
 
-export type Verdict = 'redirect' | 'drop' | 'pass';
-const VERDICTS: Readonly<Record<number, Verdict>> = { 7: 'redirect', 2: 'drop', 4294967295: 'pass' };
+export type Action = 'redirect' | 'drop' | 'pass';
+const ACTIONS: Readonly<Record<number, Action>> = { 7: 'redirect', 2: 'drop', 4294967295: 'pass' };
 
 export interface Outcome {
-  verdict: Verdict;
+  action: Action;
   frame: Uint8Array;
   /** From the IP header on. */
   l3: Uint8Array;
@@ -118,7 +125,7 @@ function devices(): [device: number, uplink: number] {
 export class Plane implements Disposable {
   readonly datapath: EbpfDatapath;
   readonly maps: MapSet;
-  readonly config: DatapathConfig;
+  readonly config: TestPrograms;
   readonly #object: BpfObject;
   readonly #gate: BpfProgram;
   readonly #pins: Pins;
@@ -130,7 +137,7 @@ export class Plane implements Disposable {
       prefixes: (options.prefixes ?? [`${PREFIX}/96`]).map(parsePrefix64),
       egress: options.uplinkMtu === undefined ? 'masquerade' : 'direct',
       device: { ifindex: device, mac: DEVICE_MAC, mtu: options.deviceMtu ?? 1500 },
-      uplinks: [{ ifindex: uplink, name: 'plane1', mtu: options.uplinkMtu ?? 1500 }],
+      uplinks: [{ ifindex: uplink, mtu: options.uplinkMtu ?? 1500 }],
       node6: parseIp6(NODE),
       filtering: 'addressDependent',
       restrictSources: false,
@@ -143,13 +150,12 @@ export class Plane implements Disposable {
     };
     this.#pins = new Pins(`/sys/fs/bpf/plane${planes}`);
     const sizes = { maxSessions: options.maxSessions ?? 4096, maxBlocks: options.maxBlocks ?? 128 };
-    this.datapath = EbpfDatapath.open({ objectPath: OBJECT, pins: this.#pins, sizes }, this.config);
+    this.datapath = EbpfDatapath.open({ objectPath: OBJECT, pins: this.#pins, sizes }, programsOf(this.config));
     this.maps = openMaps(this.#pins);
     // The same programs once more on the same maps: those that are attached belong to the data plane.
     this.#object = BpfObject.open(OBJECT);
     const cfg = new Uint8Array(configCodec.size);
-    const places = options.emptyPlace ? [undefined, ...this.config.prefixes] : this.config.prefixes;
-    configCodec.write(new DataView(cfg.buffer), 0, programConfig({ ...this.config, prefixes: places }));
+    configCodec.write(new DataView(cfg.buffer), 0, programsOf(this.config, options.emptyPlace ? this.#oneLater() : []));
     this.#object.setVariable('cfg', cfg);
     for (const name of Object.keys(this.maps) as (keyof MapSet)[]) {
       this.#object.map(name).setMaxEntries(this.maps[name].maxEntries).setPinPath(this.#pins.map(name));
@@ -162,6 +168,12 @@ export class Plane implements Disposable {
 
     this.#options = options;
     this.#fill();
+  }
+
+  /** Places of the prefixes when the first was another's, which has gone. */
+  #oneLater(): readonly Prefix[] {
+    const other = parsePrefix64('2001:db8:ffff::/96');
+    return programsOf({ ...this.config, prefixes: [other, ...this.config.prefixes] }).prefixes;
   }
 
   #fill(): void {
@@ -210,9 +222,9 @@ export class Plane implements Disposable {
       view.setUint32(176, options.gsoSize ?? 0, true);
     }
     const { retval, data } = program.testRun(bytes, { ...run, dataOutSize: bytes.length + 512 });
-    const verdict = VERDICTS[retval];
-    if (verdict === undefined) throw new Error(`the program returned ${retval}`);
-    return { verdict, frame: new Uint8Array(data), l3: new Uint8Array(data.slice(ETHERNET_BYTES)) };
+    const action = ACTIONS[retval];
+    if (action === undefined) throw new Error(`the program returned ${retval}`);
+    return { action, frame: new Uint8Array(data), l3: new Uint8Array(data.slice(ETHERNET_BYTES)) };
   }
 
   /** Egress of the owned device. */
@@ -227,11 +239,11 @@ export class Plane implements Disposable {
    */
   pieces(packet: Packet | Uint8Array, whole: Packet): Uint8Array[] {
     const last = this.gate(packet);
-    expect(last.verdict).to.equal('redirect');
+    expect(last.action).to.equal('redirect');
     const pieces: Uint8Array[] = [];
     for (let piece = 0; piece < 16; piece++) {
       const copy = this.gate(frame(whole.l3()), { mark: SPLIT_MARK + piece });
-      expect(copy.verdict, `piece ${piece}`).to.equal('redirect');
+      expect(copy.action, `piece ${piece}`).to.equal('redirect');
       pieces.push(copy.l3);
       if (Buffer.from(copy.l3).equals(Buffer.from(last.l3))) return pieces;
     }
@@ -281,9 +293,9 @@ export class Plane implements Disposable {
 
   /** Makes every session look as if its last packet had been at `then`, a time of the programs' clock; below 0 is before its start. */
   touch(then: bigint): void {
-    const six = typed(this.maps.n64_flow6, flow6KeyCodec, flow6Codec);
+    const six = new TypedMap(this.maps.n64_flow6, flow6KeyCodec, flow6Codec);
     for (const [key, value] of Array.from(six.entries())) six.update(key, { ...value, lastNs: then });
-    const four = typed(this.maps.n64_flow4, flow4KeyCodec, flow4Codec);
+    const four = new TypedMap(this.maps.n64_flow4, flow4KeyCodec, flow4Codec);
     for (const [key, value] of Array.from(four.entries())) four.update(key, { ...value, lastNs: then });
   }
 
@@ -333,7 +345,7 @@ function withId(l3: Uint8Array, id: Uint8Array): Uint8Array {
 /** The packet went on as exactly `expected`; `anyId` leaves the IPv4 identification out of it. */
 export function expectOut(outcome: Outcome, expected: Packet | Uint8Array, options: { anyId?: boolean } = {}): void {
   const wanted = expected instanceof Uint8Array ? expected : expected.l3();
-  expect(outcome.verdict).to.equal('redirect');
+  expect(outcome.action).to.equal('redirect');
   const want = options.anyId ? withId(wanted, outcome.l3.slice(4, 6)) : wanted;
   const diff = byteDiff(outcome.l3, want);
   if (diff !== '') expect.fail(`the packet is another one than expected\n${diff}`);
@@ -342,6 +354,6 @@ export function expectOut(outcome: Outcome, expected: Packet | Uint8Array, optio
 
 /** Checksums and lengths of what came out hold. */
 export function expectSound(outcome: Outcome): void {
-  expect(outcome.verdict).to.equal('redirect');
+  expect(outcome.action).to.equal('redirect');
   expect(faults(outcome.l3)).to.deep.equal([]);
 }

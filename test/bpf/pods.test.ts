@@ -54,7 +54,7 @@ describe('sessions of a pod', () => {
       const from = (n: number) => eth().ip4({ src: SERVER, dst: POOL }).udp({ sport: n, dport: 40007 });
       for (let round = 0; round < 2; round++) {
         for (let n = 1; n <= LIMIT; n++) expectSound(plane.gate(from(n)));
-        const drops = plane.dropsOf(() => expect(plane.gate(from(99)).verdict).to.equal('drop'));
+        const drops = plane.dropsOf(() => expect(plane.gate(from(99)).action).to.equal('drop'));
         expect(drops).to.deep.equal({ pod_quota: 1 });
         expectSound(plane.gate(toServer(1)));
         end(plane);

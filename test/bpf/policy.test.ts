@@ -142,7 +142,7 @@ describe('policy', () => {
           .icmp6({ type, code: 0, rest: type === 2 ? 1300 : 0 })
           .payload(quoted);
       const refused = (src: string, type: number, reason: string) =>
-        expect(other.dropsOf(() => expect(other.gate(error(src, type)).verdict).to.equal('drop'))).to.deep.equal({
+        expect(other.dropsOf(() => expect(other.gate(error(src, type)).action).to.equal('drop'))).to.deep.equal({
           [reason]: 1,
         });
       refused('2001:db8:2::1', 1, 'source_not_allowed');
@@ -185,7 +185,7 @@ describe('policy', () => {
           const bytes = packet.build();
           const started = performance.now();
           let sent = 0;
-          for (let i = 0; i < 4000; i++) if (other.gate(bytes).verdict === 'redirect') sent += 1;
+          for (let i = 0; i < 4000; i++) if (other.gate(bytes).action === 'redirect') sent += 1;
           const seconds = (performance.now() - started) / 1000;
           expect(sent).to.be.within(1000, 1000 + 1000 * seconds + 20);
         }
@@ -197,7 +197,7 @@ describe('policy', () => {
       withPlane({ uplinkMtu: 1400 }, (other) => {
         const expiring = eth().ip6({ src: POD, dst: SERVER6, hopLimit: 1 }).udp({ sport: 1, dport: 2 }).build();
         let silent = 0;
-        for (let i = 0; i < 8000 && silent < 3; i++) if (other.gate(expiring).verdict === 'drop') silent += 1;
+        for (let i = 0; i < 8000 && silent < 3; i++) if (other.gate(expiring).action === 'drop') silent += 1;
         expect(silent, 'the other share is used up').to.equal(3);
         const large = eth()
           .ip6({ src: '2001:db8:1::20', dst: SERVER6 })
@@ -221,7 +221,7 @@ describe('policy', () => {
     it('H4443-2.4-b: none about a redirect; one about an echo that expires (C-12)', () => {
       const expiring = eth().ip6({ src: POD, dst: SERVER6, hopLimit: 1 });
       for (const type of [1, 2, 3, 4, 100, 127, 137]) {
-        expect(plane.gate(expiring.icmp6({ type }).payload('12345678')).verdict, `type ${type}`).to.equal('drop');
+        expect(plane.gate(expiring.icmp6({ type }).payload('12345678')).action, `type ${type}`).to.equal('drop');
       }
       expectOut(
         plane.gate(expiring.echo6(1)),

@@ -27,7 +27,7 @@ const port = (plane: Plane, packet: Packet, kind: Kind): { address: string; port
   };
 };
 const refused = (plane: Plane, packet: Packet, reason: string) =>
-  expect(plane.dropsOf(() => expect(plane.gate(packet).verdict).to.equal('drop'))).to.deep.equal({ [reason]: 1 });
+  expect(plane.dropsOf(() => expect(plane.gate(packet).action).to.equal('drop'))).to.deep.equal({ [reason]: 1 });
 
 describe('sessions', () => {
   it('N6146-3.2-a: N6146-3.4-a: N6146-3.5.1-a: N6146-3.5.1-b: all five columns of a UDP and a TCP session', () => {

@@ -3,10 +3,10 @@
 
 import { expect } from 'chai';
 import { parseIp4, parseIp6 } from '../../src/addr/ip.ts';
-import type { StaticBinding } from '../../src/datapath/datapath.ts';
-import { bib4Codec, bib4KeyCodec, bib6Codec, bib6KeyCodec, NO_BLOCK, PROTOCOL } from '../../src/datapath/layout.gen.ts';
+import type { StaticBinding } from '../../src/model/binding.ts';
+import { bib4Codec, bib4KeyCodec, bib6Codec, bib6KeyCodec, NO_BLOCK, PROTOCOL } from '../../src/model/layout.gen.ts';
 import { StaticStore } from '../../src/datapath/static-store.ts';
-import { typed } from '../../src/libbpf/mod.ts';
+import { TypedMap } from '../../src/libbpf/mod.ts';
 import { POD, POOL, type Plane, withPlane } from './plane.ts';
 
 const BINDING: StaticBinding = {
@@ -18,8 +18,8 @@ const OTHER: StaticBinding = { ...BINDING, protocol: 'udp' };
 const KEY6 = { src: BINDING.source.v6, port: 80, protocol: PROTOCOL.TCP };
 const KEY4 = { pool: BINDING.pool.v4, port: 40001, protocol: PROTOCOL.TCP };
 
-const six = (plane: Plane) => typed(plane.maps.n64_bib6, bib6KeyCodec, bib6Codec);
-const four = (plane: Plane) => typed(plane.maps.n64_bib4, bib4KeyCodec, bib4Codec);
+const six = (plane: Plane) => new TypedMap(plane.maps.n64_bib6, bib6KeyCodec, bib6Codec);
+const four = (plane: Plane) => new TypedMap(plane.maps.n64_bib4, bib4KeyCodec, bib4Codec);
 const count = (plane: Plane) => plane.datapath.counts().bindings.tcp;
 
 describe('static bindings', () => {

@@ -68,14 +68,14 @@ describe('TCP states', () => {
   });
 
   const enter = (state: string) => {
-    for (const [side, flags] of ways[state] ?? []) expect(send(side, flags).verdict).to.equal('redirect');
+    for (const [side, flags] of ways[state] ?? []) expect(send(side, flags).action).to.equal('redirect');
     expect(session()?.state).to.equal(state);
     // Old enough that a fresh timer shows.
     plane.age(10);
   };
 
   it('N6146-3.5.2.2-01: N6146-3.5.2.1-a: B7857-2-a: CLOSED, V6 SYN: V6 INIT with the transitory timer', () => {
-    expect(send('v6', syn).verdict).to.equal('redirect');
+    expect(send('v6', syn).action).to.equal('redirect');
     expect(session()?.state).to.equal('v6Init');
     expect(left()).to.be.closeTo(TRANS, 3);
     expect(plane.datapath.bindings()).to.have.length(1);
@@ -91,14 +91,14 @@ describe('TCP states', () => {
     ['data', psh | ack],
   ] as const) {
     it(`N6146-3.5.2.2-07: B7857-2.2-b: T5382-5-b: CLOSED, ${what} from either side: dropped without a word, no state`, () => {
-      for (const side of ['v6', 'v4'] as const) expect(send(side, flags).verdict, side).to.equal('drop');
+      for (const side of ['v6', 'v4'] as const) expect(send(side, flags).action, side).to.equal('drop');
       expect(session()).to.equal(undefined);
       expect(plane.datapath.bindings()).to.deep.equal([]);
     });
   }
 
   it('N6146-3.5.2.2-02: T5382-4-a: T5382-4-d: CLOSED, V4 SYN, external connections forbidden: dropped without a word', () => {
-    expect(send('v4', syn).verdict).to.equal('drop');
+    expect(send('v4', syn).action).to.equal('drop');
     expect(session()).to.equal(undefined);
   });
 
@@ -109,7 +109,7 @@ describe('TCP states', () => {
         source: { v6: parseIp6(POD), port: STATIC },
         pool: { v4: parseIp4(POOL), port: STATIC },
       });
-      expect(send('v4', syn, STATIC).verdict).to.equal('redirect');
+      expect(send('v4', syn, STATIC).action).to.equal('redirect');
       expect(session()?.state).to.equal('v4Init');
     });
     afterEach(() => {
@@ -128,7 +128,7 @@ describe('TCP states', () => {
 
     it('N6146-3.5.2.2-08: V6 SYN: ESTABLISHED', () => {
       plane.age(10);
-      expect(send('v6', syn | ack, STATIC).verdict).to.equal('redirect');
+      expect(send('v6', syn | ack, STATIC).action).to.equal('redirect');
       expect(session()?.state).to.equal('established');
       expect(left()).to.be.closeTo(EST + TRANS, 3);
     });
@@ -144,7 +144,7 @@ describe('TCP states', () => {
         ['v6', rst],
         ['v6', fin],
       ] as const) {
-        expect(send(side, flags, STATIC).verdict).to.equal('redirect');
+        expect(send(side, flags, STATIC).action).to.equal('redirect');
         expect(session()?.state).to.equal('v4Init');
         expect(left()).to.be.closeTo(TRANS - 10, 3);
       }
@@ -152,7 +152,7 @@ describe('TCP states', () => {
 
     it('N6146-3.5.2.2-11: its timer ends it', () => {
       plane.age(TRANS + 2);
-      expect(send('v4', ack, STATIC).verdict).to.equal('drop');
+      expect(send('v4', ack, STATIC).action).to.equal('drop');
       expect(session()).to.equal(undefined);
     });
   });
@@ -205,7 +205,7 @@ describe('TCP states', () => {
   for (const [id, state, side, flags, what, next, seconds] of rows) {
     it(`${id}: ${state}, ${what}: forwarded, ${next}, ${seconds} s left`, () => {
       enter(state);
-      expect(send(side, flags).verdict).to.equal('redirect');
+      expect(send(side, flags).action).to.equal('redirect');
       expect(session()?.state).to.equal(next);
       expect(left()).to.be.closeTo(seconds, 3);
     });
@@ -225,7 +225,7 @@ describe('TCP states', () => {
       expect(plane.datapath.sweep(60_000).ended).to.deep.equal([]);
       expect(session()?.state).to.equal(state);
       plane.age(seconds + 2);
-      expect(send('v4', ack).verdict, 'absent already').to.equal('drop');
+      expect(send('v4', ack).action, 'absent already').to.equal('drop');
       expect(session()).to.equal(undefined);
       enter(state);
       plane.age(seconds + 2);
@@ -238,7 +238,7 @@ describe('TCP states', () => {
     send('v6', syn);
     send('v4', syn);
     expect(session()?.state).to.equal('established');
-    for (const side of ['v4', 'v6'] as const) expect(send(side, syn | ack).verdict).to.equal('redirect');
+    for (const side of ['v4', 'v6'] as const) expect(send(side, syn | ack).action).to.equal('redirect');
     expect(session()?.state).to.equal('established');
   });
 });

@@ -49,8 +49,9 @@ export class Gate64 {
     return started;
   }
 
-  launch(): Background {
-    this.process = this.#topology.start('node', [GATE64, 'run', '-c', this.configFile]);
+  /** `program`: another copy of gate64 than the checkout's. */
+  launch(environment: Readonly<Record<string, string>> = {}, program = GATE64): Background {
+    this.process = this.#topology.start('node', [program, 'run', '-c', this.configFile], environment);
     return this.process;
   }
 

@@ -2,6 +2,7 @@
 // A DatapathReader in memory: the rows a test gives it.
 
 import { parseIp4, parseIp6 } from '../../src/addr/ip.ts';
+import type { Protocol } from '../../src/model/binding.ts';
 import type {
   BindingRow,
   BlockRow,
@@ -10,7 +11,6 @@ import type {
   LiveCounts,
   MapFillRow,
   PacketCounterRow,
-  Protocol,
   SessionRow,
 } from '../../src/datapath/datapath.ts';
 

@@ -4,7 +4,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { eventually, type Background } from './processes.ts';
-import { SERVER4, SERVER4_OTHER, type Namespace, type Topology } from './topology.ts';
+import { NODE4, SERVER4, SERVER4_OTHER, type Namespace, type Topology } from './topology.ts';
 
 /** Serves a folder by HTTP on every IPv4 address of the server. */
 export async function startNginx(topology: Topology, root: string): Promise<Background> {
@@ -50,6 +50,9 @@ both       AAAA  2001:db8:f::80
 alias      CNAME alias2
 alias2     CNAME v4only
 metadata   A     169.254.169.254
+node       A     ${NODE4}
+mixed      A     ${NODE4}
+mixed      A     ${SERVER4}
 short 1    A     ${SERVER4}
 `;
 

@@ -4,10 +4,11 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { configKeys } from '../../src/config/keys.ts';
-import { DROP_REASONS, DROP_TEXTS } from '../../src/datapath/drops.gen.ts';
+import { DROP_REASONS, DROP_TEXTS } from '../../src/model/drops.gen.ts';
 import { DNS_METRICS } from '../../src/dns/metrics.ts';
 import { ERROR_CODES } from '../../src/errors.ts';
 import { NAT64_METRICS } from '../../src/nat64/metrics.ts';
+import { FINDINGS } from '../../src/plan/findings.ts';
 import type { MetricDefinition } from '../../src/telemetry/metrics.ts';
 import { SERVICE_METRICS } from '../../src/telemetry/service-metrics.ts';
 import { ROOT, read } from './repository.ts';
@@ -24,7 +25,7 @@ export function tableRows(page: string): Map<string, string[]> {
   const rows = new Map<string, string[]>();
   for (const line of page.split('\n')) {
     const cells = line.split(/(?<!\\)\|/).map((text) => text.trim());
-    const name = /^`([\w.[\]]+)`$/.exec(cells[1] ?? '')?.[1];
+    const name = /^`([\w.[\]-]+)`$/.exec(cells[1] ?? '')?.[1];
     if (name !== undefined) rows.set(name, cells.slice(2, -1));
   }
   return rows;
@@ -59,6 +60,22 @@ export function errorsPage(): string {
     ...Object.entries(ERROR_CODES).map(
       ([code, meaning]) => `| \`${code}\` | ${cell(meaning)} | ${written?.get(code)?.[1] ?? ''} |`,
     ),
+    '',
+  ].join('\n');
+}
+
+/** The page of findings; what to do about one depends on the node, and stands with the finding itself. */
+export function findingsPage(): string {
+  return [
+    '# What may be wrong with a node',
+    '',
+    'Made by `make docs` from src/plan/findings.ts; not edited by hand. gate64 looks for these at its start and at every',
+    'reload. One that keeps it from working ends the start, or has the reload refused, with the error code; any other is a',
+    'warning in the log, with its name as `finding` and what to do about it as `hint`.',
+    '',
+    '| finding | error code | meaning |',
+    '| --- | --- | --- |',
+    ...Object.entries(FINDINGS).map(([name, { code, meaning }]) => `| \`${name}\` | \`${code}\` | ${cell(meaning)} |`),
     '',
   ].join('\n');
 }

@@ -5,8 +5,9 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { configKeys } from '../../src/config/keys.ts';
-import { DROP_REASONS } from '../../src/datapath/drops.gen.ts';
+import { DROP_REASONS } from '../../src/model/drops.gen.ts';
 import { ERROR_CODES } from '../../src/errors.ts';
+import { FINDINGS } from '../../src/plan/findings.ts';
 import { coverage, deviations, idsIn, KINDS, requirements, sees, testFiles, WITNESSES } from './conformance.ts';
 import { METRICS, tableRows } from './lists.ts';
 import { PAGES } from './pages.ts';
@@ -43,6 +44,12 @@ describe('pages made from code', () => {
       keys.map(({ key }) => key).toSorted(),
     );
     expect(keys.filter(({ description }) => description === '').map(({ key }) => key)).to.deep.equal([]);
+  });
+
+  it('every finding is made somewhere', () => {
+    const sources = repositoryFiles().filter((path) => /^src\/.*\.ts$/.test(path) && path !== 'src/plan/findings.ts');
+    const text = sources.map(read).join('\n');
+    expect(Object.keys(FINDINGS).filter((name) => !text.includes(`'${name}'`))).to.deep.equal([]);
   });
 
   it('every error code is used', () => {

@@ -4,7 +4,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { conformancePage } from './conformance.ts';
-import { configurationPage, dropsPage, errorsPage, metricsPage } from './lists.ts';
+import { configurationPage, dropsPage, errorsPage, findingsPage, metricsPage } from './lists.ts';
 import { ROOT } from './repository.ts';
 
 export const PAGES: Readonly<Record<string, () => string>> = {
@@ -12,6 +12,7 @@ export const PAGES: Readonly<Record<string, () => string>> = {
   'docs/conformance.md': conformancePage,
   'docs/drops.md': dropsPage,
   'docs/errors.md': errorsPage,
+  'docs/findings.md': findingsPage,
   'docs/metrics.md': metricsPage,
 };
 

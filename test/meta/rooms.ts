@@ -5,15 +5,17 @@
 export const ROOMS = [
   'cli',
   'service.ts',
-  'service-node.ts',
+  'reconciler.ts',
   'dns',
   'nat64',
   'names',
   'host',
   'datapath',
   'libbpf',
+  'plan',
   'config',
   'telemetry',
+  'model',
   'addr',
   'errors.ts',
 ] as const;
@@ -24,12 +26,13 @@ export type Room = (typeof ROOMS)[number];
 export const FORBIDDEN: Readonly<Partial<Record<Room, { never: readonly Room[]; why: string }>>> = {
   cli: { never: ['libbpf'], why: 'only datapath knows libbpf' },
   'service.ts': { never: ['libbpf'], why: 'only datapath knows libbpf' },
-  'service-node.ts': { never: ['libbpf'], why: 'only datapath knows libbpf' },
+  'reconciler.ts': { never: ['libbpf'], why: 'only datapath knows libbpf' },
   dns: { never: ['nat64', 'host', 'datapath', 'libbpf'], why: 'DNS64 works without a data plane' },
   nat64: { never: ['host', 'libbpf'], why: 'policy knows neither netlink nor BPF objects' },
   names: { never: ['host', 'datapath', 'libbpf'], why: 'names know neither half from the inside' },
+  datapath: { never: ['plan', 'config', 'telemetry'], why: 'it carries out what it is told, whoever planned it' },
   host: { never: ['libbpf'], why: 'only datapath knows libbpf' },
-  libbpf: { never: ['config', 'telemetry', 'addr', 'errors.ts'], why: 'the binding stands alone' },
+  libbpf: { never: ['plan', 'config', 'telemetry', 'model', 'addr', 'errors.ts'], why: 'the binding stands alone' },
 };
 
 /** Folders of src/ that hold no TypeScript. */

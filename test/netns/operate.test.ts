@@ -8,7 +8,7 @@ import { parseIp4, parseIp6 } from '../../src/addr/ip.ts';
 import { metricSum } from '../helpers/gate64.ts';
 import { eventually } from '../helpers/processes.ts';
 import { EGRESSES, Scene } from '../helpers/scene.ts';
-import { POD } from '../helpers/topology.ts';
+import { NODE4, POD } from '../helpers/topology.ts';
 
 interface Transport {
   address: string;
@@ -213,6 +213,20 @@ scrape_configs:
       expect(leased[0]).to.include(POD);
       // That of other.example, which a pod has downloaded from; that of v4only.example is the upstream's as well.
       expect(log).not.to.match(/198\.51\.100\.11|c633:640b/);
+    });
+
+    it('a name that leads to the node itself, which the NAT64 refuses, has no AAAA; one of several addresses is left out', async () => {
+      const ask = (name: string) => scene.topology.sh('node', `dig -p 5364 @127.0.0.1 AAAA ${name}`);
+      const answer = await ask('node.example');
+      expect(answer)
+        .to.match(/status: NOERROR/)
+        .and.to.match(/ANSWER: 0/)
+        .and.to.match(/SOA/);
+      expect(answer, 'why, as Extended DNS Error').to.match(new RegExp(`EDE: .*${NODE4.replaceAll('.', '\\.')}`));
+      expect(await scene.topology.sh('pod', 'dig +short mixed.example AAAA')).to.equal('64:ff9b::c633:640a');
+      expect(metricSum(await scene.gate64.metrics(), 'gate64_dns64_passthrough_total', { reason: 'refused' })).to.equal(
+        1,
+      );
     });
 
     it('somebody outside cannot use the gateway as an open relay', async () => {

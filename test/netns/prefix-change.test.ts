@@ -34,18 +34,17 @@ describe('prefixes that change under a busy pod', function () {
   });
 
   const reload = async (prefix: readonly string[]) => {
+    const reloads = () => scene.gate64.process?.log().match(/configuration reloaded/g)?.length ?? 0;
+    const before = reloads();
     scene.gate64.write(gate64Config('direct', { prefix, nat64: NAT64 }));
     scene.gate64.process?.signal('SIGHUP');
+    await eventually('the reload is over', () => (reloads() > before ? true : undefined), 10_000);
     // The file is looked at as well, so that one change may be read twice: routes tell which configuration it is.
     await eventually('the routes are those of the prefixes', async () => {
       const routes = await scene.topology.sh('node', 'ip -6 route show dev gate64 proto 64');
       const found = routes.split('\n').map((line) => line.split(' ')[0]);
       return found.length === prefix.length && prefix.every((one) => found.includes(one)) ? true : undefined;
     });
-    const reloads = () => scene.gate64.process?.log().match(/configuration reloaded/g)?.length ?? 0;
-    const before = reloads();
-    scene.gate64.process?.signal('SIGHUP');
-    await eventually('the reload is over', async () => (reloads() > before + 1 ? true : undefined), 10_000);
   };
 
   it('another prefix in front: the download goes on, both prefixes work', async () => {

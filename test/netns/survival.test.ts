@@ -76,7 +76,7 @@ for (const egress of EGRESSES) {
     it('a second start is refused with G64_ALREADY_RUNNING and disturbs nothing', async () => {
       const { code, stderr } = await scene.gate64.cli(['run', '-c', scene.gate64.configFile], { accept: 'any' });
       expect(code).to.equal(1);
-      expect(stderr).to.match(/a gate64 service runs on this node already/);
+      expect(stderr).to.match(/a gate64 service with a NAT64 runs on this node already/);
       expect(await scene.download(LITERAL)).to.equal(one);
     });
 

@@ -3,7 +3,7 @@
 
 import { Command } from 'commander';
 import type { DropRow, DropSample } from '../../datapath/datapath.ts';
-import { DROP_TEXTS } from '../../datapath/drops.gen.ts';
+import { DROP_TEXTS } from '../../model/drops.gen.ts';
 import type { CliContext } from '../context.ts';
 import { emit, outputOption, type OutputOptions } from '../output.ts';
 import { durationText, renderTable, wrap, type Column } from '../render.ts';

@@ -17,7 +17,7 @@ export function runCommand(context: CliContext): Command {
     .action(async (options: { readonly config?: string }) => {
       const loaded = loadConfig(options.config);
       for (const warning of loaded.warnings) context.stderr.write(`${warning}\n`);
-      const exitCode = await context.runService(loaded.config, loaded);
+      const exitCode = await context.runService(loaded);
       if (exitCode !== 0) throw new ExitCode(exitCode);
     });
 }

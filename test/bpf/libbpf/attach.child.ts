@@ -12,20 +12,17 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import {
-  attachClsact,
-  attachTcx,
+  ClsactFilter,
+  TcxLink,
   BpfLoadError,
   BpfMap,
   BpfObject,
   BpfProgram,
-  ClsactFilter,
   ifNameToIndex,
   isBpffs,
   isTcxSupported,
   LibbpfError,
-  queryClsact,
   RingBuffer,
-  TcxLink,
 } from '../../../src/libbpf/mod.ts';
 
 const [directory = '', scenario = ''] = process.argv.slice(2);
@@ -75,10 +72,10 @@ const scenarios: Record<string, () => Promise<void> | void> = {
     expect(isTcxSupported()).to.equal(true);
     using object = loaded();
     const stats = object.map('stats');
-    using first = attachTcx(object.program('count'), ifNameToIndex('lo'), 'egress');
+    using first = TcxLink.attach(object.program('count'), ifNameToIndex('lo'), 'egress');
     await send();
     expect(counted(stats, 'count')).to.equal(1);
-    using ahead = attachTcx(object.program('drop_all'), ifNameToIndex('lo'), 'egress', { before: true });
+    using ahead = TcxLink.attach(object.program('drop_all'), ifNameToIndex('lo'), 'egress', { before: true });
     await send();
     // The one in front drops, so the older link sees nothing.
     expect([counted(stats, 'drop_all'), counted(stats, 'count')]).to.deep.equal([1, 1]);
@@ -94,7 +91,7 @@ const scenarios: Record<string, () => Promise<void> | void> = {
       direction: 'egress',
     });
     expect(ahead.info().programId).to.equal(object.program('count_second').id);
-    using behind = attachTcx(object.program('drop_all'), ifNameToIndex('lo'), 'egress');
+    using behind = TcxLink.attach(object.program('drop_all'), ifNameToIndex('lo'), 'egress');
     await send();
     expect([counted(stats, 'count_second'), counted(stats, 'count'), counted(stats, 'drop_all')]).to.deep.equal([
       2, 3, 2,
@@ -105,14 +102,14 @@ const scenarios: Record<string, () => Promise<void> | void> = {
   async closing() {
     using object = loaded();
     const stats = object.map('stats');
-    const link = attachTcx(object.program('count'), ifNameToIndex('lo'), 'ingress');
+    const link = TcxLink.attach(object.program('count'), ifNameToIndex('lo'), 'ingress');
     await send();
     link.close();
     await send();
     expect(counted(stats, 'count')).to.equal(1);
     expect(codeOf(() => link.info())).to.equal('LIBBPF_STATE');
 
-    using pinned = attachTcx(object.program('count'), ifNameToIndex('lo'), 'ingress');
+    using pinned = TcxLink.attach(object.program('count'), ifNameToIndex('lo'), 'ingress');
     pinned.pin(pin('link'));
     expect(codeOf(() => pinned.pin(pin('link')))).to.equal('EEXIST');
     using again = TcxLink.openPinned(pin('link'));
@@ -156,8 +153,8 @@ const scenarios: Record<string, () => Promise<void> | void> = {
   // Helper of `killed`: runs until it is killed.
   hold() {
     const object = loaded((next) => next.map('stats').setPinPath(pin('stats')));
-    attachTcx(object.program('count'), ifNameToIndex('lo'), 'egress').pin(pin('link'));
-    attachTcx(object.program('drop_all'), ifNameToIndex('lo'), 'egress', { before: true });
+    TcxLink.attach(object.program('count'), ifNameToIndex('lo'), 'egress').pin(pin('link'));
+    TcxLink.attach(object.program('drop_all'), ifNameToIndex('lo'), 'egress', { before: true });
     object.program('count').pin(pin('program'));
     process.stdout.write(`${object.program('count').id}\n`);
     setInterval(() => {}, 1000);
@@ -194,22 +191,22 @@ const scenarios: Record<string, () => Promise<void> | void> = {
     const stats = object.map('stats');
     const lo = ifNameToIndex('lo');
     const place = { priority: 10, handle: 1 };
-    expect(queryClsact(lo, 'egress', place)).to.equal(undefined);
+    expect(ClsactFilter.query(lo, 'egress', place)).to.equal(undefined);
     expect(qdiscs()).not.to.include('clsact');
-    const filter = attachClsact(object.program('count'), lo, 'egress', place);
-    expect(queryClsact(lo, 'egress', place)).to.equal(object.program('count').id);
+    const filter = ClsactFilter.attach(object.program('count'), lo, 'egress', place);
+    expect(ClsactFilter.query(lo, 'egress', place)).to.equal(object.program('count').id);
     await send();
     expect(counted(stats, 'count')).to.equal(1);
     filter.replace(object.program('count_second'));
     await send();
     expect([counted(stats, 'count'), counted(stats, 'count_second')]).to.deep.equal([1, 1]);
     // A second attach finds the qdisc there and does not mind.
-    using other = attachClsact(object.program('count'), lo, 'ingress', place);
+    using other = ClsactFilter.attach(object.program('count'), lo, 'ingress', place);
     expect(other.direction).to.equal('ingress');
     // A filter can be removed by whoever knows its place.
     expect(new ClsactFilter(lo, 'egress', place).detach()).to.equal(true);
     expect(filter.detach()).to.equal(false);
-    expect(queryClsact(lo, 'egress', place)).to.equal(undefined);
+    expect(ClsactFilter.query(lo, 'egress', place)).to.equal(undefined);
     expect(qdiscs()).to.include('clsact');
   },
 
@@ -260,8 +257,8 @@ const scenarios: Record<string, () => Promise<void> | void> = {
     using object = loaded();
     const program = object.program('count');
     expect(codeOf(() => ifNameToIndex('nosuch0'))).to.equal('ENODEV');
-    expect(codeOf(() => attachTcx(program, 9999, 'egress'))).to.equal('ENODEV');
-    expect(codeOf(() => attachClsact(program, 9999, 'egress', { priority: 1, handle: 1 }))).to.match(
+    expect(codeOf(() => TcxLink.attach(program, 9999, 'egress'))).to.equal('ENODEV');
+    expect(codeOf(() => ClsactFilter.attach(program, 9999, 'egress', { priority: 1, handle: 1 }))).to.match(
       /^E(NODEV|INVAL)$/,
     );
     expect(codeOf(() => TcxLink.openPinned(pin('nothing')))).to.equal('ENOENT');

@@ -14,7 +14,7 @@ import {
   LibbpfError,
   mapFlags,
   possibleCpus,
-  typed,
+  TypedMap,
 } from '../../../src/libbpf/mod.ts';
 import { compile } from './compile.ts';
 
@@ -292,7 +292,7 @@ describe('libbpf: objects on the running kernel', function () {
       },
     };
     using object = opened().load();
-    const flows = typed(object.map('flows'), number, pair);
+    const flows = new TypedMap(object.map('flows'), number, pair);
     flows.update(1, [2, 3]);
     expect(flows.tryUpdate(1, [0, 0], 'noexist')).to.equal(false);
     flows.update(4, [5, 6]);
@@ -305,7 +305,7 @@ describe('libbpf: objects on the running kernel', function () {
     );
     expect(flows.delete(1)).to.equal(true);
     expect(flows.lookup(1)).to.equal(undefined);
-    expect(() => typed(object.map('flows'), number, number)).to.throw(RangeError, '16');
+    expect(() => new TypedMap(object.map('flows'), number, number)).to.throw(RangeError, '16');
   });
 
   it('libbpf: an iterator gives what its program wrote, records whole', () => {

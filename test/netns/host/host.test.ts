@@ -7,7 +7,7 @@ import { expect } from 'chai';
 import { parseIp4Net, parseIp6Net } from '../../../src/addr/ip.ts';
 import { execCommand, type Exec } from '../../../src/host/exec.ts';
 import { uninstallHost } from '../../../src/host/uninstall.ts';
-import { watchHost } from '../../../src/host/watch.ts';
+import { HostWatch } from '../../../src/host/watch.ts';
 import { errorOf, Node, nodeState, pool, SHARED_POOL, sh, sysctl } from './node.ts';
 
 describe('host: a node with an uplink', () => {
@@ -122,10 +122,10 @@ describe('host: a node with an uplink', () => {
   it('uninstall goes on when a step fails, says so, and can be tried again', async () => {
     const before = nodeState();
     await host().apply();
-    const withoutNft: Exec = (command, args) =>
+    const withoutNft: Exec = (command, args, input) =>
       command === 'nft'
         ? Promise.resolve({ exit: 1, stdout: '', stderr: 'Error: Operation not permitted' })
-        : execCommand(command, args);
+        : execCommand(command, args, input);
     const error = await errorOf(uninstallHost({ device: 'gate64', stateFile: node.stateFile, exec: withoutNft }));
     expect(error.message).to.match(/Operation not permitted/);
     expect(sysctl('ipv4/conf/up0/forwarding'), 'restored all the same').to.equal('0');
@@ -150,7 +150,7 @@ describe('host: a node with an uplink', () => {
       await host().apply();
       let stop = () => {};
       const told = new Promise<void>((resolve) => {
-        const watch = watchHost(resolve);
+        const watch = new HostWatch(resolve);
         stop = () => watch.stop();
       });
       try {
@@ -165,7 +165,7 @@ describe('host: a node with an uplink', () => {
 
   it('watch tells of changes that never end once in a while', async () => {
     let calls = 0;
-    const watch = watchHost(() => calls++);
+    const watch = new HostWatch(() => calls++);
     try {
       await new Promise((resolve) => setTimeout(resolve, 300));
       for (let i = 0; i < 28; i++) {

@@ -34,7 +34,7 @@ describe('host: a node with an uplink, masquerade', () => {
     expect(sysctl('ipv4/conf/gate64/forwarding')).to.equal('1');
     expect(sysctl('ipv4/conf/up0/forwarding')).to.equal('1');
     expect(sysctl('ipv6/conf/gate64/forwarding')).to.equal('1');
-    expect(snapshot.uplinks.map(({ name }) => name)).to.deep.equal(['up0']);
+    expect(snapshot.uplinks).to.deep.equal(['up0']);
     expect(snapshot.nodeAddresses.map(formatIp4)).to.deep.equal(['203.0.113.2']);
     expect(formatIp6(snapshot.node6)).to.equal('2001:db8::2');
   });
@@ -78,8 +78,7 @@ describe('host: a node with an uplink, masquerade', () => {
     const before = nodeState();
     sh(`nft flush ruleset; ip -6 route del 64:ff9b::/96 dev gate64; ip route del 192.0.0.0/29
       ip link set gate64 mtu 1500 arp on; echo 0 > /proc/sys/net/ipv4/conf/up0/forwarding`);
-    const { repaired, deviceRecreated } = await running.reconcile();
-    expect(deviceRecreated).to.equal(false);
+    const { repaired } = await running.reconcile();
     expect(repaired).to.have.members([
       'device gate64 arp off',
       'device gate64 mtu 9000',
@@ -93,9 +92,9 @@ describe('host: a node with an uplink, masquerade', () => {
 
   it('a look at the node leaves alone the tables that pods fill', async () => {
     const asked: string[] = [];
-    const listening: Exec = (command, args) => {
+    const listening: Exec = (command, args, input) => {
       asked.push([command, ...args].join(' '));
-      return execCommand(command, args);
+      return execCommand(command, args, input);
     };
     const running = host({}, ['64:ff9b::/96'], listening);
     await running.apply();
@@ -106,15 +105,14 @@ describe('host: a node with an uplink, masquerade', () => {
     expect(asked.join('\n')).to.include('-4 route show table main').and.not.include('table all');
   });
 
-  it('makes a deleted device anew and tells that programs have to be attached again', async () => {
+  it('makes a deleted device anew and finds its number', async () => {
     const running = host();
     const first = await running.apply();
     const before = nodeState();
     sh('ip link del gate64');
-    const { deviceRecreated, snapshot, repaired } = await running.reconcile();
-    expect(deviceRecreated).to.equal(true);
+    const { found, repaired } = await running.reconcile();
     expect(repaired).to.include.members(['device gate64', 'route 64:ff9b::/96']);
-    expect(snapshot.device.ifindex).not.to.equal(first.device.ifindex);
+    expect(found.device.ifindex).not.to.equal(first.device.ifindex);
     expect(nodeState()).to.deep.equal(before);
   });
 
@@ -156,10 +154,10 @@ describe('host: a node with an uplink, masquerade', () => {
 
   it('takes back its own changes when one of them fails', async () => {
     const before = nodeState();
-    const failing: Exec = (command, args) =>
+    const failing: Exec = (command, args, input) =>
       command === 'nft' && args.join(' ').includes('masquerade')
         ? Promise.resolve({ exit: 1, stdout: '', stderr: 'Error: Could not process rule: Operation not supported' })
-        : execCommand(command, args);
+        : execCommand(command, args, input);
     const error = await errorOf(host({}, ['64:ff9b::/96'], failing).apply());
     expect(error.code).to.equal('G64_HOST_COMMAND');
     expect(error.message).to.match(/^"nft -j .*exit code 1.*Operation not supported/);
@@ -259,13 +257,13 @@ describe('host: a node with an uplink, masquerade', () => {
     expect(error.code).to.equal('G64_NO_UPLINK');
     expect(error.hint).to.match(/default route.*nat64\.uplink/);
     expect(nodeState()).to.deep.equal(before);
-    expect((await host({ uplink: 'up0' }).apply()).uplinks[0]?.name, 'named').to.equal('up0');
+    expect((await host({ uplink: 'up0' }).apply()).uplinks[0], 'named').to.equal('up0');
   });
 
   it('warns that the node forwards no IPv6 and does not change that', async () => {
     sh('echo 0 > /proc/sys/net/ipv6/conf/all/forwarding');
-    const [problem, ...others] = await host().check();
-    expect(problem).to.include({ severity: 'warning', code: 'G64_FORWARDING_OFF' });
+    const [finding, ...others] = await host().check();
+    expect(finding).to.include({ severity: 'warning', name: 'forwarding-off' });
     expect(others).to.deep.equal([]);
     await host().apply();
     expect(sysctl('ipv6/conf/all/forwarding')).to.equal('0');
@@ -275,6 +273,6 @@ describe('host: a node with an uplink, masquerade', () => {
     sh(`ip link add other0 type veth peer name other1; ip link set other0 up; ip link set other1 up
       ip address add 198.51.100.2/24 dev other0; ip route add default via 198.51.100.1 dev other0 metric 50
       ip route del default dev up0; ip route add default via 203.0.113.1 dev up0 metric 100`);
-    expect((await host().apply()).uplinks.map(({ name }) => name)).to.deep.equal(['other0', 'up0']);
+    expect((await host().apply()).uplinks).to.deep.equal(['other0', 'up0']);
   });
 });

@@ -9,10 +9,19 @@ import { join } from 'node:path';
 import { parseIp4Net } from '../../../src/addr/ip.ts';
 import { parsePrefix64 } from '../../../src/addr/rfc6052.ts';
 import { Gate64Error } from '../../../src/errors.ts';
+import { parseConfig } from '../../../src/config/parse.ts';
+import type { Nat64Config } from '../../../src/config/config.ts';
 import { type Exec } from '../../../src/host/exec.ts';
-import { createHost, type Host, type HostConfig } from '../../../src/host/host.ts';
+import { LinuxHost } from '../../../src/host/host.ts';
+import type { PoolRange } from '../../../src/model/pool.ts';
+import type { Desired } from '../../../src/plan/desired.ts';
+import { findings } from '../../../src/plan/plan.ts';
+import type { Finding } from '../../../src/plan/findings.ts';
+import { Reconciler } from '../../../src/reconciler.ts';
+import { FakeSite } from '../../fakes/site.ts';
+import { TestLog } from '../../unit/nat64/support.ts';
 
-type PoolConfig = HostConfig['nat64']['pool'];
+type PoolConfig = Nat64Config['pool'];
 
 export const MASQUERADE_POOL: PoolConfig = [
   { addresses: [parseIp4Net('192.0.0.0/29')], firstPort: 1024, lastPort: 65535, portsGiven: false },
@@ -66,19 +75,101 @@ export async function errorOf(promise: Promise<unknown>): Promise<Gate64Error> {
   throw new Error('nothing was refused');
 }
 
+/** What gate64 found of the node when it was as it must be. */
+export interface Found {
+  readonly device: { readonly ifindex: number; readonly mac: Uint8Array; readonly mtu: number };
+  readonly uplinks: readonly string[];
+  readonly nodeAddresses: readonly number[];
+  readonly node6: Uint8Array;
+  readonly pool: readonly PoolRange[];
+}
+
+/** gate64 on the node: the real node's side, a data plane in memory. */
+export class Side {
+  readonly #config: ReturnType<typeof parseConfig>;
+  readonly #host: LinuxHost;
+  readonly #site: FakeSite;
+  readonly #log = new TestLog();
+  #running: Reconciler | undefined;
+  #desired: Desired | undefined;
+
+  constructor(
+    nat64: Partial<Nat64Config>,
+    prefixes: readonly string[],
+    site: FakeSite,
+    stateFile: string,
+    exec?: Exec,
+  ) {
+    const config = parseConfig('', 'defaults');
+    this.#config = { ...config, prefixes: prefixes.map(parsePrefix64), nat64: { ...config.nat64, ...nat64 } };
+    this.#host = new LinuxHost({ stateFile, ...(exec === undefined ? {} : { exec }) });
+    this.#site = site;
+  }
+
+  /** A start. `leased`: IPv4 addresses that pods use on the data plane that was there. */
+  async apply(leased: readonly number[] = []): Promise<Found> {
+    await this.#running?.stop();
+    this.#site.leased = leased;
+    this.#log.lines.length = 0;
+    this.#running = await Reconciler.start({
+      config: this.#config,
+      host: this.#host,
+      site: this.#site,
+      log: this.#log,
+      onConverged: (desired) => (this.#desired = desired),
+    });
+    running.add(this.#running);
+    return this.#found();
+  }
+
+  /** A look, or with `leased` a start; what had to be changed. */
+  async reconcile(leased?: readonly number[]): Promise<{ repaired: readonly string[]; found: Found }> {
+    this.#log.lines.length = 0;
+    if (leased !== undefined || this.#running === undefined) await this.apply(leased);
+    else await this.#running.look();
+    const failed = this.#log.lines.find(({ level }) => level === 'error');
+    if (failed !== undefined) throw failed.fields['err'];
+    const repaired = this.#log.lines.flatMap(
+      ({ fields }) => (fields['repaired'] ?? fields['changes'] ?? []) as string[],
+    );
+    return { repaired, found: this.#found() };
+  }
+
+  async check(): Promise<Finding[]> {
+    const facts = await this.#host.observe({ direct: this.#config.nat64.egress === 'direct', thorough: true });
+    return [...(await this.#host.preflight()), ...findings(this.#config, facts)];
+  }
+
+  async uninstall(): Promise<string[]> {
+    await this.#running?.stop();
+    this.#site.remove();
+    return this.#host.uninstall(this.#config.nat64.device);
+  }
+
+  #found(): Found {
+    const desired = this.#desired;
+    if (desired?.datapath === undefined) throw new Error('nothing has been found yet');
+    const { programs, nodeAddresses, pool } = desired.datapath;
+    return {
+      device: { ifindex: programs.deviceIfindex, mac: programs.deviceMac, mtu: programs.deviceMtu },
+      uplinks: desired.uplinks,
+      nodeAddresses,
+      node6: programs.node6,
+      pool,
+    };
+  }
+}
+
+/** What each test started. */
+const running = new Set<Reconciler>();
+
 /** Made before each test and taken away after it; `host` is gate64's side of it, with a state file of its own. */
 export class Node {
   #directory = '';
+  #site = new FakeSite();
 
-  readonly host = (nat64: Partial<HostConfig['nat64']> = {}, prefixes = ['64:ff9b::/96'], exec?: Exec): Host =>
-    createHost({
-      config: {
-        prefixes: prefixes.map(parsePrefix64),
-        nat64: { device: 'gate64', egress: 'masquerade', uplink: 'auto', pool: MASQUERADE_POOL, ...nat64 },
-      },
-      stateFile: this.stateFile,
-      ...(exec === undefined ? {} : { exec }),
-    });
+  readonly host = (nat64: Partial<Nat64Config> = {}, prefixes = ['64:ff9b::/96'], exec?: Exec): Side =>
+    new Side({ pool: MASQUERADE_POOL, ...nat64 }, prefixes, this.#site, this.stateFile, exec);
 
   constructor() {
     before(() => {
@@ -89,7 +180,11 @@ export class Node {
       }
     });
     beforeEach(() => this.#make());
-    afterEach(() => this.#remove());
+    afterEach(async () => {
+      for (const one of running) await one.stop();
+      running.clear();
+      this.#remove();
+    });
   }
 
   get stateFile(): string {
@@ -97,6 +192,7 @@ export class Node {
   }
 
   #make(): void {
+    this.#site = new FakeSite();
     this.#directory = mkdtempSync(join(tmpdir(), 'gate64-host-'));
     sh(`ip link set lo up
       ip link add up0 type veth peer name up1

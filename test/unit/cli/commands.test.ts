@@ -4,6 +4,7 @@
 import { expect } from 'chai';
 import { parseIp4 } from '../../../src/addr/ip.ts';
 import type { Config } from '../../../src/config/config.ts';
+import type { LoadedConfig } from '../../../src/config/load.ts';
 import { Gate64Error } from '../../../src/errors.ts';
 import { MemoryReader, bindingRow, blockRow, sessionRow } from '../../helpers/reader.ts';
 import { NOW, cli, serviceStatus, withFile } from './helper.ts';
@@ -59,7 +60,7 @@ describe('gate64 run', () => {
   it('runs the service with the configuration and hands on its exit code', async () => {
     const seen: Config[] = [];
     for (const code of [0, 1]) {
-      const runService = (config: Config) => Promise.resolve((seen.push(config), code));
+      const runService = ({ config }: LoadedConfig) => Promise.resolve((seen.push(config), code));
       await withFile('nat64: { egress: direct }\n', async (file) => {
         expect((await cli(['run', '-c', file], { context: { runService } })).code).to.equal(code);
       });

@@ -3,7 +3,7 @@
 
 import { expect } from 'chai';
 import { parseIp4, parseIp6 } from '../../../src/addr/ip.ts';
-import { DROP_TEXTS } from '../../../src/datapath/drops.gen.ts';
+import { DROP_TEXTS } from '../../../src/model/drops.gen.ts';
 import { Gate64Error } from '../../../src/errors.ts';
 import { MemoryReader, blockRow, sessionRow, type ReaderRows } from '../../helpers/reader.ts';
 import { NOW, cli, withFile, type CliSetup } from './helper.ts';

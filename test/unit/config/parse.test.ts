@@ -3,7 +3,8 @@
 
 import { expect } from 'chai';
 import { formatEndpoint, formatIp4Net, formatIp6, formatIp6Net, parseIp4 } from '../../../src/addr/ip.ts';
-import type { Config, PoolEntry } from '../../../src/config/config.ts';
+import type { Config } from '../../../src/config/config.ts';
+import type { PoolEntry } from '../../../src/model/pool.ts';
 import { parseConfig, parseWithWarnings } from '../../../src/config/parse.ts';
 
 const parse = (text: string): Config => parseConfig(text, 'gate64.yaml');

@@ -4,7 +4,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { blockRow } from '../../../src/datapath/block-view.ts';
-import { BLOCK_STATE, BLOCK_WORDS, blockCodec } from '../../../src/datapath/layout.gen.ts';
+import { BLOCK_STATE, BLOCK_WORDS, blockCodec } from '../../../src/model/layout.gen.ts';
 import { holds } from '../../helpers/property.ts';
 
 const u16 = fc.integer({ min: 0, max: 0xffff });

@@ -3,11 +3,11 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { parseIp4 } from '../../../src/addr/ip.ts';
-import { parseSockets } from '../../../src/host/collisions.ts';
+import { parseSockets } from '../../../src/host/sockets.ts';
 import { execCommand, run } from '../../../src/host/exec.ts';
 import { kernelIsSupported, missingCapabilities } from '../../../src/host/preflight.ts';
-import { problemOf, throwErrors, type HostProblem } from '../../../src/host/problem.ts';
-import { formatPortList, parsePortList } from '../../../src/host/sysctls.ts';
+import { throwErrors, type Finding } from '../../../src/plan/findings.ts';
+import { formatPortList, parsePortList } from '../../../src/plan/ports.ts';
 import { Gate64Error } from '../../../src/errors.ts';
 import { holds } from '../../helpers/property.ts';
 
@@ -68,15 +68,15 @@ tcp   TIME-WAIT 0   0            203.0.113.2:62003 198.51.100.1:443
     process.env['PATH'] = '/nonexistent';
     const missing = await error(execCommand('nft', ['-v'])).finally(() => (process.env['PATH'] = path));
     expect(missing.hint).to.equal('Install the package nftables.');
-    const failed = await error(run(execCommand, 'sh', ['-c', 'echo no such thing >&2; exit 3']));
+    const failed = await error(run(execCommand, 'ip', ['link', 'show', 'nonesuch0']));
     expect(failed.code).to.equal('G64_HOST_COMMAND');
-    expect(failed.message).to.match(/exit code 3: no such thing/);
+    expect(failed.message).to.match(/exit code 1: Device "nonesuch0" does not exist/);
   });
 
-  it('turns problems into one error that names them all; warnings are none', () => {
-    const first = problemOf(new Gate64Error('G64_NO_UPLINK', 'no way out', { hint: 'make one' }));
-    const second: HostProblem = { severity: 'error', code: 'G64_POOL_COLLISION', message: 'taken' };
-    const warning: HostProblem = { severity: 'warning', code: 'G64_POOL_COLLISION', message: 'may be taken' };
+  it('turns findings into one error that names them all; warnings are none', () => {
+    const first: Finding = { name: 'uplink-missing', severity: 'error', message: 'no way out', remedy: 'make one' };
+    const second: Finding = { name: 'pool-overlaps', severity: 'error', message: 'taken' };
+    const warning: Finding = { name: 'pool-ports-in-use', severity: 'warning', message: 'may be taken' };
     expect(() => throwErrors([warning])).not.to.throw();
     expect(() => throwErrors([warning, first, second]))
       .to.throw(Gate64Error, 'no way out (and also: taken)')

@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import * as fc from 'fast-check';
 import {
-  attachClsact,
-  attachTcx,
+  ClsactFilter,
+  TcxLink,
   BpfMap,
   BpfObject,
   errnoName,
@@ -136,9 +136,9 @@ describe('libbpf: without the kernel', () => {
       BpfMap.create({ type: 'hash', keySize: 4, valueSize: 4, maxEntries: 1, name: 'sixteen_letters_' }),
     ).to.throw(RangeError, '15');
     expect(() => BpfMap.fromId(-1)).to.throw(RangeError);
-    expect(() => attachTcx(program, 0, 'ingress')).to.throw(RangeError);
-    expect(() => attachTcx(program, 1, 'sideways' as 'ingress')).to.throw(TypeError);
-    expect(() => attachClsact(program, 1, 'ingress', { priority: 0, handle: 1 })).to.throw(RangeError);
+    expect(() => TcxLink.attach(program, 0, 'ingress')).to.throw(RangeError);
+    expect(() => TcxLink.attach(program, 1, 'sideways' as 'ingress')).to.throw(TypeError);
+    expect(() => ClsactFilter.attach(program, 1, 'ingress', { priority: 0, handle: 1 })).to.throw(RangeError);
     expect(() => program.testRun('packet' as unknown as Uint8Array)).to.throw(TypeError);
     expect(() => checkString('x', 'a\0')).to.throw(RangeError);
     holds(

@@ -2,11 +2,11 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { formatIp6 } from '../../../src/addr/ip.ts';
-import type { PoolRange } from '../../../src/addr/pool-ranges.ts';
+import type { PoolRange } from '../../../src/model/pool.ts';
 import type { BlockRow } from '../../../src/datapath/datapath.ts';
-import type { FakeDatapath } from '../../../src/datapath/fake.ts';
+import type { FakeDatapath } from '../../fakes/datapath.ts';
 import { PortBlockLedger } from '../../../src/nat64/ledger.ts';
-import { blockKey, poolBlocks } from '../../../src/nat64/pool.ts';
+import { blockKey, poolBlocks } from '../../../src/plan/blocks.ts';
 import { holds } from '../../helpers/property.ts';
 import { fakeDatapath, flow, passed, pod, range, TestClock, TestLog } from './support.ts';
 

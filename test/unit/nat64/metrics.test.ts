@@ -4,7 +4,7 @@
 import { release } from 'node:os';
 import { expect } from 'chai';
 import { parseIp4 } from '../../../src/addr/ip.ts';
-import type { FakeDatapath } from '../../../src/datapath/fake.ts';
+import type { FakeDatapath } from '../../fakes/datapath.ts';
 import { NAT64_METRICS, Nat64Metrics } from '../../../src/nat64/metrics.ts';
 import { Metrics } from '../../../src/telemetry/metrics.ts';
 import { named, samples } from '../telemetry/samples.ts';

@@ -1,54 +1,56 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect } from 'chai';
-import { parseIp4, parseIp4Net, parseIp6, parseIp6Net } from '../../../src/addr/ip.ts';
-import type { FakeDatapath } from '../../../src/datapath/fake.ts';
-import type { StaticBinding } from '../../../src/datapath/datapath.ts';
-import {
-  createNat64,
-  datapathConfig,
-  type HostFacts,
-  type Nat64,
-  type Nat64Settings,
-} from '../../../src/nat64/nat64.ts';
+import { parseIp4, parseIp4Net, parseIp6Net, type Ip4Net, type Ip6Net } from '../../../src/addr/ip.ts';
+import type { StaticBinding } from '../../../src/model/binding.ts';
+import { destinationRules } from '../../../src/addr/destinations.ts';
 import { Gate64Error } from '../../../src/errors.ts';
-import { HOLD_DOWN_SECONDS, RFC6146_TIMEOUTS } from '../../../src/nat64/timeouts.ts';
-import { filterSessions, poolUsage } from '../../../src/nat64/views.ts';
+import { Nat64, type Readiness } from '../../../src/nat64/nat64.ts';
+import { HOLD_DOWN_SECONDS } from '../../../src/nat64/timeouts.ts';
+import type { DesiredDatapath } from '../../../src/plan/desired.ts';
+import { allocationFailures, filterSessions, poolUsage } from '../../../src/nat64/views.ts';
+import type { FakeDatapath } from '../../fakes/datapath.ts';
+import { programsOf, testPrograms, type TestPrograms } from '../../helpers/programs.ts';
+import type { PoolRange } from '../../../src/model/pool.ts';
 import { fakeDatapath, flow, passed, pod, PREFIX, range, TestClock, TestLog } from './support.ts';
 
-const settings = (nat64: Partial<Nat64Settings['nat64']> = {}): Nat64Settings => ({
-  prefixes: [PREFIX],
-  nat64: {
-    egress: 'masquerade',
-    blockSize: 4,
-    maxBlocksPerPod: 2,
-    maxSessionsPerPod: 1000,
-    lowestIpv6Mtu: 1280,
-    filtering: 'addressDependent',
-    allowNonGlobalIpv4: [],
-    deny: [],
-    allowSources: [],
-    static: [],
-    timeouts: {
-      udp: 300,
-      tcpEstablished: 7200,
-      tcpTransitory: 240,
-      tcpClosing: 240,
-      tcpIncomingSyn: 6,
-      icmp: 60,
-      fragment: 2,
-    },
-    ...nat64,
-  },
-});
+interface Settings extends Partial<TestPrograms> {
+  readonly blockSize?: number;
+  readonly deny?: readonly Ip4Net[];
+  readonly allowSources?: readonly Ip6Net[];
+  readonly static?: readonly StaticBinding[];
+}
+interface Facts {
+  readonly pool?: readonly PoolRange[];
+  readonly nodeAddresses?: readonly number[];
+  readonly device?: TestPrograms['device'];
+}
+const settings = (changes: Settings = {}): Settings => changes;
+const facts = (changes: Facts = {}): Facts => changes;
 
-const facts = (overrides: Partial<HostFacts> = {}): HostFacts => ({
-  device: { ifindex: 7, mac: new Uint8Array(6), mtu: 9000 },
-  uplinks: [{ ifindex: 2, name: 'up0', mtu: 1500 }],
-  nodeAddresses: [parseIp4('203.0.113.2')],
-  node6: parseIp6('2001:db8::2'),
-  pool: [range('192.0.2.1', 1000, 1007)],
-  ...overrides,
-});
+/** What is to be true with these settings on that node. */
+function desired(changed: Settings, node: Facts): DesiredDatapath {
+  const { blockSize = 4, deny = [], allowSources = [], static: statics = [], ...programs } = changed;
+  const { pool = [range('192.0.2.1', 1000, 1007)], nodeAddresses = [parseIp4('203.0.113.2')], ...more } = node;
+  const { slots: _, ...rest } = programsOf(
+    testPrograms({
+      prefixes: [PREFIX],
+      maxBlocksPerPod: 2,
+      restrictSources: allowSources.length > 0,
+      ...programs,
+      ...more,
+    }),
+  );
+  return {
+    programs: rest,
+    destinations: destinationRules({ allowNonGlobalIpv4: [], deny, nodeAddresses, pool: pool.map(({ net }) => net) }),
+    sources: allowSources,
+    pool,
+    blockSize,
+    statics,
+    nodeAddresses,
+    sizes: { maxSessions: 10_000, maxBlocks: 16_384 },
+  };
+}
 
 const binding = (port: number, podPort = 80, protocol: StaticBinding['protocol'] = 'tcp'): StaticBinding => ({
   protocol,
@@ -60,10 +62,30 @@ describe('nat64', () => {
   let clock: TestClock;
   let log: TestLog;
   let datapath: FakeDatapath;
-  let nat64: Nat64;
+  let nat64: Half;
 
-  const create = (config = settings(), hostFacts = facts()): Nat64 =>
-    createNat64({ datapath, config, hostFacts, log, clock });
+  /** A process with the data plane. */
+  class Half {
+    readonly #half = new Nat64({ datapath, log, clock });
+    readonly #wanted: DesiredDatapath;
+
+    constructor(changed: Settings, node: Facts) {
+      this.#wanted = desired(changed, node);
+    }
+    start = (): void => this.#half.start(this.#wanted);
+    stop = (): void => this.#half.stop();
+    reload = (changed: Settings, node: Facts): void => this.#half.converge(desired(changed, node));
+    check = (changed: Settings, node: Facts = {}): void => this.#half.refuseOversized(desired(changed, node));
+    ready = (): Readiness => this.#half.ready();
+    leasedAddresses = (): readonly number[] => this.#half.leasedAddresses();
+    poolView = () => ({
+      addresses: poolUsage(datapath.blocks()),
+      allocationFailures: allocationFailures(datapath.drops()),
+    });
+    reasons = (): unknown[] => log.with('static binding refused').map(({ reason }) => reason);
+  }
+
+  const create = (changed = settings(), node = facts()): Half => new Half(changed, node);
 
   beforeEach(() => {
     clock = new TestClock();
@@ -76,7 +98,7 @@ describe('nat64', () => {
     expect(nat64.ready()).to.deep.equal({ ready: false, reason: 'NAT64 has not started' });
     nat64.start();
     expect(nat64.ready()).to.deep.equal({ ready: true });
-    nat64.reload({ ...settings(), prefixes: [] }, facts());
+    nat64.reload(settings({ prefixes: [] }), facts());
     expect(nat64.ready().reason).to.match(/prefix/);
     nat64.reload(settings(), facts({ pool: [] }));
     expect(nat64.ready().reason).to.match(/pool/);
@@ -88,7 +110,7 @@ describe('nat64', () => {
     nat64 = create(settings({ allowSources: [parseIp6Net('2001:db8:1::/48')], deny: [parseIp4Net('8.8.8.0/24')] }));
     nat64.start();
     expect(datapath.sources).to.have.length(1);
-    expect(datapath.config.restrictSources).to.equal(true);
+    expect(datapath.programs.restrictSources).to.equal(1);
     expect(datapath.destinations.map(({ verdict }) => verdict)).to.include.members([
       'never',
       'nonGlobal',
@@ -98,44 +120,33 @@ describe('nat64', () => {
     expect(datapath.poolAddresses).to.deep.equal([
       { v4: parseIp4('192.0.2.1'), slot: 0, shared: false, draining: false },
     ]);
-    expect(datapath.config.slots).to.equal(1);
-    expect(datapath.config.maxBlocksPerPod).to.equal(2);
+    expect(datapath.programs.slots).to.equal(1);
+    expect(datapath.programs.maxBlocksPerPod).to.equal(2);
   });
 
   it('loads the programs anew only when what they are made with changes', () => {
-    nat64 = createNat64({
-      datapath,
-      config: settings(),
-      hostFacts: facts(),
-      log,
-      clock,
-      loadedWith: datapathConfig(settings(), facts(), 1),
-    });
     nat64.start();
     nat64.reload(settings({ deny: [parseIp4Net('8.8.8.0/24')] }), facts());
-    expect(datapath.configureCalls).to.equal(0);
-    const withMac = { ifindex: 2, name: 'up0', mtu: 1500, mac: new Uint8Array([2, 0, 0, 0, 0, 1]) };
-    nat64.reload(settings(), facts({ uplinks: [withMac] }));
-    expect(datapath.configureCalls, 'what the programs do not know').to.equal(0);
+    datapath.loads = 0;
+    nat64.reload(settings({ deny: [parseIp4Net('8.8.4.0/24')] }), facts());
+    expect(datapath.loads).to.equal(0);
     nat64.reload(settings({ filtering: 'endpointIndependent' }), facts());
-    expect(datapath.configureCalls).to.equal(1);
+    expect(datapath.loads).to.equal(1);
     nat64.reload(
       settings({ filtering: 'endpointIndependent' }),
       facts({ device: { ifindex: 9, mac: new Uint8Array(6), mtu: 9000 } }),
     );
-    expect(datapath.configureCalls, 'a device made anew').to.equal(2);
+    expect(datapath.loads, 'a device made anew').to.equal(2);
   });
 
-  it('ends sessions when their time is over, tells of them, and takes blocks back', () => {
-    const ended: number[] = [];
-    nat64.onEnded((rows) => ended.push(...rows.map((row) => row.source.port)));
+  it('ends sessions when their time is over, and takes blocks back', () => {
     nat64.start();
     passed(flow(datapath, 1, 11, 'icmp'));
     passed(flow(datapath, 1, 12, 'udp'));
-    clock.advance(61_000);
-    expect(ended).to.deep.equal([11]);
+    clock.advance(63_000);
+    expect(datapath.sessions().map(({ source }) => source.port)).to.deep.equal([12]);
     clock.advance(240_000);
-    expect(ended).to.deep.equal([11, 12]);
+    expect(datapath.sessions()).to.deep.equal([]);
     clock.advance(60_000);
     expect(nat64.poolView().addresses[0]?.blocks).to.deep.equal({ offered: 1, leased: 0, resting: 1, retired: 0 });
     clock.advance(HOLD_DOWN_SECONDS * 1000 + 2000);
@@ -156,7 +167,7 @@ describe('nat64', () => {
           blocks: { offered: 0, leased: 2, resting: 0, retired: 0 },
         },
       ],
-      allocationFailures: { pool_exhausted: 1, pod_quota: 1 },
+      allocationFailures: { pool_exhausted: 1, pod_quota: 1, sessions_full: 0 },
     });
     expect(nat64.ready().ready, 'a full pool still serves').to.equal(true);
     clock.advance(61_000);
@@ -206,17 +217,14 @@ describe('nat64', () => {
     clock.advance(6000);
     expect(datapath.isAttached).to.equal(true);
     datapath.isAttached = false;
-    const reattach = datapath.reattach.bind(datapath);
-    datapath.reattach = () => {
-      throw new Error('no such device');
-    };
+    datapath.canAttach = false;
     clock.advance(30_000);
     expect(nat64.ready().reason).to.match(/not attached/);
     expect(
       log.lines.filter(({ level }) => level === 'error'),
       'said once',
     ).to.have.length(1);
-    datapath.reattach = reattach;
+    datapath.canAttach = true;
     clock.advance(6000);
     expect(nat64.ready()).to.deep.equal({ ready: true });
   });
@@ -237,7 +245,7 @@ describe('nat64', () => {
 
   it('a check refuses what the maps have no room for, with the number, and changes nothing', () => {
     nat64.start();
-    const refused = (config: Nat64Settings, hostFacts = facts()) => {
+    const refused = (config: Settings, hostFacts = facts()) => {
       const before = JSON.stringify(datapath.blocks());
       expect(() => nat64.check(config, hostFacts)).to.throw(Gate64Error);
       expect(JSON.stringify(datapath.blocks())).to.equal(before);
@@ -274,19 +282,17 @@ describe('nat64', () => {
     expect(nat64.ready()).to.deep.equal({ ready: true });
   });
 
-  it('serves a node with more addresses and uplinks than there is room for, and says so once', () => {
+  it('serves a node with more addresses than there is room for, and says so once', () => {
     const nodeAddresses = Array.from({ length: 17_000 }, (_, i) => 0x08000000 + i);
-    const uplinks = Array.from({ length: 10 }, (_, i) => ({ ifindex: i + 2, name: `up${i}`, mtu: 1500 }));
-    nat64 = create(settings(), facts({ nodeAddresses, uplinks }));
+    nat64 = create(settings(), facts({ nodeAddresses }));
     nat64.start();
     expect(datapath.destinations).to.have.length(16384);
     expect(datapath.destinations.map(({ verdict }) => verdict)).to.include.members(['never', 'nonGlobal', 'node']);
-    expect(datapath.config.uplinks.map(({ name }) => name)).to.deep.equal(uplinks.slice(0, 8).map(({ name }) => name));
-    nat64.reload(settings({ maxBlocksPerPod: 3 }), facts({ nodeAddresses, uplinks }));
+    nat64.reload(settings({ maxBlocksPerPod: 3 }), facts({ nodeAddresses }));
     const errors = () => log.lines.filter(({ level }) => level === 'error').map(({ message }) => message);
+    expect(errors()).to.have.length(1);
+    nat64.reload(settings(), facts({ nodeAddresses: nodeAddresses.slice(1) }));
     expect(errors()).to.have.length(2);
-    nat64.reload(settings(), facts({ nodeAddresses: nodeAddresses.slice(1), uplinks }));
-    expect(errors()).to.have.length(3);
     expect(nat64.ready()).to.deep.equal({ ready: true });
   });
 
@@ -339,7 +345,6 @@ describe('nat64', () => {
         ['udp', 1000],
         ['icmp', 7],
       ]);
-      expect(nat64.refusedBindings()).to.deep.equal([]);
       nat64.reload(settings({ static: wanted.slice(1) }), facts());
       expect(datapath.bindings()).to.have.length(2);
       expect(log.with('static binding removed')[0]?.['binding']).to.equal('tcp 192.0.2.1:1000 → [2001:db8:1::5]:80');
@@ -361,9 +366,7 @@ describe('nat64', () => {
       const session = passed(flow(datapath, 1, 1));
       const free = session.pool.port + 1;
       nat64.reload(settings({ static: [binding(free, 80, 'udp'), binding(session.pool.port, 81, 'udp')] }), facts());
-      expect(nat64.refusedBindings().map(({ reason }) => reason)).to.deep.equal([
-        'the port is in use by [2001:db8:1::1]:1 until its sessions end',
-      ]);
+      expect(nat64.reasons()).to.deep.equal(['the port is in use by [2001:db8:1::1]:1 until its sessions end']);
       expect(
         datapath
           .bindings()
@@ -372,7 +375,6 @@ describe('nat64', () => {
       ).to.deep.equal([free]);
       datapath.closeFlow(session);
       clock.advance(61_000);
-      expect(nat64.refusedBindings()).to.deep.equal([]);
       expect(datapath.bindings()).to.have.length(2);
     });
 
@@ -404,7 +406,7 @@ describe('nat64', () => {
     it('are refused outside the pool’s addresses', () => {
       nat64 = create(settings({ static: [{ ...binding(80), pool: { v4: parseIp4('198.51.100.1'), port: 80 } }] }));
       nat64.start();
-      expect(nat64.refusedBindings()[0]?.reason).to.match(/198\.51\.100\.1 is no address of nat64\.pool/);
+      expect(nat64.reasons()[0]).to.match(/198\.51\.100\.1 is no address of nat64\.pool/);
       expect(log.with('static binding refused')).to.have.length(1);
     });
   });
@@ -436,18 +438,6 @@ describe('nat64', () => {
         [parseIp4('192.0.2.8'), 4, 1],
         [parseIp4('192.0.2.9'), 4, 1],
       ]);
-    });
-  });
-
-  it('the lifetimes of RFC 6146 §4 are those of the RFC', () => {
-    expect(RFC6146_TIMEOUTS).to.deep.equal({
-      udpMin: 120,
-      udpDefault: 300,
-      tcpTransitory: 240,
-      tcpEstablished: 7200,
-      tcpIncomingSyn: 6,
-      fragmentMin: 2,
-      icmpDefault: 60,
     });
   });
 });

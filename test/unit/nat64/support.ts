@@ -2,20 +2,29 @@
 // What the tests of this room share: a clock that stands still, a log that can be read, a data plane in memory.
 
 import { parseIp4, parseIp6, parseIp4Net } from '../../../src/addr/ip.ts';
-import type { PoolRange } from '../../../src/addr/pool-ranges.ts';
+import type { PoolRange } from '../../../src/model/pool.ts';
 import { embedIp4, parsePrefix64 } from '../../../src/addr/rfc6052.ts';
-import { FakeDatapath } from '../../../src/datapath/fake.ts';
-import type { DatapathConfig, Protocol, SessionRow } from '../../../src/datapath/datapath.ts';
-import type { Clock, Log } from '../../../src/nat64/log.ts';
+import type { Protocol } from '../../../src/model/binding.ts';
+import type { SessionRow } from '../../../src/datapath/datapath.ts';
+import type { Clock } from '../../../src/nat64/clock.ts';
+import type { Log } from '../../../src/nat64/log.ts';
+import { FakeDatapath } from '../../fakes/datapath.ts';
+import { programsOf, testPrograms, type TestPrograms } from '../../helpers/programs.ts';
 
 export const PREFIX = parsePrefix64('2001:db8:64::/96');
 
 export class TestClock implements Clock {
   time = Date.parse('2026-01-01T00:00:00Z');
+  /** By how much somebody has set the wall clock. */
+  stepMs = 0;
   #timers: { at: number; action: () => void }[] = [];
 
   now(): number {
     return this.time;
+  }
+
+  wall(): number {
+    return this.time + this.stepMs;
   }
 
   after(delayMs: number, action: () => void): () => void {
@@ -69,38 +78,9 @@ export class TestLog implements Log {
   }
 }
 
-export function datapathConfig(overrides: Partial<DatapathConfig> = {}): DatapathConfig {
-  return {
-    prefixes: [PREFIX],
-    egress: 'masquerade',
-    device: { ifindex: 7, mac: new Uint8Array(6), mtu: 9000 },
-    uplinks: [{ ifindex: 2, name: 'up0', mtu: 1500 }],
-    node6: parseIp6('2001:db8::2'),
-    filtering: 'addressDependent',
-    restrictSources: false,
-    maxBlocksPerPod: 8,
-    maxSessionsPerPod: 1000,
-    lowestIpv6Mtu: 1280,
-    slots: 1,
-    timeouts: {
-      udp: 300,
-      tcpEstablished: 7200,
-      tcpTransitory: 240,
-      tcpClosing: 240,
-      tcpIncomingSyn: 6,
-      icmp: 60,
-      fragment: 2,
-    },
-    ...overrides,
-  };
-}
-
-export function fakeDatapath(
-  clock: Clock,
-  overrides: Partial<DatapathConfig> = {},
-  maxSessions = 10_000,
-): FakeDatapath {
-  return new FakeDatapath({ config: datapathConfig(overrides), sizes: { maxSessions }, now: () => clock.now() });
+export function fakeDatapath(clock: Clock, overrides: Partial<TestPrograms> = {}, maxSessions = 10_000): FakeDatapath {
+  const programs = programsOf(testPrograms({ prefixes: [PREFIX], ...overrides }));
+  return new FakeDatapath({ programs, sizes: { maxSessions }, now: () => clock.now() });
 }
 
 /** "192.0.2.0/30", 1024, 2047 → a range. */

@@ -3,8 +3,8 @@
 
 import { expect } from 'chai';
 import { parseIp4 } from '../../../src/addr/ip.ts';
-import type { FakeDatapath } from '../../../src/datapath/fake.ts';
-import type { SessionRow, SweepOptions } from '../../../src/datapath/datapath.ts';
+import type { FakeDatapath } from '../../fakes/datapath.ts';
+import type { SweepOptions } from '../../../src/datapath/datapath.ts';
 import { Sweeper, type SweepSum } from '../../../src/nat64/sweeper.ts';
 import { fakeDatapath, flow, passed, TestClock, TestLog } from './support.ts';
 
@@ -53,14 +53,13 @@ describe('sweeper', () => {
   afterEach(() => sweeper.stop());
 
   it('takes a fifth of the time for a backlog, a hundredth when there is none, and tells of a sweep when it is over', () => {
-    clock.advance(301_000);
+    clock.advance(302_000);
     sweeper.start();
     clock.advance(1000);
     expect(turns.map(({ options }) => options?.budgetMs)).to.deep.equal([10]);
     clock.advance(4 * 40);
     expect(turns.slice(1).map(({ at }, i) => at - (turns[i]?.at ?? 0))).to.deep.equal([40, 40, 40, 40]);
-    expect(sums).to.deep.equal([{ endedCount: FLOWS, durationMs: 50, walked: 100, returned: [] }]);
-    expect(sweeper.last()).to.include({ durationMs: 50 });
+    expect(sums).to.deep.equal([{ endedCount: FLOWS, durationMs: 50, returned: [] }]);
     expect(ticks, 'once a second').to.equal(1);
     datapath.sweepDurationMs = 200;
     clock.advance(1000);
@@ -70,20 +69,6 @@ describe('sweeper', () => {
     clock.advance(1);
     expect(turns).to.have.length(7);
     expect(ticks).to.equal(3);
-  });
-
-  it('asks for rows only while somebody listens', () => {
-    clock.advance(301_000);
-    const rows: SessionRow[] = [];
-    sweeper.sweep();
-    expect(turns[0]?.options?.maxRows).to.equal(0);
-    const stop = sweeper.onEnded((ended) => rows.push(...ended));
-    sweeper.sweep();
-    expect(rows).to.have.length(100);
-    stop();
-    sweeper.sweep();
-    expect(rows).to.have.length(100);
-    expect(turns[2]?.options?.maxRows).to.equal(0);
   });
 
   it('goes on after a sweep that failed', () => {

@@ -3,24 +3,23 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { formatIp6Net } from '../../../src/addr/ip.ts';
 import { parsePrefix64 } from '../../../src/addr/rfc6052.ts';
-import { placePrefixes, programConfig } from '../../../src/datapath/program-config.ts';
-import { datapathConfig } from '../nat64/support.ts';
+import type { Prefix } from '../../../src/model/layout.gen.ts';
+import { programsOf, testPrograms } from '../../helpers/programs.ts';
 import { holds } from '../../helpers/property.ts';
 
 const ALL = ['64:ff9b::/96', '2001:db8:1::/48', '2001:db8:2::/48', '2001:db8:64::/96', '2001:db8:3:400::/56'];
 
-type Places = ReturnType<typeof programConfig>['prefixes'];
+type Places = readonly Prefix[];
 
 /** The places after a configuration with prefixes `texts`. */
 function place(texts: readonly string[], before: Places = []): Places {
-  const config = datapathConfig({ prefixes: texts.map(parsePrefix64) });
-  return programConfig(placePrefixes(config, before)).prefixes;
+  return programsOf(testPrograms({ prefixes: texts.map(parsePrefix64) }), before).prefixes;
 }
 
 const shown = (places: Places) =>
   places.map(({ address, length }) => (length === 0 ? '' : formatIp6Net({ v6: address, length })));
 
-describe('datapath/program-config', () => {
+describe('plan/programs', () => {
   const [a = '', b = '', c = ''] = ALL;
 
   it('a prefix keeps its place when others come, go or change their order', () => {
@@ -41,7 +40,7 @@ describe('datapath/program-config', () => {
 
   it('counts places up to the last prefix', () => {
     const config = (texts: string[], before: Places = []) =>
-      programConfig(placePrefixes(datapathConfig({ prefixes: texts.map(parsePrefix64) }), before));
+      programsOf(testPrograms({ prefixes: texts.map(parsePrefix64) }), before);
     expect(config([b], place([a, b])).prefixCount).to.equal(2);
     expect(config([a], place([a, b])).prefixCount).to.equal(1);
   });

@@ -2,11 +2,11 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { ip4NetRange, parseIp4, parseIp4Net } from '../../../src/addr/ip.ts';
-import { poolRanges, type PoolContext } from '../../../src/addr/pool-ranges.ts';
+import { poolRanges, type PoolContext } from '../../../src/plan/pool.ts';
 import { Gate64Error } from '../../../src/errors.ts';
-import { poolAddresses, poolBlocks, type PoolBlock } from '../../../src/nat64/pool.ts';
+import { poolAddresses, poolBlocks, type PoolBlock } from '../../../src/plan/blocks.ts';
 import { holds } from '../../helpers/property.ts';
-import { range } from './support.ts';
+import { range } from '../nat64/support.ts';
 
 const context: PoolContext = {
   egress: 'direct',

@@ -2,15 +2,17 @@
 // The data plane in memory, for tests of the rooms above it: same interface, same promises, no kernel. `openFlow` and
 // `closeFlow` stand for packets: they lease blocks, allocate ports and keep bindings as bpf/ does (RFC 6146 §3.1, §3.2).
 
-import { extractWithAny } from '../addr/rfc6052.ts';
-import { formatIp4, formatIp6 } from '../addr/ip.ts';
+import { extractWithAny } from '../../src/addr/rfc6052.ts';
+import { Gate64Error } from '../../src/errors.ts';
+import { configCodec, STATE, type Prefix } from '../../src/model/layout.gen.ts';
+import { formatIp4, formatIp6 } from '../../src/addr/ip.ts';
+import type { Protocol, StaticBinding, TransportAddress4, TransportAddress6 } from '../../src/model/binding.ts';
 import type {
   BindingRow,
   Block,
   BlockRow,
   BlockState,
   Datapath,
-  DatapathConfig,
   DatapathEvent,
   DatapathInfo,
   DatapathLimits,
@@ -20,20 +22,17 @@ import type {
   MapFillRow,
   PacketCounterRow,
   PoolAddress,
-  Protocol,
+  ProgramConfig,
   SessionRow,
   SessionState,
-  StaticBinding,
   StaticHolders,
   SweepOptions,
   SweepResult,
-  TransportAddress4,
-  TransportAddress6,
-} from './datapath.ts';
-import { PROTOCOLS } from './datapath.ts';
-import type { DropReason } from './drops.gen.ts';
-import type { DestinationRule } from '../addr/destinations.ts';
-import type { Ip6Net } from '../addr/ip.ts';
+} from '../../src/datapath/datapath.ts';
+import { PROTOCOLS } from '../../src/model/binding.ts';
+import type { DropReason } from '../../src/model/drops.gen.ts';
+import type { DestinationRule } from '../../src/addr/destinations.ts';
+import type { Ip6Net } from '../../src/addr/ip.ts';
 
 /** What the first packet of a flow says. `destination6` must lie in one of the configured prefixes. */
 export interface FakeFlow {
@@ -72,13 +71,20 @@ function portsOf(lists: Readonly<Record<Protocol, readonly number[]>>): Record<P
 
 export class FakeDatapath implements Datapath {
   /** What was set last, for assertions. */
-  config: DatapathConfig;
+  programs: ProgramConfig;
   destinations: readonly DestinationRule[] = [];
   sources: readonly Ip6Net[] = [];
   poolAddresses: readonly PoolAddress[] = [];
-  configureCalls = 0;
+  /** How often programs were loaded after the first time. */
+  loads = 0;
+  /** Programs that cannot be loaded, as if the verifier had refused them. */
+  refuses: (programs: ProgramConfig) => boolean = () => false;
   /** Set to false when the programs are to be found detached. */
   isAttached = true;
+  /** Whether somebody opened it before. */
+  isAdopted = false;
+  /** Set to false when the device is to be gone. */
+  canAttach = true;
   sweepDurationMs = 0;
   /** How many sessions a sweep with a budget ends. */
   sweepStep = Infinity;
@@ -93,32 +99,41 @@ export class FakeDatapath implements Datapath {
   readonly #drops = new Map<DropReason, number>();
   readonly #listeners = new Set<(event: DatapathEvent) => void>();
 
-  constructor(options: { config: DatapathConfig; sizes: DatapathSizes; now: () => number }) {
-    this.config = options.config;
+  constructor(options: { programs: ProgramConfig; sizes: DatapathSizes; now: () => number }) {
+    this.programs = options.programs;
     this.#sizes = options.sizes;
     this.#now = options.now;
   }
 
   info(): DatapathInfo {
-    return { attach: 'tcx', adopted: this.#blocks.size > 0, replaced: undefined, programs: [] };
+    return { attach: 'tcx', adopted: this.isAdopted, replaced: undefined, programs: [] };
   }
 
   limits(): DatapathLimits {
     return { blocks: this.#sizes.maxBlocks ?? 16384, destinations: 16384, sources: 4096 };
   }
 
-  configure(config: DatapathConfig): void {
-    this.config = config;
-    this.configureCalls++;
-    this.isAttached = true;
+  places(): readonly Prefix[] {
+    return this.programs.prefixes;
   }
 
-  reattach(): void {
-    this.isAttached = true;
-  }
-
-  attached(): boolean {
-    return this.isAttached;
+  setPrograms(wanted: ProgramConfig): 'nothing' | 'attached' | 'loaded' {
+    const bytes = (programs: ProgramConfig) => {
+      const view = new DataView(new ArrayBuffer(configCodec.size));
+      configCodec.write(view, 0, programs);
+      return Buffer.from(view.buffer).toString('hex');
+    };
+    if (bytes(wanted) !== bytes(this.programs)) {
+      if (this.refuses(wanted)) throw new Gate64Error('G64_DATAPATH_LOAD', 'the BPF object cannot be loaded');
+      this.programs = wanted;
+      this.loads++;
+      this.isAttached = true;
+      return 'loaded';
+    }
+    if (this.isAttached) return 'nothing';
+    this.isAttached = this.canAttach;
+    if (!this.canAttach) throw new Gate64Error('G64_DATAPATH_LOAD', 'the programs cannot be attached: no such device');
+    return 'attached';
   }
 
   setDestinations(rules: readonly DestinationRule[]): void {
@@ -201,7 +216,6 @@ export class FakeDatapath implements Datapath {
 
   sweep(idleBlockMs: number, { budgetMs, maxRows = 1000 }: SweepOptions = {}): SweepResult {
     const now = this.#now();
-    const walked = this.#sessions.size;
     const ended: SessionRow[] = [];
     const expired = [...this.#sessions].filter(([, row]) => row.expiresAt <= now);
     const turn = budgetMs === undefined ? expired : expired.slice(0, this.sweepStep);
@@ -210,7 +224,6 @@ export class FakeDatapath implements Datapath {
     const result = {
       endedCount: ended.length,
       ended: ended.slice(0, maxRows),
-      walked,
       durationMs: this.sweepDurationMs,
     };
     if (turn.length < expired.length) return { ...result, finished: false, returned };
@@ -274,7 +287,11 @@ export class FakeDatapath implements Datapath {
 
   /** One packet 6to4: the session it belongs to, made when absent, or the reason it was dropped for. */
   openFlow(flow: FakeFlow): SessionRow | DropReason {
-    const found = extractWithAny(this.config.prefixes, flow.destination6);
+    const prefixes = this.programs.prefixes.filter(({ length }) => length > 0);
+    const found = extractWithAny(
+      prefixes.map(({ address, length }) => ({ v6: address, length })),
+      flow.destination6,
+    );
     if (found === undefined) throw new Error(`${formatIp6(flow.destination6)} lies in no prefix`);
     const destination = { v4: found.v4, port: flow.port };
     const binding = this.#by6.get(side6(flow.protocol, flow.source)) ?? this.#allocate(flow.protocol, flow.source);
@@ -284,8 +301,8 @@ export class FakeDatapath implements Datapath {
     const known = this.#sessions.get(key);
     if (known === undefined && this.#sessions.size >= this.#sizes.maxSessions) return this.#drop('sessions_full');
     const state: SessionState = flow.protocol === 'tcp' ? 'v6Init' : 'open';
-    const timeouts = this.config.timeouts;
-    const lifetimeSeconds = { tcp: timeouts.tcpTransitory, udp: timeouts.udp, icmp: timeouts.icmp }[flow.protocol];
+    const inState = { tcp: STATE.V6_INIT, udp: STATE.OPEN_UDP, icmp: STATE.OPEN_ICMP }[flow.protocol];
+    const lifetimeMs = Number(this.programs.timeoutNs[inState] ?? 0n) / 1_000_000;
     const row: Mutable<SessionRow> = known ?? {
       protocol: flow.protocol,
       state,
@@ -306,7 +323,7 @@ export class FakeDatapath implements Datapath {
       this.#sessions.set(key, row);
     }
     row.lastSeenAt = now;
-    row.expiresAt = now + lifetimeSeconds * 1000;
+    row.expiresAt = now + lifetimeMs;
     row.packetsOut++;
     row.bytesOut += 100;
     return { ...row };
@@ -413,7 +430,7 @@ export class FakeDatapath implements Datapath {
       const port = this.#freePort(block, protocol, source.port);
       if (port !== undefined) return this.#take(block, protocol, source, port);
     }
-    if (mine.length >= this.config.maxBlocksPerPod) return 'pod_quota';
+    if (mine.length >= this.programs.maxBlocksPerPod) return 'pod_quota';
     // Paired pooling (RFC 6888 REQ-2): a pod stays on the address it has.
     const slots = mine[0] === undefined ? [...this.#queues.keys()].sort((a, b) => a - b) : [mine[0].slot];
     for (const slot of slots) {

@@ -4,9 +4,8 @@
 
 import { embedIp4, type Prefix64 } from '../addr/rfc6052.ts';
 import { ip6InNet, parseIp4, parseIp6Net } from '../addr/ip.ts';
-import { Gate64Error } from '../errors.ts';
-import type { Interface } from './links.ts';
-import type { Route } from './routes.ts';
+import type { Interface, Route } from '../model/facts.ts';
+import { refuse } from './findings.ts';
 
 const DEFAULT4 = '0.0.0.0/0';
 const DEFAULT6 = '::/0';
@@ -20,7 +19,7 @@ export interface UplinkRequest {
   readonly device: string;
 }
 
-/** The way out. Throws G64_NO_UPLINK saying what to do. */
+/** The way out. Throws FindingError saying what to do. */
 export function findUplink(
   interfaces: readonly Interface[],
   routes4: readonly Route[],
@@ -30,10 +29,10 @@ export function findUplink(
     request.uplink === 'auto' ? automatic(interfaces, routes4, request.device) : named(interfaces, request);
   // direct mode redirects whole frames to a neighbour; a tunnel has no Ethernet header to write.
   if (request.egress === 'direct' && uplink.linkType !== 'ether') {
-    throw new Gate64Error(
-      'G64_NO_UPLINK',
+    throw refuse(
+      'uplink-not-ethernet',
       `the uplink "${uplink.name}" is of type ${uplink.linkType}, and nat64.egress "direct" needs Ethernet`,
-      { hint: 'Set nat64.egress to masquerade, or nat64.uplink to an Ethernet interface.' },
+      'Set nat64.egress to masquerade, or nat64.uplink to an Ethernet interface.',
     );
   }
   return uplink;
@@ -45,12 +44,10 @@ function automatic(interfaces: readonly Interface[], routes4: readonly Route[], 
     .flatMap((route) => route.devices)
     .flatMap((name) => interfaces.filter((candidate) => candidate.name === name && name !== device))[0];
   if (best !== undefined) return best;
-  throw new Gate64Error(
-    'G64_NO_UPLINK',
+  throw refuse(
+    'uplink-missing',
     'this node has no IPv4 default route, so no interface leads to the IPv4 internet',
-    {
-      hint: 'Add a default route, or name the interface that leads to IPv4 in nat64.uplink.',
-    },
+    'Add a default route, or name the interface that leads to IPv4 in nat64.uplink.',
   );
 }
 
@@ -59,9 +56,9 @@ function named(interfaces: readonly Interface[], { uplink, device }: UplinkReque
   const usable = interfaces.filter(({ name, linkType }) => linkType !== 'loopback' && !name.startsWith(device));
   const hint = `Interfaces here: ${usable.map(({ name }) => name).join(', ') || 'none but loopback'}. "auto" takes the one of the IPv4 default route.`;
   if (found === undefined) {
-    throw new Gate64Error('G64_NO_UPLINK', `nat64.uplink names "${uplink}", but there is no such interface`, { hint });
+    throw refuse('uplink-missing', `nat64.uplink names "${uplink}", but there is no such interface`, hint);
   }
-  if (!found.isUp) throw new Gate64Error('G64_NO_UPLINK', `nat64.uplink names "${uplink}", which is down`, { hint });
+  if (!found.isUp) throw refuse('uplink-missing', `nat64.uplink names "${uplink}", which is down`, hint);
   return found;
 }
 

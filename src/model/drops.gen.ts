@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Made by `make types` from bpf/drop.h; not edited by hand.
 
-/** Index of a reason in the counters is its place here plus one: zero means passed. */
+/** Index of a reason in the counters is its index here plus one: zero means passed. */
 export const DROP_REASONS = [
   'malformed',
   'hop_limit',

@@ -3,15 +3,15 @@ import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { watchConfig } from '../../../src/service.ts';
+import { ConfigWatch } from '../../../src/config/watch.ts';
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-describe('service: the configuration file is watched', () => {
+describe('config/watch', () => {
   let directory: string;
   let file: string;
   let changes: number;
-  let stop = () => {};
+  let running: ConfigWatch | undefined;
 
   beforeEach(() => {
     directory = mkdtempSync(join(tmpdir(), 'gate64-watch-'));
@@ -19,12 +19,12 @@ describe('service: the configuration file is watched', () => {
     changes = 0;
   });
   afterEach(() => {
-    stop();
+    running?.stop();
     rmSync(directory, { recursive: true, force: true });
   });
 
   const watch = (loaded: string) => {
-    stop = watchConfig(file, loaded, () => changes++, 10);
+    running = new ConfigWatch(file, loaded, () => changes++, 10);
   };
 
   it('a change between the reading and the first look is seen', async () => {
@@ -32,6 +32,18 @@ describe('service: the configuration file is watched', () => {
     watch('log: { level: info }\n');
     await pause(100);
     expect(changes).to.equal(1);
+  });
+
+  it('what somebody else has read meanwhile is no change', async () => {
+    writeFileSync(file, 'a');
+    watch('a');
+    writeFileSync(file, 'b');
+    running?.note('b');
+    await pause(60);
+    expect(changes).to.equal(0);
+    writeFileSync(file, 'a');
+    await pause(100);
+    expect(changes, 'back to what was first').to.equal(1);
   });
 
   it('tells of each change once, of none without one, and not of a file that is away', async () => {

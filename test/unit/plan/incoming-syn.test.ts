@@ -3,14 +3,12 @@
 
 import { expect } from 'chai';
 import { configKeys } from '../../../src/config/keys.ts';
-import { placePrefixes, programConfig } from '../../../src/datapath/program-config.ts';
-import { datapathConfig } from '../nat64/support.ts';
+import { programsOf, testPrograms, TIMEOUTS } from '../../helpers/programs.ts';
 
 describe('nat64.timeouts.tcpIncomingSyn', () => {
   it('is described as changing nothing for as long as it changes nothing', () => {
-    const { timeouts } = datapathConfig();
-    const [usual, other] = [timeouts, { ...timeouts, tcpIncomingSyn: 4321 }].map((changed) =>
-      programConfig(placePrefixes(datapathConfig({ timeouts: changed }), [])),
+    const [usual, other] = [TIMEOUTS, { ...TIMEOUTS, tcpIncomingSyn: 4321 }].map((timeouts) =>
+      programsOf(testPrograms({ timeouts })),
     );
     expect(other).to.deep.equal(usual);
     const key = configKeys().find((entry) => entry.key === 'nat64.timeouts.tcpIncomingSyn');

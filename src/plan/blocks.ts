@@ -3,7 +3,7 @@
 // exactly: every port of a range lies in one block, no block holds another.
 
 import { ip4NetRange } from '../addr/ip.ts';
-import type { PoolRange } from '../addr/pool-ranges.ts';
+import type { PoolRange } from '../model/pool.ts';
 
 /** A block before it has a name (index) and a queue (slot). */
 export interface PoolBlock {

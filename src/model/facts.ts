@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is known of the node and of the data plane on it when a plan is made. src/host/ finds out the one, src/datapath/
+// the other; src/plan/ decides by nothing else.
+
+import type { Ip4Net } from '../addr/ip.ts';
+import type { Prefix } from './layout.gen.ts';
+
+export interface InterfaceAddress4 {
+  readonly v4: number;
+  readonly length: number;
+  readonly secondary: boolean;
+}
+
+export interface InterfaceAddress6 {
+  readonly v6: Uint8Array;
+  readonly scope: string;
+  /** Neither tentative nor deprecated nor a duplicate. */
+  readonly usable: boolean;
+}
+
+export interface Interface {
+  readonly ifindex: number;
+  readonly name: string;
+  /** "veth", "bridge", …; undefined for a physical interface. */
+  readonly kind: string | undefined;
+  /** "ether", "none", "loopback", … */
+  readonly linkType: string;
+  readonly mac: Uint8Array;
+  readonly mtu: number;
+  readonly isUp: boolean;
+  readonly arpOff: boolean;
+  readonly addrGenMode: string | undefined;
+  /** Name of a veth's other end, when that is in this namespace. */
+  readonly peer: string | undefined;
+  /** The bridge or bond it is part of. */
+  readonly master: string | undefined;
+  readonly addresses4: readonly InterfaceAddress4[];
+  readonly addresses6: readonly InterfaceAddress6[];
+}
+
+export interface Route {
+  readonly family: 4 | 6;
+  /** Text with a length, "0.0.0.0/0" and "::/0" for the default route. */
+  readonly dst: string;
+  readonly type: string;
+  readonly table: string;
+  readonly devices: readonly string[];
+  readonly gateways: readonly string[];
+  readonly source: string | undefined;
+  readonly protocol: string | undefined;
+  readonly metric: number;
+}
+
+/** A bound socket of the node. */
+export interface Socket {
+  readonly protocol: string;
+  /** Undefined: every IPv4 address. */
+  readonly v4: number | undefined;
+  readonly port: number;
+  /** False for a connection with a peer. */
+  readonly listens: boolean;
+  /** Name of the program, when it could be seen. */
+  readonly program: string | undefined;
+}
+
+/** An address that an interface answers for by ARP. */
+export interface ProxyNeighbour {
+  readonly v4: number;
+  readonly device: string;
+}
+
+/** gate64's own nftables table, as far as it decides anything. */
+export interface MasqueradeTable {
+  /** Networks that leave with the uplink's address, in the order of the rules; undefined: the table is not as it was made. */
+  readonly nets: readonly Ip4Net[] | undefined;
+  /** By any device but this one. */
+  readonly device: string | undefined;
+}
+
+/** What gate64 changed on the node beyond what its device, routes and table show: kept until uninstall puts it back. */
+export interface HostRecord {
+  readonly device: string | undefined;
+  readonly sysctls: Readonly<Record<string, { readonly before: string; readonly written: string }>>;
+  readonly proxies: readonly ProxyNeighbour[];
+  /** Devices that had no clsact qdisc before. */
+  readonly withoutQdisc: readonly string[];
+}
+
+export interface NodeFacts {
+  readonly interfaces: readonly Interface[];
+  readonly routes4: readonly Route[];
+  readonly routes6: readonly Route[];
+  /** Empty where no pool address is the node's own, or nobody looked. */
+  readonly sockets: readonly Socket[];
+  /** Of devices that gate64 may have made entries for; empty where there can be none. */
+  readonly proxies: readonly ProxyNeighbour[];
+  /** Names of devices with a clsact qdisc; undefined: nobody looked. */
+  readonly withQdisc: readonly string[] | undefined;
+  /** Undefined: there is no table of gate64's. */
+  readonly masquerade: MasqueradeTable | undefined;
+  readonly record: HostRecord;
+  /** A sysctl below net/ as it is now; undefined where there is none of that name. */
+  sysctl(name: string): string | undefined;
+}
+
+export interface DatapathFacts {
+  /** Addresses of which pods hold ports, of the pool or not: packets for these have to find their way here. */
+  readonly leased: readonly number[];
+  /** Where prefixes stand in the programs that run now; sessions name them by their place. */
+  readonly places: readonly Prefix[];
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// The interface that gate64 owns: a veth pair without addresses, ARP or generated link-local addresses, so that the prefix
+// can be routed to it and no CNI takes it for an uplink.
+
+import type { Interface } from '../model/facts.ts';
+import { refuse, type FindingError } from './findings.ts';
+
+const DEFAULT_MTU = 9000;
+const MAX_MTU = 65535;
+/** IFNAMSIZ without its zero byte; the peer's name is one longer than the device's. */
+const MAX_NAME = 15;
+
+export function peerName(device: string): string {
+  return `${device}x`;
+}
+
+/** At least every pod's MTU: under eBPF host routing a larger packet vanishes without a Packet Too Big. */
+export function deviceMtu(interfaces: readonly Interface[], device: string): number {
+  const others = interfaces.filter(
+    ({ name, linkType }) => linkType !== 'loopback' && name !== device && name !== peerName(device),
+  );
+  return Math.min(
+    MAX_MTU,
+    others.reduce((mtu, other) => Math.max(mtu, other.mtu), DEFAULT_MTU),
+  );
+}
+
+/** Why the device's name cannot be used, if so. */
+export function deviceConflict(interfaces: readonly Interface[], device: string): FindingError | undefined {
+  const peer = peerName(device);
+  const no = (message: string) =>
+    refuse('device-name-taken', message, 'Remove that interface, or set nat64.device to another name.');
+  if (peer.length > MAX_NAME) return no(`nat64.device "${device}" is longer than ${MAX_NAME - 1} characters`);
+  for (const name of [device, peer]) {
+    const found = interfaces.find((candidate) => candidate.name === name);
+    if (found === undefined) continue;
+    const what = `the interface "${name}" is there already and is not gate64's`;
+    if (found.kind !== 'veth') return no(`${what}: its kind is ${found.kind ?? found.linkType}, not veth`);
+    const other = name === device ? peer : device;
+    if (found.peer !== other) return no(`${what}: its peer is ${found.peer ?? 'in another namespace'}, not "${other}"`);
+    if (found.master !== undefined) return no(`${what}: it is part of "${found.master}"`);
+    if (found.addresses4.length > 0 || found.addresses6.some((address) => address.scope !== 'link')) {
+      return no(`${what}: it has an address`);
+    }
+  }
+  return undefined;
+}

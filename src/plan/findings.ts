@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one list of what may be wrong with a node, each with a stable name: start, reload and reconcile make these, and
+// docs/findings.md has an entry for each, which a test keeps so.
+
+import { Gate64Error, type ErrorCode } from '../errors.ts';
+
+interface FindingKind {
+  /** The error that gate64 ends with when the finding keeps it from working. */
+  readonly code: ErrorCode;
+  readonly meaning: string;
+}
+
+export const FINDINGS = {
+  'capability-missing': {
+    code: 'G64_NO_CAPABILITY',
+    meaning: 'The process lacks a capability that making the device, its routes or the data plane needs.',
+  },
+  'kernel-too-old': {
+    code: 'G64_KERNEL_UNSUPPORTED',
+    meaning: 'The kernel is older than the oldest that gate64 is tested on.',
+  },
+  'command-missing': {
+    code: 'G64_HOST_COMMAND',
+    meaning: 'A command that gate64 runs is not installed or cannot be run.',
+  },
+  'uplink-missing': {
+    code: 'G64_NO_UPLINK',
+    meaning: 'No interface leads to the IPv4 internet, or the configured one is not there or down.',
+  },
+  'uplink-not-ethernet': {
+    code: 'G64_NO_UPLINK',
+    meaning: 'The uplink has no Ethernet header, which the direct way out writes.',
+  },
+  'uplink-without-address': {
+    code: 'G64_NO_UPLINK',
+    meaning:
+      'The uplink has no IPv4 address that pods could appear as, or the node none that errors could be sent from.',
+  },
+  'uplinks-beyond': {
+    code: 'G64_NO_UPLINK',
+    meaning:
+      'More interfaces lead outside than the programs can refuse packets from: the others are open to the prefix.',
+  },
+  'device-name-taken': {
+    code: 'G64_DEVICE_CONFLICT',
+    meaning: 'An interface by the name of the device that gate64 makes, or of its peer, is there and is not of gate64.',
+  },
+  'prefix-routed-elsewhere': {
+    code: 'G64_ROUTE_CONFLICT',
+    meaning: 'A route of somebody else takes the translation prefix.',
+  },
+  'pool-too-large': {
+    code: 'G64_CONFIG_INVALID',
+    meaning: 'The pool has more addresses than the programs have queues for.',
+  },
+  'pool-overlaps': {
+    code: 'G64_POOL_COLLISION',
+    meaning: 'Two entries of the pool, as they stand on this node, give the same port.',
+  },
+  'pool-holds-node': {
+    code: 'G64_POOL_COLLISION',
+    meaning: 'The pool holds an address of the node that cannot be shared.',
+  },
+  'pool-holds-gateway': {
+    code: 'G64_POOL_COLLISION',
+    meaning: "The pool holds the address of the node's gateway.",
+  },
+  'pool-routed-elsewhere': {
+    code: 'G64_POOL_COLLISION',
+    meaning: 'The node routes an address of the pool to somebody else.',
+  },
+  'pool-ports-ephemeral': {
+    code: 'G64_POOL_COLLISION',
+    meaning: 'The node hands out ports of the pool to its own programs.',
+  },
+  'pool-ports-in-use': {
+    code: 'G64_POOL_COLLISION',
+    meaning: 'A program of the node uses a port of the pool.',
+  },
+  'pool-ports-nodeports': {
+    code: 'G64_POOL_COLLISION',
+    meaning: "The pool's ports overlap those that Kubernetes gives to services of type NodePort.",
+  },
+  'forwarding-off': {
+    code: 'G64_FORWARDING_OFF',
+    meaning: 'The node does not forward IPv6, so that packets of pods do not reach gate64.',
+  },
+} as const satisfies Record<string, FindingKind>;
+
+export type FindingName = keyof typeof FINDINGS;
+
+/** `error`: gate64 cannot run like this. `warning`: it runs, but something will not work or may break. */
+export interface Finding {
+  readonly name: FindingName;
+  readonly severity: 'error' | 'warning';
+  /** What is so on this node, with names and values. */
+  readonly message: string;
+  /** What to do about it. */
+  readonly remedy?: string | undefined;
+}
+
+/** A finding that keeps whoever threw it from going on. */
+export class FindingError extends Gate64Error {
+  override name = 'FindingError';
+  readonly finding: Finding;
+
+  constructor(finding: Finding, message: string = finding.message, options: { cause?: unknown } = {}) {
+    super(FINDINGS[finding.name].code, message, {
+      ...options,
+      ...(finding.remedy === undefined ? {} : { hint: finding.remedy }),
+    });
+    this.finding = finding;
+  }
+}
+
+export function refuse(
+  name: FindingName,
+  message: string,
+  remedy?: string,
+  options: { cause?: unknown } = {},
+): FindingError {
+  return new FindingError({ name, severity: 'error', message, remedy }, message, options);
+}
+
+/** Throws the first error among `findings`; the others are named in its message. */
+export function throwErrors(findings: readonly Finding[]): void {
+  const [first, ...others] = findings.filter((finding) => finding.severity === 'error');
+  if (first === undefined) return;
+  const rest = others.map((finding) => finding.message).join('; ');
+  throw new FindingError(first, others.length === 0 ? first.message : `${first.message} (and also: ${rest})`);
+}

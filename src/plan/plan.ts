@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+// plan(): from configuration and facts to everything that is to be true of the node and of its data plane. Pure: the same
+// for a start, a reload, a repair and a way back.
+
+import { destinationRules } from '../addr/destinations.ts';
+import type { Config } from '../config/config.ts';
+import type { DatapathFacts, Interface, NodeFacts } from '../model/facts.ts';
+import { MAX_UPLINKS } from '../model/layout.gen.ts';
+import type { PoolRange } from '../model/pool.ts';
+import { directCollisions, masqueradeCollisions, routeConflicts } from './collisions.ts';
+import type { Desired, DesiredDatapath } from './desired.ts';
+import { deviceConflict, deviceMtu } from './device.ts';
+import { FindingError, refuse, type Finding } from './findings.ts';
+import { poolBlocks } from './blocks.ts';
+import { poolRanges } from './pool.ts';
+import { parsePortList } from './ports.ts';
+import { desiredPrograms } from './programs.ts';
+import { desiredProxies, desiredRoutes, drainingRanges, routedPoolNets } from './routes.ts';
+import { ALL_FORWARDING6, desiredSysctls, LOCAL_PORT_RANGE, RESERVED_PORTS } from './sysctls.ts';
+import { findUplink, nodeAddress6, nodeAddresses4, outsideInterfaces, uplinkAddress } from './uplink.ts';
+
+/** Fewer records of blocks are never asked for: a pool that grows must not replace the maps. */
+const MIN_BLOCK_RECORDS = 16384;
+
+/** Throws FindingError when nothing can be made of the configuration on this node. */
+export function plan(config: Config, node: NodeFacts, datapath: DatapathFacts): Desired {
+  const { nat64, prefixes } = config;
+  const { interfaces } = node;
+  const conflict = deviceConflict(interfaces, nat64.device);
+  if (conflict !== undefined) throw conflict;
+  const { uplink, pool, nodeAddresses, node6 } = wayOut(config, node);
+  const routed = routedPoolNets([...pool, ...drainingRanges(pool, datapath.leased, nodeAddresses)]);
+  const isDirect = nat64.egress === 'direct';
+  const proxies = isDirect ? desiredProxies(routed, uplink) : [];
+  const outside = outsideInterfaces(interfaces, node.routes4, node.routes6, uplink);
+  return {
+    node: {
+      device: { name: nat64.device, mtu: deviceMtu(interfaces, nat64.device) },
+      sysctls: desiredSysctls({
+        device: nat64.device,
+        // An address of the pool is answered for by ARP, and its packets are let in, on an interface that forwards alone.
+        forwardingUplink: !isDirect || proxies.length > 0 ? uplink.name : undefined,
+        pool,
+        reserved: node.sysctl(RESERVED_PORTS) ?? '',
+      }),
+      routes: desiredRoutes(prefixes, routed),
+      proxies,
+      masquerade: isDirect ? [] : routed,
+      tcUplink: isDirect ? uplink.name : undefined,
+    },
+    datapath: desiredDatapath(config, node, datapath, { outside, pool, nodeAddresses, node6 }),
+    egress: nat64.egress,
+    uplinks: outside.map(({ name }) => name),
+  };
+}
+
+interface WayOut {
+  readonly uplink: Interface;
+  /** nat64.pool as it stands on this node. */
+  readonly pool: readonly PoolRange[];
+  readonly nodeAddresses: readonly number[];
+  /** Source of the ICMPv6 errors that the data plane makes. */
+  readonly node6: Uint8Array;
+}
+
+function wayOut({ nat64, prefixes }: Config, { interfaces, routes4 }: NodeFacts): WayOut {
+  const uplink = findUplink(interfaces, routes4, nat64);
+  const nodeAddresses = nodeAddresses4(interfaces);
+  const own = uplinkAddress(uplink, routes4);
+  const pool = poolRanges(nat64.pool, { egress: nat64.egress, uplinkAddress: own, nodeAddresses });
+  const node6 = nodeAddress6(interfaces, uplink, prefixes[0], own);
+  if (node6 === undefined) {
+    throw refuse(
+      'uplink-without-address',
+      `the uplink "${uplink.name}" has no address, and the node no IPv6 address`,
+      'Give the node an IPv6 address; ICMPv6 errors are sent from it.',
+    );
+  }
+  return { uplink, pool, nodeAddresses, node6 };
+}
+
+/** Undefined while the device is not there. */
+function desiredDatapath(
+  { nat64, prefixes }: Config,
+  { interfaces }: NodeFacts,
+  { places }: DatapathFacts,
+  { outside, pool, nodeAddresses, node6 }: Omit<WayOut, 'uplink'> & { readonly outside: readonly Interface[] },
+): DesiredDatapath | undefined {
+  const device = interfaces.find(({ name }) => name === nat64.device);
+  if (device === undefined) return undefined;
+  const { allowNonGlobalIpv4, deny, blockSize, allowSources, maxSessions } = nat64;
+  return {
+    programs: desiredPrograms(prefixes, nat64, { device, uplinks: outside, node6, places }),
+    destinations: destinationRules({ allowNonGlobalIpv4, deny, nodeAddresses, pool: pool.map(({ net }) => net) }),
+    sources: allowSources,
+    pool,
+    blockSize,
+    statics: nat64.static,
+    nodeAddresses,
+    sizes: {
+      maxSessions,
+      // Room for twice the pool.
+      maxBlocks: Math.max(MIN_BLOCK_RECORDS, 2 ** Math.ceil(Math.log2(poolBlocks(pool, blockSize).length * 2))),
+    },
+  };
+}
+
+/**
+ * What is wrong with the node as it is for this configuration, whether it keeps gate64 from working or not. `node` must
+ * have been looked at thoroughly: all tables of routes, sockets.
+ */
+export function findings(config: Config, node: NodeFacts): Finding[] {
+  const { nat64, prefixes } = config;
+  const { interfaces, routes4, routes6, sockets, record } = node;
+  const found: Finding[] = [];
+  const note = (error: unknown) => {
+    if (!(error instanceof FindingError)) throw error;
+    found.push(error.finding);
+  };
+  // After a change of nat64.device the old one is still there, and goes.
+  const own = [nat64.device, record.device ?? nat64.device];
+  const conflict = deviceConflict(interfaces, nat64.device);
+  if (conflict !== undefined) note(conflict);
+  found.push(...routeConflicts(routes6, prefixes, own));
+  try {
+    const { uplink, pool } = wayOut(config, node);
+    const beyond = outsideInterfaces(interfaces, routes4, routes6, uplink).slice(MAX_UPLINKS);
+    if (beyond.length > 0) {
+      found.push({
+        name: 'uplinks-beyond',
+        severity: 'warning',
+        message: `too many interfaces lead outside; whoever is behind these may use the prefix: ${beyond.map(({ name }) => name).join(', ')}`,
+        remedy: 'Name in nat64.allowSources who may use the gateway.',
+      });
+    }
+    found.push(
+      ...(nat64.egress === 'masquerade'
+        ? masqueradeCollisions(pool, routes4, own)
+        : directCollisions({ pool, routes4, sockets, ephemeral: ephemeralPorts(node), reserved: reservedPorts(node) })),
+    );
+  } catch (error) {
+    note(error);
+  }
+  if (node.sysctl(ALL_FORWARDING6) === '0') {
+    found.push({
+      name: 'forwarding-off',
+      severity: 'warning',
+      message:
+        'the node does not forward IPv6 (net.ipv6.conf.all.forwarding is 0), so packets of pods do not reach gate64',
+      remedy:
+        'sysctl -w net.ipv6.conf.all.forwarding=1 (an uplink configured by router advertisements then needs accept_ra=2).',
+    });
+  }
+  return found;
+}
+
+function ephemeralPorts(node: NodeFacts): [number, number] {
+  const [first, last] = (node.sysctl(LOCAL_PORT_RANGE) ?? '').split(/\s+/).map(Number);
+  return [first || 32768, last || 60999];
+}
+
+function reservedPorts(node: NodeFacts): Set<number> {
+  return parsePortList(node.sysctl(RESERVED_PORTS) ?? '');
+}

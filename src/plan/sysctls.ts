@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// The few sysctls that gate64 sets. Names are paths below net/, with "/" (an interface name may hold a dot).
+
+import type { PoolRange } from '../model/pool.ts';
+import type { DesiredSysctl } from './desired.ts';
+import { formatPortList, parsePortList } from './ports.ts';
+
+export const RESERVED_PORTS = 'ipv4/ip_local_reserved_ports';
+export const LOCAL_PORT_RANGE = 'ipv4/ip_local_port_range';
+export const ALL_FORWARDING6 = 'ipv6/conf/all/forwarding';
+
+export function desiredSysctls(options: {
+  readonly device: string;
+  /** The uplink when packets that arrive there have to be forwarded or answered for by ARP. */
+  readonly forwardingUplink: string | undefined;
+  readonly pool: readonly PoolRange[];
+  /** Value of ip_local_reserved_ports now. */
+  readonly reserved: string;
+}): DesiredSysctl[] {
+  const { device, forwardingUplink, pool, reserved } = options;
+  const desired = [
+    // Routes to the prefix are refused on a device without IPv6.
+    { name: `ipv6/conf/${device}/disable_ipv6`, value: '0', owned: true },
+    { name: `ipv6/conf/${device}/forwarding`, value: '1', owned: true },
+    { name: `ipv6/conf/${device}/accept_ra`, value: '0', owned: true },
+    { name: `ipv4/conf/${device}/forwarding`, value: '1', owned: true },
+    // The kernel takes the larger of this and conf/all. That is fine: a pool that is routed to the device passes rp_filter
+    // 1 and 2, too; 0 is set for nodes whose conf/default is 1 and whose routing rules are not ours to know.
+    { name: `ipv4/conf/${device}/rp_filter`, value: '0', owned: true },
+  ];
+  if (forwardingUplink !== undefined) {
+    desired.push({ name: `ipv4/conf/${forwardingUplink}/forwarding`, value: '1', owned: false });
+  }
+  const shared = pool.filter((range) => range.shared);
+  if (shared.length > 0) {
+    const ports = parsePortList(reserved);
+    for (const { firstPort, lastPort } of shared) for (let port = firstPort; port <= lastPort; port++) ports.add(port);
+    desired.push({ name: RESERVED_PORTS, value: formatPortList(ports), owned: false });
+  }
+  return desired;
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a data plane in memory lies: it outlives the one that opened it, as pinned maps do.
+
+import type { DatapathSite, DatapathSizes, ProgramConfig } from '../../src/datapath/datapath.ts';
+import type { DatapathFacts } from '../../src/model/facts.ts';
+import { Gate64Error } from '../../src/errors.ts';
+import { FakeDatapath } from './datapath.ts';
+
+export class FakeSite implements DatapathSite {
+  /** The data plane that is there. */
+  datapath: FakeDatapath | undefined;
+  /** What facts() says besides what the data plane itself does. */
+  leased: readonly number[] = [];
+  /** Programs that cannot be loaded. */
+  refuses: (programs: ProgramConfig) => boolean = () => false;
+  readonly #now: () => number;
+
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now;
+  }
+
+  isThere(): boolean {
+    return this.datapath !== undefined;
+  }
+
+  facts(): DatapathFacts {
+    const held = this.datapath?.blocks().filter(({ state }) => state === 'leased') ?? [];
+    return {
+      leased: [...new Set([...this.leased, ...held.map(({ v4 }) => v4)])],
+      places: this.datapath?.places() ?? [],
+    };
+  }
+
+  open(programs: ProgramConfig, sizes: DatapathSizes): FakeDatapath {
+    if (this.refuses(programs)) throw new Gate64Error('G64_DATAPATH_LOAD', 'the BPF object cannot be loaded');
+    if (this.datapath !== undefined) this.datapath.isAdopted = true;
+    else {
+      this.datapath = new FakeDatapath({ programs, sizes, now: this.#now });
+      this.datapath.refuses = (wanted) => this.refuses(wanted);
+    }
+    this.datapath.setPrograms(programs);
+    return this.datapath;
+  }
+
+  remove(): boolean {
+    const had = this.isThere();
+    this.datapath = undefined;
+    return had;
+  }
+}
