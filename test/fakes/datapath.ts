@@ -1,40 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
-// The data plane in memory, for tests of the rooms above it: same interface, same promises, no kernel. `openFlow` and
-// `closeFlow` stand for packets: they lease blocks, allocate ports and keep bindings as bpf/ does (RFC 6146 §3.1, §3.2).
+// The data plane in memory, for tests of the rooms above it: same interface, same promises (test/contract/), no kernel.
+// `openFlow` and `closeFlow` stand for packets: they ask the policy, lease blocks, keep bindings and sessions as bpf/ does.
 
+import { formatIp4, formatIp6, type Ip6Net } from '../../src/addr/ip.ts';
+import type { DestinationRule } from '../../src/addr/destinations.ts';
 import { extractWithAny } from '../../src/addr/rfc6052.ts';
 import { Gate64Error } from '../../src/errors.ts';
+import {
+  PROTOCOLS,
+  type Protocol,
+  type StaticBinding,
+  type TransportAddress4,
+  type TransportAddress6,
+} from '../../src/model/binding.ts';
+import type { DropReason } from '../../src/model/drops.gen.ts';
 import { configCodec, STATE, type Prefix } from '../../src/model/layout.gen.ts';
-import { formatIp4, formatIp6 } from '../../src/addr/ip.ts';
-import type { Protocol, StaticBinding, TransportAddress4, TransportAddress6 } from '../../src/model/binding.ts';
 import type {
   BindingRow,
   Block,
   BlockRow,
-  BlockState,
   Datapath,
   DatapathEvent,
   DatapathInfo,
   DatapathLimits,
   DatapathSizes,
   DropRow,
+  DropSample,
   LiveCounts,
   MapFillRow,
   PacketCounterRow,
   PoolAddress,
   ProgramConfig,
   SessionRow,
-  SessionState,
   StaticHolders,
   SweepOptions,
   SweepResult,
 } from '../../src/datapath/datapath.ts';
-import { PROTOCOLS } from '../../src/model/binding.ts';
-import type { DropReason } from '../../src/model/drops.gen.ts';
-import type { DestinationRule } from '../../src/addr/destinations.ts';
-import type { Ip6Net } from '../../src/addr/ip.ts';
+import { FakeBlocks, type FakeBlock } from './blocks.ts';
+import { refusedDestination, refusedSource } from './policy.ts';
 
-/** What the first packet of a flow says. `destination6` must lie in one of the configured prefixes. */
+/** What the first packet of a flow says. ICMP: the source's port is the identifier, `port` says nothing. */
 export interface FakeFlow {
   readonly protocol: Protocol;
   readonly source: TransportAddress6;
@@ -42,13 +47,15 @@ export interface FakeFlow {
   readonly port: number;
 }
 
-interface FakeBlock extends Block {
-  state: BlockState;
-  holder: Uint8Array | undefined;
-  since: number | undefined;
-  emptySince: number;
-  readonly used: Record<Protocol, Set<number>>;
-  readonly statics: Record<Protocol, Set<number>>;
+/** The session, why the packet was dropped, or undefined when no program took it for its own. */
+export type FlowResult = SessionRow | DropReason | undefined;
+
+export interface FakeOptions {
+  readonly programs: ProgramConfig;
+  readonly sizes: DatapathSizes;
+  readonly now: () => number;
+  /** Why what was there before could not be taken over. */
+  readonly replaced?: string;
 }
 
 interface FakeBinding {
@@ -57,17 +64,32 @@ interface FakeBinding {
   readonly pool: TransportAddress4;
   readonly isStatic: boolean;
   readonly createdAt: number;
+  /** Of a dynamic one. */
+  readonly block: FakeBlock | undefined;
   sessions: number;
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
+interface FakeSession {
+  readonly row: Mutable<SessionRow>;
+  readonly binding: FakeBinding;
+  readonly key: string;
+  /** T,t and Z,z, which no two sessions share. */
+  readonly key4: string;
+}
+
+const PACKET_BYTES = 100;
+const DEFAULT_MAX_BLOCKS = 16384;
+const IP_PROTOCOL: Readonly<Record<Protocol, number>> = { tcp: 6, udp: 17, icmp: 58 };
+const BEGINS_IN: Readonly<Record<Protocol, number>> = {
+  tcp: STATE.V6_INIT,
+  udp: STATE.OPEN_UDP,
+  icmp: STATE.OPEN_ICMP,
+};
+
 const side6 = (protocol: Protocol, at: TransportAddress6): string => `${protocol} ${formatIp6(at.v6)} ${at.port}`;
 const side4 = (protocol: Protocol, at: TransportAddress4): string => `${protocol} ${formatIp4(at.v4)} ${at.port}`;
-
-function portsOf(lists: Readonly<Record<Protocol, readonly number[]>>): Record<Protocol, Set<number>> {
-  return { tcp: new Set(lists.tcp), udp: new Set(lists.udp), icmp: new Set(lists.icmp) };
-}
 
 export class FakeDatapath implements Datapath {
   /** What was set last, for assertions. */
@@ -89,28 +111,33 @@ export class FakeDatapath implements Datapath {
   /** How many sessions a sweep with a budget ends. */
   sweepStep = Infinity;
 
+  readonly sizes: DatapathSizes;
   readonly #now: () => number;
-  readonly #sizes: DatapathSizes;
-  readonly #blocks = new Map<number, FakeBlock>();
-  readonly #queues = new Map<number, number[]>();
+  readonly #replaced: string | undefined;
+  readonly #blocks: FakeBlocks;
   readonly #by6 = new Map<string, FakeBinding>();
   readonly #by4 = new Map<string, FakeBinding>();
-  readonly #sessions = new Map<string, Mutable<SessionRow>>();
-  readonly #drops = new Map<DropReason, number>();
+  readonly #sessions = new Map<string, FakeSession>();
+  readonly #flows4 = new Set<string>();
+  readonly #ofPod = new Map<string, number>();
+  readonly #drops = new Map<DropReason, { count: number; last: DropSample }>();
+  readonly #packets: Record<Protocol, number> = { tcp: 0, udp: 0, icmp: 0 };
   readonly #listeners = new Set<(event: DatapathEvent) => void>();
 
-  constructor(options: { programs: ProgramConfig; sizes: DatapathSizes; now: () => number }) {
-    this.programs = options.programs;
-    this.#sizes = options.sizes;
-    this.#now = options.now;
+  constructor({ programs, sizes, now, replaced }: FakeOptions) {
+    this.programs = programs;
+    this.sizes = sizes;
+    this.#now = now;
+    this.#replaced = replaced;
+    this.#blocks = new FakeBlocks(this.limits().blocks, now);
   }
 
   info(): DatapathInfo {
-    return { attach: 'tcx', adopted: this.isAdopted, replaced: undefined, programs: [] };
+    return { attach: 'tcx', adopted: this.isAdopted, replaced: this.#replaced, programs: [] };
   }
 
   limits(): DatapathLimits {
-    return { blocks: this.#sizes.maxBlocks ?? 16384, destinations: 16384, sources: 4096 };
+    return { blocks: this.sizes.maxBlocks ?? DEFAULT_MAX_BLOCKS, destinations: 16384, sources: 4096 };
   }
 
   places(): readonly Prefix[] {
@@ -123,24 +150,24 @@ export class FakeDatapath implements Datapath {
       configCodec.write(view, 0, programs);
       return Buffer.from(view.buffer).toString('hex');
     };
-    if (bytes(wanted) !== bytes(this.programs)) {
-      if (this.refuses(wanted)) throw new Gate64Error('G64_DATAPATH_LOAD', 'the BPF object cannot be loaded');
-      this.programs = wanted;
-      this.loads++;
-      this.isAttached = true;
-      return 'loaded';
-    }
-    if (this.isAttached) return 'nothing';
+    const isSame = bytes(wanted) === bytes(this.programs);
+    if (isSame && this.isAttached) return 'nothing';
+    if (!isSame && this.refuses(wanted)) throw new Gate64Error('G64_DATAPATH_LOAD', 'the BPF object cannot be loaded');
     this.isAttached = this.canAttach;
     if (!this.canAttach) throw new Gate64Error('G64_DATAPATH_LOAD', 'the programs cannot be attached: no such device');
-    return 'attached';
+    if (isSame) return 'attached';
+    this.programs = wanted;
+    this.loads++;
+    return 'loaded';
   }
 
   setDestinations(rules: readonly DestinationRule[]): void {
+    refuseMoreThan(this.limits().destinations, rules);
     this.destinations = rules;
   }
 
   setSources(nets: readonly Ip6Net[]): void {
+    refuseMoreThan(this.limits().sources, nets);
     this.sources = nets;
   }
 
@@ -149,40 +176,19 @@ export class FakeDatapath implements Datapath {
   }
 
   writeBlock(block: Block, staticPorts: Readonly<Record<Protocol, readonly number[]>>): void {
-    if (block.index >= this.limits().blocks) throw new Error(`E2BIG: block ${block.index}`);
-    this.#dequeue(block.index);
-    this.#blocks.set(block.index, {
-      ...block,
-      state: 'resting',
-      holder: undefined,
-      since: undefined,
-      emptySince: this.#now(),
-      used: portsOf(staticPorts),
-      statics: portsOf(staticPorts),
-    });
+    this.#blocks.write(block, staticPorts);
   }
 
   offerBlock(index: number): void {
-    const block = this.#blocks.get(index);
-    if (block?.state !== 'resting') throw new Error(`block ${index} is ${block?.state ?? 'absent'}, not resting`);
-    block.state = 'offered';
-    this.#queue(block.slot).push(index);
+    this.#blocks.offer(index);
   }
 
   queuedBlocks(slot: number): Set<number> {
-    return new Set(this.#queue(slot).filter((index) => this.#blocks.get(index)?.state === 'offered'));
+    return this.#blocks.queued(slot);
   }
 
   retireBlocks(indexes: Iterable<number>): Set<number> {
-    const retired = new Set<number>();
-    for (const index of indexes) {
-      const block = this.#blocks.get(index);
-      if (block === undefined) continue;
-      if (block.state !== 'resting' && !this.#dequeue(index)) continue;
-      block.state = 'retired';
-      retired.add(index);
-    }
-    return retired;
+    return this.#blocks.retire(indexes);
   }
 
   staticBindings(): StaticBinding[] {
@@ -198,43 +204,32 @@ export class FakeDatapath implements Datapath {
     };
   }
 
-  putStaticBinding(binding: StaticBinding): void {
-    const taken =
-      this.#by4.get(side4(binding.protocol, binding.pool)) ?? this.#by6.get(side6(binding.protocol, binding.source));
-    if (taken !== undefined) throw new Error(`${side4(binding.protocol, binding.pool)} is in use`);
-    this.#bind(binding.protocol, binding.source, binding.pool, true);
+  putStaticBinding({ protocol, source, pool }: StaticBinding): void {
+    const [six, four] = [this.#by6.get(side6(protocol, source)), this.#by4.get(side4(protocol, pool))];
+    if (six !== undefined && six === four && six.isStatic) return;
+    if (six !== undefined) throw new Gate64Error('G64_POOL_COLLISION', 'the IPv6 side has another binding now');
+    if (four !== undefined) throw new Gate64Error('G64_POOL_COLLISION', 'the IPv4 side is in use now');
+    this.#bind({ protocol, source, pool, isStatic: true, createdAt: this.#now(), block: undefined, sessions: 0 });
   }
 
-  deleteStaticBinding(binding: StaticBinding): void {
-    const found = this.#by4.get(side4(binding.protocol, binding.pool));
-    if (found?.isStatic !== true) throw new Error(`no static binding at ${side4(binding.protocol, binding.pool)}`);
-    for (const [key, row] of this.#sessions) {
-      if (side4(row.protocol, row.pool) === side4(binding.protocol, binding.pool)) this.#sessions.delete(key);
-    }
-    this.#unbind(found);
+  /** Its sessions go on until their time has run out. */
+  deleteStaticBinding({ protocol, pool }: StaticBinding): void {
+    const found = this.#by4.get(side4(protocol, pool));
+    if (found?.isStatic === true) this.#unbind(found);
   }
 
   sweep(idleBlockMs: number, { budgetMs, maxRows = 1000 }: SweepOptions = {}): SweepResult {
-    const now = this.#now();
-    const ended: SessionRow[] = [];
-    const expired = [...this.#sessions].filter(([, row]) => row.expiresAt <= now);
+    const expired = [...this.#sessions.values()].filter(({ row }) => row.expiresAt <= this.#now());
     const turn = budgetMs === undefined ? expired : expired.slice(0, this.sweepStep);
-    for (const [key, row] of turn) ended.push(this.#end(key, row));
-    const returned: BlockRow[] = [];
-    const result = {
-      endedCount: ended.length,
-      ended: ended.slice(0, maxRows),
+    for (const session of turn) this.#end(session);
+    const finished = turn.length === expired.length;
+    return {
+      endedCount: turn.length,
+      ended: turn.slice(0, maxRows).map(({ row }) => ({ ...row })),
+      finished,
+      returned: finished ? this.#blocks.reclaim(idleBlockMs) : [],
       durationMs: this.sweepDurationMs,
     };
-    if (turn.length < expired.length) return { ...result, finished: false, returned };
-    for (const block of this.#blocks.values()) {
-      if (block.state !== 'leased' || !this.#isEmpty(block) || now - block.emptySince < idleBlockMs) continue;
-      block.state = 'resting';
-      returned.push(this.#row(block));
-      block.holder = undefined;
-      block.since = undefined;
-    }
-    return { ...result, finished: true, returned };
   }
 
   onEvent(listener: (event: DatapathEvent) => void): () => void {
@@ -243,29 +238,36 @@ export class FakeDatapath implements Datapath {
   }
 
   sessions(): SessionRow[] {
-    return [...this.#sessions.values()].map((row) => ({ ...row }));
+    return [...this.#sessions.values()].map(({ row }) => ({ ...row }));
   }
 
   bindings(): BindingRow[] {
-    return [...this.#by4.values()].map((binding) => ({ ...binding }));
+    return [...this.#by4.values()].map(({ protocol, source, pool, sessions, isStatic, createdAt }) => ({
+      protocol,
+      source,
+      pool,
+      sessions,
+      isStatic,
+      createdAt,
+    }));
   }
 
   blocks(): BlockRow[] {
-    return [...this.#blocks.values()].map((block) => this.#row(block));
+    return this.#blocks.rows();
   }
 
   drops(): DropRow[] {
     return [...this.#drops]
-      .map(([reason, count]): DropRow => ({ reason, direction: '6to4', count, last: undefined }))
+      .map(([reason, { count, last }]): DropRow => ({ reason, direction: '6to4', count, last }))
       .sort((a, b) => b.count - a.count);
   }
 
   packetCounters(): PacketCounterRow[] {
-    return PROTOCOLS.map((protocol) => {
-      const rows = [...this.#sessions.values()].filter((row) => row.protocol === protocol);
-      const packets = rows.reduce((sum, row) => sum + row.packetsOut, 0);
-      return { direction: '6to4', protocol, packets, bytes: rows.reduce((sum, row) => sum + row.bytesOut, 0) };
+    const out = PROTOCOLS.map((protocol): PacketCounterRow => {
+      const packets = this.#packets[protocol];
+      return { direction: '6to4', protocol, packets, bytes: packets * PACKET_BYTES };
     });
+    return [...out, ...PROTOCOLS.map((protocol) => ({ direction: '4to6' as const, protocol, packets: 0, bytes: 0 }))];
   }
 
   counts(): LiveCounts {
@@ -274,71 +276,55 @@ export class FakeDatapath implements Datapath {
       for (const row of rows) counts[row.protocol]++;
       return counts;
     };
-    return { sessions: of(this.#sessions.values()), bindings: of(this.#by4.values()) };
+    return { sessions: of(this.sessions()), bindings: of(this.#by4.values()) };
   }
 
   mapFill(): MapFillRow[] {
-    return [{ map: 'sessions', entries: this.#sessions.size, maxEntries: this.#sizes.maxSessions }];
+    const { maxSessions: maxEntries } = this.sizes;
+    const [sessions, bindings] = [this.#sessions.size, this.#by4.size];
+    const pods = new Set([...this.#ofPod.keys(), ...this.#blocks.holders()]);
+    return [
+      { map: 'flow6', entries: sessions, maxEntries },
+      { map: 'flow4', entries: sessions, maxEntries },
+      { map: 'bib6', entries: bindings, maxEntries },
+      { map: 'bib4', entries: bindings, maxEntries },
+      { map: 'pods', entries: pods.size, maxEntries: 16384 },
+    ];
   }
 
   [Symbol.dispose](): void {
     this.#listeners.clear();
   }
 
-  /** One packet 6to4: the session it belongs to, made when absent, or the reason it was dropped for. */
-  openFlow(flow: FakeFlow): SessionRow | DropReason {
-    const prefixes = this.programs.prefixes.filter(({ length }) => length > 0);
-    const found = extractWithAny(
-      prefixes.map(({ address, length }) => ({ v6: address, length })),
-      flow.destination6,
-    );
-    if (found === undefined) throw new Error(`${formatIp6(flow.destination6)} lies in no prefix`);
-    const destination = { v4: found.v4, port: flow.port };
-    const binding = this.#by6.get(side6(flow.protocol, flow.source)) ?? this.#allocate(flow.protocol, flow.source);
-    if (typeof binding === 'string') return this.#drop(binding);
-    const key = `${side4(flow.protocol, binding.pool)} ${side4(flow.protocol, destination)}`;
-    const now = this.#now();
+  /** One packet 6to4, which makes its session when there is none. */
+  openFlow(flow: FakeFlow): FlowResult {
+    const prefix = this.#prefixOf(flow.destination6);
+    if (!this.isAttached || prefix === undefined) return undefined;
+    const port = flow.protocol === 'icmp' ? 0 : flow.port;
+    const key = `${side6(flow.protocol, flow.source)} ${formatIp6(flow.destination6)} ${port}`;
     const known = this.#sessions.get(key);
-    if (known === undefined && this.#sessions.size >= this.#sizes.maxSessions) return this.#drop('sessions_full');
-    const state: SessionState = flow.protocol === 'tcp' ? 'v6Init' : 'open';
-    const inState = { tcp: STATE.V6_INIT, udp: STATE.OPEN_UDP, icmp: STATE.OPEN_ICMP }[flow.protocol];
-    const lifetimeMs = Number(this.programs.timeoutNs[inState] ?? 0n) / 1_000_000;
-    const row: Mutable<SessionRow> = known ?? {
-      protocol: flow.protocol,
-      state,
-      source: flow.source,
-      destination6: flow.destination6,
-      pool: binding.pool,
-      destination,
-      createdAt: now,
-      lastSeenAt: now,
-      expiresAt: now,
-      packetsOut: 0,
-      bytesOut: 0,
-      packetsIn: 0,
-      bytesIn: 0,
-    };
-    if (known === undefined) {
-      binding.sessions++;
-      this.#sessions.set(key, row);
-    }
-    row.lastSeenAt = now;
-    row.expiresAt = now + lifetimeMs;
+    const isOver = known !== undefined && known.row.expiresAt <= this.#now();
+    if (isOver) this.#end(known);
+    const session = known === undefined || isOver ? this.#begin(flow, prefix, key) : known;
+    if (typeof session === 'string') return this.#drop(session, flow);
+    const { row } = session;
+    row.lastSeenAt = this.#now();
+    row.expiresAt = this.#now() + Number(this.programs.timeoutNs[BEGINS_IN[flow.protocol]] ?? 0n) / 1_000_000;
     row.packetsOut++;
-    row.bytesOut += 100;
+    row.bytesOut += PACKET_BYTES;
+    this.#packets[flow.protocol]++;
     return { ...row };
   }
 
   /** Ends a session at once, as if its time had run out and a sweep had passed. */
-  closeFlow(session: SessionRow): void {
-    const key = `${side4(session.protocol, session.pool)} ${side4(session.protocol, session.destination)}`;
-    const row = this.#sessions.get(key);
-    if (row !== undefined) this.#end(key, row);
+  closeFlow({ protocol, pool, destination }: SessionRow): void {
+    const key4 = `${side4(protocol, pool)} ${side4(protocol, destination)}`;
+    for (const session of this.#sessions.values()) if (session.key4 === key4) this.#end(session);
   }
 
   /** A queue that forgot a block, as after a crash between two steps. */
   loseFromQueue(index: number): void {
-    this.#dequeue(index);
+    this.#blocks.dequeue(index);
   }
 
   /** Makes the events of `action` get lost, as when the ring buffer is full. */
@@ -349,118 +335,158 @@ export class FakeDatapath implements Datapath {
     for (const listener of listeners) this.#listeners.add(listener);
   }
 
-  #queue(slot: number): number[] {
-    let queue = this.#queues.get(slot);
-    if (queue === undefined) this.#queues.set(slot, (queue = []));
-    return queue;
-  }
-
-  /** False when it lay in no queue. */
-  #dequeue(index: number): boolean {
-    for (const queue of this.#queues.values()) {
-      const at = queue.indexOf(index);
-      if (at < 0) continue;
-      queue.splice(at, 1);
-      return true;
+  #prefixOf(v6: Uint8Array): { v4: number; prefix: Prefix } | undefined {
+    for (const prefix of this.programs.prefixes) {
+      if (prefix.length === 0) continue;
+      const found = extractWithAny([{ v6: prefix.address, length: prefix.length }], v6);
+      if (found !== undefined) return { v4: found.v4, prefix };
     }
-    return false;
+    return undefined;
   }
 
-  #isEmpty(block: FakeBlock): boolean {
-    return PROTOCOLS.every((protocol) => block.used[protocol].size === block.statics[protocol].size);
+  #begin(
+    { protocol, source, destination6, port }: FakeFlow,
+    { v4, prefix }: { v4: number; prefix: Prefix },
+    key: string,
+  ): FakeSession | DropReason {
+    const refused = refusedSource(this, source.v6) ?? refusedDestination(this, v4, prefix);
+    if (refused !== undefined) return refused;
+    if ((this.#ofPod.get(formatIp6(source.v6)) ?? 0) >= this.programs.maxSessionsPerPod) return 'pod_quota';
+    const binding = this.#by6.get(side6(protocol, source)) ?? this.#allocate(protocol, source);
+    if (typeof binding === 'string') return binding;
+    const { pool } = binding;
+    const destination = { v4, port: protocol === 'icmp' ? pool.port : port };
+    const key4 = `${side4(protocol, pool)} ${side4(protocol, destination)}`;
+    const isFull = this.#sessions.size >= this.sizes.maxSessions;
+    if (isFull || this.#flows4.has(key4)) {
+      this.#letGo(binding);
+      return this.#flows4.has(key4) ? 'session_conflict' : 'sessions_full';
+    }
+    const now = this.#now();
+    const row: Mutable<SessionRow> = {
+      protocol,
+      state: protocol === 'tcp' ? 'v6Init' : 'open',
+      source,
+      destination6,
+      pool,
+      destination,
+      createdAt: now,
+      lastSeenAt: now,
+      expiresAt: now,
+      packetsOut: 0,
+      bytesOut: 0,
+      packetsIn: 0,
+      bytesIn: 0,
+    };
+    binding.sessions++;
+    this.#count(source, 1);
+    const session = { row, binding, key, key4 };
+    this.#sessions.set(key, session);
+    this.#flows4.add(key4);
+    return session;
   }
 
-  #row(block: FakeBlock): BlockRow {
-    const { index, slot, v4, firstPort, size, state, holder, since, used } = block;
-    const counts = { tcp: used.tcp.size, udp: used.udp.size, icmp: used.icmp.size };
-    return { index, slot, v4, firstPort, size, state, holder, since, used: counts };
-  }
-
-  #blockOf(at: TransportAddress4): FakeBlock | undefined {
-    return [...this.#blocks.values()].find(
-      (block) =>
-        block.v4 === at.v4 &&
-        at.port >= block.firstPort &&
-        at.port < block.firstPort + block.size &&
-        block.state !== 'retired',
-    );
-  }
-
-  #bind(protocol: Protocol, source: TransportAddress6, pool: TransportAddress4, isStatic: boolean): FakeBinding {
-    const binding = { protocol, source, pool, isStatic, createdAt: this.#now(), sessions: 0 };
-    this.#by6.set(side6(protocol, source), binding);
-    this.#by4.set(side4(protocol, pool), binding);
+  #bind(binding: FakeBinding): FakeBinding {
+    this.#by6.set(side6(binding.protocol, binding.source), binding);
+    this.#by4.set(side4(binding.protocol, binding.pool), binding);
     return binding;
   }
 
   #unbind(binding: FakeBinding): void {
     this.#by6.delete(side6(binding.protocol, binding.source));
     this.#by4.delete(side4(binding.protocol, binding.pool));
-    // A static binding's bit is the block record's, written with it.
-    const block = binding.isStatic ? undefined : this.#blockOf(binding.pool);
-    if (block === undefined) return;
-    block.used[binding.protocol].delete(binding.pool.port);
-    if (this.#isEmpty(block)) block.emptySince = this.#now();
+    if (binding.block !== undefined) this.#blocks.release(binding.block, binding.protocol, binding.pool.port);
   }
 
-  #end(key: string, row: Mutable<SessionRow>): SessionRow {
+  /** RFC 6146 §3.1: the last session takes a dynamic binding with it, a static one stays. */
+  #letGo(binding: FakeBinding): void {
+    if (binding.sessions === 0 && !binding.isStatic) this.#unbind(binding);
+  }
+
+  #end({ key, key4, binding }: FakeSession): void {
     this.#sessions.delete(key);
-    const binding = this.#by4.get(side4(row.protocol, row.pool));
-    // RFC 6146 §3.1: the last session takes a dynamic binding with it, a static one stays.
-    if (binding !== undefined && --binding.sessions === 0 && !binding.isStatic) this.#unbind(binding);
-    return { ...row };
+    this.#flows4.delete(key4);
+    binding.sessions--;
+    this.#count(binding.source, -1);
+    this.#letGo(binding);
   }
 
-  #drop(reason: DropReason): DropReason {
-    this.#drops.set(reason, (this.#drops.get(reason) ?? 0) + 1);
+  #count({ v6 }: TransportAddress6, change: number): void {
+    const pod = formatIp6(v6);
+    const sessions = (this.#ofPod.get(pod) ?? 0) + change;
+    if (sessions === 0) this.#ofPod.delete(pod);
+    else this.#ofPod.set(pod, sessions);
+  }
+
+  #drop(reason: DropReason, { protocol, source, destination6, port }: FakeFlow): DropReason {
+    const isIcmp = protocol === 'icmp';
+    const last: DropSample = {
+      at: this.#now(),
+      source: formatIp6(source.v6),
+      destination: formatIp6(destination6),
+      protocol: IP_PROTOCOL[protocol],
+      sourcePort: isIcmp ? 0 : source.port,
+      destinationPort: isIcmp ? 0 : port,
+      icmpType: isIcmp ? 128 : null,
+      icmpCode: isIcmp ? 0 : null,
+      length: PACKET_BYTES,
+    };
+    this.#drops.set(reason, { count: (this.#drops.get(reason)?.count ?? 0) + 1, last });
     return reason;
   }
 
   #allocate(protocol: Protocol, source: TransportAddress6): FakeBinding | DropReason {
-    const holder = formatIp6(source.v6);
-    const draining = new Set(this.poolAddresses.filter((address) => address.draining).map(({ v4 }) => v4));
-    const mine = [...this.#blocks.values()].filter(
-      (block) =>
-        block.state === 'leased' &&
-        block.holder !== undefined &&
-        formatIp6(block.holder) === holder &&
-        !draining.has(block.v4),
-    );
-    for (const block of mine) {
-      const port = this.#freePort(block, protocol, source.port);
-      if (port !== undefined) return this.#take(block, protocol, source, port);
+    if (this.programs.slots === 0) return 'not_configured';
+    let wanted: number | undefined = source.port;
+    for (;;) {
+      const got = this.#takePort(protocol, source.v6, wanted);
+      if (typeof got === 'string') return got;
+      const pool = { v4: got.block.v4, port: got.port };
+      if (!this.#by4.has(side4(protocol, pool))) {
+        const isFull = this.#by4.size >= this.sizes.maxSessions;
+        if (isFull) this.#blocks.release(got.block, protocol, got.port);
+        if (isFull) return 'sessions_full';
+        const { block } = got;
+        return this.#bind({ protocol, source, pool, isStatic: false, createdAt: this.#now(), block, sessions: 0 });
+      }
+      // A static binding that is younger than the block's lease.
+      this.#blocks.passOver(got.block);
+      wanted = undefined;
+    }
+  }
+
+  #takePort(
+    protocol: Protocol,
+    pod: Uint8Array,
+    wanted: number | undefined,
+  ): { block: FakeBlock; port: number } | DropReason {
+    const serving = new Map(this.poolAddresses.filter(({ draining }) => !draining).map(({ v4, slot }) => [v4, slot]));
+    const mine = this.#blocks.heldBy(pod).filter(({ v4 }) => serving.has(v4));
+    for (const asked of wanted === undefined ? [undefined] : [wanted, undefined]) {
+      for (const block of mine) {
+        const port = this.#blocks.takePort(block, protocol, asked);
+        if (port !== undefined) return { block, port };
+      }
     }
     if (mine.length >= this.programs.maxBlocksPerPod) return 'pod_quota';
-    // Paired pooling (RFC 6888 REQ-2): a pod stays on the address it has.
-    const slots = mine[0] === undefined ? [...this.#queues.keys()].sort((a, b) => a - b) : [mine[0].slot];
-    for (const slot of slots) {
-      const index = this.#queue(slot).shift();
-      const block = index === undefined ? undefined : this.#blocks.get(index);
+    // Paired pooling (RFC 6888 REQ-2): a pod stays on the address it has. One that has none may have any, from the one on
+    // that its own address points at.
+    const { slots } = this.programs;
+    const first = new DataView(pod.buffer, pod.byteOffset).getUint32(12) % slots;
+    const held = mine[0] === undefined ? undefined : serving.get(mine[0].v4);
+    const turns = held === undefined ? Array.from({ length: slots }, (_, i) => (first + i) % slots) : [held];
+    const seen = new Set(serving.values());
+    for (const slot of turns.filter((one) => seen.has(one))) {
+      const block = this.#blocks.lease(slot, pod);
       if (block === undefined) continue;
-      block.state = 'leased';
-      block.holder = source.v6;
-      block.since = this.#now();
-      block.emptySince = this.#now();
-      const event: DatapathEvent = { type: 'blockLeased', at: this.#now(), block: block.index, holder: source.v6 };
+      const event: DatapathEvent = { type: 'blockLeased', at: this.#now(), block: block.index, holder: pod };
       for (const listener of this.#listeners) listener(event);
-      const port = this.#freePort(block, protocol, source.port);
-      if (port !== undefined) return this.#take(block, protocol, source, port);
+      return this.#takePort(protocol, pod, wanted);
     }
     return 'pool_exhausted';
   }
+}
 
-  #freePort(block: FakeBlock, protocol: Protocol, wanted: number): number | undefined {
-    const used = block.used[protocol];
-    const end = block.firstPort + block.size;
-    if (wanted >= block.firstPort && wanted < end && !used.has(wanted)) return wanted;
-    for (let port = block.firstPort; port < end; port++) if (!used.has(port)) return port;
-    return undefined;
-  }
-
-  #take(block: FakeBlock, protocol: Protocol, source: TransportAddress6, port: number): FakeBinding | DropReason {
-    // A static binding made while the block was leased: its bit is free, its port is not.
-    if (this.#by4.has(side4(protocol, { v4: block.v4, port }))) return 'session_conflict';
-    block.used[protocol].add(port);
-    return this.#bind(protocol, source, { v4: block.v4, port }, false);
-  }
+function refuseMoreThan(room: number, entries: readonly unknown[]): void {
+  if (entries.length > room) throw new Gate64Error('G64_DATAPATH_MAP', `${entries.length} entries, room for ${room}`);
 }

@@ -33,9 +33,12 @@ export class FakeSite implements DatapathSite {
 
   open(programs: ProgramConfig, sizes: DatapathSizes): FakeDatapath {
     if (this.refuses(programs)) throw new Gate64Error('G64_DATAPATH_LOAD', 'the BPF object cannot be loaded');
-    if (this.datapath !== undefined) this.datapath.isAdopted = true;
-    else {
-      this.datapath = new FakeDatapath({ programs, sizes, now: this.#now });
+    const why = this.datapath === undefined ? undefined : misfit(this.datapath.sizes, sizes);
+    if (this.datapath !== undefined && why === undefined) {
+      this.datapath.isAdopted = true;
+    } else {
+      const replaced = why === undefined ? {} : { replaced: why };
+      this.datapath = new FakeDatapath({ programs, sizes, now: this.#now, ...replaced });
       this.datapath.refuses = (wanted) => this.refuses(wanted);
     }
     this.datapath.setPrograms(programs);
@@ -47,4 +50,11 @@ export class FakeSite implements DatapathSite {
     this.datapath = undefined;
     return had;
   }
+}
+
+/** Maps keep their size for life. */
+function misfit(there: DatapathSizes, asked: DatapathSizes): string | undefined {
+  const [has, wants] = [there.maxBlocks ?? 16384, asked.maxBlocks ?? 16384];
+  if (there.maxSessions !== asked.maxSessions) return `${there.maxSessions} sessions, ${asked.maxSessions} configured`;
+  return has < wants ? `${has} blocks, ${wants} configured` : undefined;
 }

@@ -37,12 +37,23 @@ class Bench {
 
   use(ranges: readonly PoolRange[], blockSize = 4): void {
     this.ledger.reconcile(poolBlocks(ranges, blockSize), []);
+    this.tellAddresses();
     this.ledger.tick();
+  }
+
+  /** As the service does: pods get ports of addresses that the data plane knows. */
+  tellAddresses(): void {
+    const { datapath, ledger } = this;
+    datapath.setPoolAddresses(
+      ledger.addresses().map(({ v4, slot, wanted }) => ({ v4, slot, shared: false, draining: !wanted })),
+    );
+    datapath.setPrograms({ ...datapath.programs, slots: ledger.slots() });
   }
 
   sweep(): void {
     this.ledger.noteReturned(this.datapath.sweep(IDLE_MS).returned);
     this.ledger.tick();
+    this.tellAddresses();
   }
 
   live(): BlockRow[] {
@@ -349,6 +360,7 @@ describe('nat64/ledger', () => {
             bench.ledger.noteReturned(returned);
             bench.ledger.tick();
             bench.ledger.verify();
+            bench.tellAddresses();
           }
           if (action.kind === 'reload') {
             used = { ranges: pools[action.pool] ?? [], size: action.size };

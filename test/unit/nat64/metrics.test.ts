@@ -15,6 +15,7 @@ const PARTS = ['packetCounters', 'drops', 'counts', 'blocks', 'mapFill', 'info']
 /** One pod with two sessions on one of two blocks, and three flows that found the pool empty. */
 function busyDatapath(): FakeDatapath {
   const datapath = fakeDatapath(new TestClock(), {}, 1024);
+  datapath.setPoolAddresses([{ v4: parseIp4('192.0.2.1'), slot: 0, shared: false, draining: false }]);
   for (let n = 1; n <= 3; n++) flow(datapath, n, 5000);
   for (const [index, firstPort] of [1024, 1280].entries()) {
     const block = { index, slot: 0, v4: parseIp4('192.0.2.1'), firstPort, size: 256 };
@@ -69,8 +70,8 @@ describe('metrics of the NAT64 half', () => {
       ['gate64_nat64_blocks{address="192.0.2.1",state="leased"}', 1],
       ['gate64_nat64_blocks{address="192.0.2.1",state="resting"}', 0],
       ['gate64_nat64_blocks{address="192.0.2.1",state="retired"}', 0],
-      ['gate64_nat64_map_entries{map="sessions"}', 2],
-      ['gate64_nat64_map_max_entries{map="sessions"}', 1024],
+      ['gate64_nat64_map_entries{map="flow6"}', 2],
+      ['gate64_nat64_map_max_entries{map="flow6"}', 1024],
       ['gate64_nat64_sweep_duration_seconds_sum', 0.2],
     ];
     for (const [sample, value] of expected) expect(values.get(sample), sample).to.equal(value);

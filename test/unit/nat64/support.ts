@@ -8,7 +8,7 @@ import type { Protocol } from '../../../src/model/binding.ts';
 import type { SessionRow } from '../../../src/datapath/datapath.ts';
 import type { Clock } from '../../../src/nat64/clock.ts';
 import type { Log } from '../../../src/nat64/log.ts';
-import { FakeDatapath } from '../../fakes/datapath.ts';
+import { FakeDatapath, type FlowResult } from '../../fakes/datapath.ts';
 import { programsOf, testPrograms, type TestPrograms } from '../../helpers/programs.ts';
 
 export const PREFIX = parsePrefix64('2001:db8:64::/96');
@@ -98,13 +98,13 @@ export function flow(
   port: number,
   protocol: Protocol = 'udp',
   to = '198.51.100.1',
-): ReturnType<FakeDatapath['openFlow']> {
+): FlowResult {
   const destination6 = embedIp4(PREFIX, parseIp4(to));
   return datapath.openFlow({ protocol, source: { v6: pod(n), port }, destination6, port: 53 });
 }
 
 /** The session of a flow that must have passed. */
-export function passed(result: ReturnType<FakeDatapath['openFlow']>): SessionRow {
-  if (typeof result === 'string') throw new Error(`dropped: ${result}`);
+export function passed(result: FlowResult): SessionRow {
+  if (result === undefined || typeof result === 'string') throw new Error(`dropped: ${result ?? 'detached'}`);
   return result;
 }

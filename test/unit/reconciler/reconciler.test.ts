@@ -339,10 +339,10 @@ describe('reconciler', () => {
     const session = datapath().openFlow({
       protocol: 'udp',
       source: { v6: parseIp6('2001:db8:1::1'), port: 1 },
-      destination6: embedIp4(parsePrefix64('64:ff9b::/96'), parseIp4('198.51.100.1')),
+      destination6: embedIp4(parsePrefix64('64:ff9b::/96'), parseIp4('8.8.8.8')),
       port: 53,
     });
-    if (typeof session === 'string') throw new Error(session);
+    if (session === undefined || typeof session === 'string') throw new Error(session ?? 'detached');
     await advance(1500);
     await reconciler.apply(settings({ pool: pool('192.0.2.64/30') }));
     const routed = () =>

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// The contract of sweeps: they end what has run out and nothing else, in turns as long as the caller likes.
+
+import { expect } from 'chai';
+import { formatIp6 } from '../../src/addr/ip.ts';
+import type { SessionRow, SweepResult } from '../../src/datapath/datapath.ts';
+import { IDLE_MS, SERVER, type Play, type Stage } from './bench.ts';
+
+const COUNT = 300;
+
+/** `COUNT` sessions of one pod, whose time is over. */
+function backlog(stage: Stage): void {
+  stage.stock();
+  for (let i = 0; i < COUNT; i++) stage.passed(1, 5, { protocol: 'icmp', to: SERVER + i });
+  stage.bench.pass(10_000_000);
+}
+
+/** Turns until one says that the walk is over. */
+function turns(stage: Stage, maxRows = 1000): SweepResult[] {
+  const results: SweepResult[] = [];
+  for (;;) {
+    const result = stage.datapath.sweep(IDLE_MS, { budgetMs: 0, maxRows });
+    results.push(result);
+    if (result.finished) return results;
+    expect(results.length, 'it goes on').to.be.below(COUNT * 2);
+  }
+}
+
+const destinations = (rows: readonly SessionRow[]) => rows.map(({ destination }) => destination.v4);
+
+export function sweeps(play: Play): void {
+  describe('sweeps', () => {
+    it('ends exactly what has run out, and gives it as it last stood', () => {
+      const stage = play();
+      const { bench, datapath } = stage;
+      stage.stock({ blocks: 2 });
+      const row = () => datapath.sessions().find(({ protocol }) => protocol === 'icmp');
+      for (const protocol of ['udp', 'tcp', 'icmp'] as const) stage.passed(1, 5, { protocol });
+      stage.passed(1, 5, { protocol: 'icmp' });
+      bench.pass(59_000);
+      expect(datapath.sweep(IDLE_MS)).to.deep.include({ endedCount: 0, ended: [], finished: true });
+      bench.pass(4000);
+      const stood = row();
+      const result = datapath.sweep(IDLE_MS);
+      expect(result).to.deep.include({ endedCount: 1, finished: true });
+      expect(result.durationMs).to.be.at.least(0);
+      const { createdAt, lastSeenAt, expiresAt, ...ended } = result.ended[0] as SessionRow;
+      expect(stood).to.deep.include(ended);
+      for (const [time, before] of [
+        [createdAt, stood?.createdAt],
+        [lastSeenAt, stood?.lastSeenAt],
+        [expiresAt, stood?.expiresAt],
+      ]) {
+        expect(time).to.be.closeTo(before as number, 50);
+      }
+      expect(datapath.sessions().map(({ protocol }) => protocol)).to.have.members(['udp', 'tcp']);
+      bench.pass(180_000);
+      expect(datapath.sweep(IDLE_MS).ended.map(({ protocol }) => protocol)).to.deep.equal(['tcp']);
+      bench.pass(60_000);
+      expect(datapath.sweep(IDLE_MS).ended.map(({ protocol }) => protocol)).to.deep.equal(['udp']);
+      expect(datapath.sweep(IDLE_MS).endedCount).to.equal(0);
+    });
+
+    it('without a budget one call walks to the end, and each session ends once', () => {
+      const stage = play();
+      backlog(stage);
+      const first = stage.datapath.sweep(IDLE_MS);
+      expect(first.finished).to.equal(true);
+      // A walk may step over a neighbour of what is deleted under it; the next one meets that.
+      expect(first.endedCount).to.be.greaterThan(COUNT * 0.9);
+      const all = [...first.ended, ...stage.datapath.sweep(IDLE_MS).ended];
+      expect(new Set(destinations(all)).size).to.equal(COUNT);
+      expect(all).to.have.length(COUNT);
+    });
+
+    it('with a budget it pauses and goes on there; blocks are looked at when it is through', () => {
+      const stage = play();
+      backlog(stage);
+      const results = turns(stage);
+      expect(results.length).to.be.greaterThan(1);
+      expect(results[0]?.endedCount).to.be.within(1, COUNT - 1);
+      for (const { finished, returned } of results.slice(0, -1))
+        expect([finished, returned]).to.deep.equal([false, []]);
+      for (const { endedCount, ended } of results) expect(ended).to.have.length(endedCount);
+      const all = [...results, ...turns(stage)].flatMap(({ ended }) => destinations(ended));
+      expect(new Set(all).size).to.equal(COUNT);
+      expect(all).to.have.length(COUNT);
+      expect(stage.datapath.sessions()).to.deep.equal([]);
+    });
+
+    it('what comes in while it pauses stays', () => {
+      const stage = play();
+      backlog(stage);
+      expect(stage.datapath.sweep(IDLE_MS, { budgetMs: 0 }).finished).to.equal(false);
+      stage.passed(1, 7);
+      turns(stage);
+      turns(stage);
+      expect(stage.datapath.sessions().map(({ source }) => [formatIp6(source.v6), source.port])).to.deep.equal([
+        ['2001:db8:1::1', 7],
+      ]);
+      expect(stage.states()).to.deep.equal(['leased']);
+    });
+
+    it('a load between two turns is no harm', () => {
+      const stage = play();
+      backlog(stage);
+      expect(stage.datapath.sweep(IDLE_MS, { budgetMs: 0 }).finished).to.equal(false);
+      expect(stage.datapath.setPrograms(stage.wanted({ maxBlocksPerPod: 3 }))).to.equal('loaded');
+      turns(stage);
+      turns(stage);
+      expect(stage.datapath.sessions()).to.deep.equal([]);
+    });
+
+    it('counts all and makes no more rows than asked for', () => {
+      const stage = play();
+      backlog(stage);
+      const { endedCount, ended } = stage.datapath.sweep(IDLE_MS, { maxRows: 10 });
+      expect(endedCount).to.be.greaterThan(COUNT * 0.9);
+      expect(ended).to.have.length(10);
+      const rest = stage.datapath.sweep(IDLE_MS, { maxRows: 0 });
+      expect(rest.ended).to.deep.equal([]);
+      expect(endedCount + rest.endedCount).to.equal(COUNT);
+    });
+
+    it('another time for empty blocks holds from that sweep on', () => {
+      const stage = play();
+      stage.stock();
+      stage.passed(1, 5, { protocol: 'icmp' });
+      stage.bench.pass(100_000);
+      stage.datapath.sweep(IDLE_MS);
+      stage.bench.pass(1000);
+      expect(stage.datapath.sweep(IDLE_MS).returned).to.deep.equal([]);
+      expect(stage.datapath.sweep(500).returned.map(({ index }) => index)).to.deep.equal([0]);
+    });
+  });
+}

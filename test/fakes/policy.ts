@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Who may use the data plane in memory, and where to: what bpf/policy.h says of the lists, for one packet.
+
+import type { DestinationRule, DestinationVerdict } from '../../src/addr/destinations.ts';
+import { ip4InNet, ip6InNet, type Ip6Net } from '../../src/addr/ip.ts';
+import type { PoolAddress, ProgramConfig } from '../../src/datapath/datapath.ts';
+import type { DropReason } from '../../src/model/drops.gen.ts';
+import type { Prefix } from '../../src/model/layout.gen.ts';
+
+interface Lists {
+  readonly programs: ProgramConfig;
+  readonly destinations: readonly DestinationRule[];
+  readonly sources: readonly Ip6Net[];
+  readonly poolAddresses: readonly PoolAddress[];
+}
+
+export function refusedSource({ programs, sources }: Lists, v6: Uint8Array): DropReason | undefined {
+  const isAllowed = programs.restrictSources === 0 || sources.some((net) => ip6InNet(v6, net));
+  return isAllowed ? undefined : 'source_not_allowed';
+}
+
+export function refusedDestination(
+  { destinations, poolAddresses }: Lists,
+  v4: number,
+  prefix: Prefix,
+): DropReason | undefined {
+  const [rule] = destinations.filter(({ net }) => ip4InNet(v4, net)).toSorted((a, b) => b.net.length - a.net.length);
+  const isPool = poolAddresses.some((address) => address.v4 === v4);
+  const reasons: Readonly<Record<DestinationVerdict, DropReason | undefined>> = {
+    allow: undefined,
+    never: 'dst_never',
+    nonGlobal: prefix.wellKnown === 1 ? 'dst_non_global' : undefined,
+    node: isPool ? 'dst_pool' : 'dst_node',
+    configured: 'dst_denied',
+  };
+  return reasons[rule?.verdict ?? 'allow'] ?? (isPool ? 'dst_pool' : undefined);
+}
