@@ -52,14 +52,21 @@ export class Hooks {
   /** Hangs `object` where `config` says, in place of what hung there; takes down what hung elsewhere. */
   hang(object: BpfObject, config: ProgramConfig): void {
     const { kind } = this;
-    const before = hookedDevices(this.#before ?? this.#current());
+    const ranLast = this.#before ?? this.#current();
+    const before = hookedDevices(ranLast);
     const { gate, uplink } = hookedDevices(config);
     // What n64_current names can be found again, so an old hook is left before it names another.
     if (before.gate !== gate) leave(before.gate, 'egress', kind);
     if (before.uplink !== uplink) leave(before.uplink, 'ingress', kind);
     new TypedMap(this.#maps.n64_current, u32Codec, configCodec).update(0, config);
     this.#before = undefined;
-    attach(object.program('n64_gate'), gate, 'egress', this.#pins.link('gate'), kind);
+    try {
+      attach(object.program('n64_gate'), gate, 'egress', this.#pins.link('gate'), kind);
+    } catch (error) {
+      // Nothing of it runs: sessions name their prefixes by the places of what ran last.
+      if (ranLast !== undefined) typed(this.#maps.n64_current, u32Codec, configCodec).update(0, ranLast);
+      throw error;
+    }
     if (uplink !== 0) attach(object.program('n64_uplink'), uplink, 'ingress', this.#pins.link('uplink'), kind);
     else detach(before.uplink, 'ingress', this.#pins.link('uplink'), kind);
   }

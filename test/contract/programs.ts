@@ -100,7 +100,11 @@ export function programs(play: Play): void {
       const pool = stage.passed(1, 5);
       const [before, places] = [stage.wanted(), datapath.places()];
       const after = stage.wanted({ prefixes: [PREFIX, OTHER] });
-      bench.withoutDevice(() => expect(failure(() => datapath.setPrograms(after))).to.include(LOAD_FAILED));
+      bench.withoutDevice(() => {
+        expect(failure(() => datapath.setPrograms(after))).to.include(LOAD_FAILED);
+        expect(datapath.places(), 'these never ran').to.deep.equal(places);
+      });
+      expect(datapath.places()).to.deep.equal(places);
       expect(datapath.setPrograms(before)).to.equal('attached');
       expect(datapath.places()).to.deep.equal(places);
       expect(through(stage, 5)).to.deep.equal(pool);
