@@ -64,7 +64,7 @@ export class Hooks {
       attach(object.program('n64_gate'), gate, 'egress', this.#pins.link('gate'), kind);
     } catch (error) {
       // Nothing of it runs: sessions name their prefixes by the places of what ran last.
-      if (ranLast !== undefined) typed(this.#maps.n64_current, u32Codec, configCodec).update(0, ranLast);
+      if (ranLast !== undefined) new TypedMap(this.#maps.n64_current, u32Codec, configCodec).update(0, ranLast);
       throw error;
     }
     if (uplink !== 0) attach(object.program('n64_uplink'), uplink, 'ingress', this.#pins.link('uplink'), kind);

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Argument checks in front of every C call: koffi lets 1.5 pass as int and short buffers corrupt memory silently.
 
+import { inspect } from 'node:util';
+
 /** Throws TypeError unless `value` is an integer, RangeError unless it lies in min..max. */
 export function checkInt(what: string, value: number, min: number, max: number): number {
   if (typeof value !== 'number' || !Number.isInteger(value)) {
-    throw new TypeError(`${what} is ${String(value)}: expected an integer`);
+    // Not String(): an object may have no way to become one.
+    throw new TypeError(`${what} is ${inspect(value, { depth: 0 })}: expected an integer`);
   }
   if (value < min || value > max) throw new RangeError(`${what} is ${value}: expected ${min} to ${max}`);
   return value;

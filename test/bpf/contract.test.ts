@@ -10,7 +10,7 @@ import { attachedProgram, attachKind, detach } from '../../src/datapath/attachme
 import { EbpfReader, openMaps, u32Codec, type MapSet } from '../../src/datapath/ebpf-reader.ts';
 import { PinnedSite } from '../../src/datapath/open.ts';
 import { Pins } from '../../src/datapath/pins.ts';
-import { BpfMap, BpfProgram, ifNameToIndex, RingBuffer, TcxLink, typed } from '../../src/libbpf/mod.ts';
+import { BpfMap, BpfProgram, ifNameToIndex, RingBuffer, TcxLink, TypedMap } from '../../src/libbpf/mod.ts';
 import { libc } from '../../src/libbpf/ffi.ts';
 import {
   BLOCK_STATE,
@@ -96,11 +96,11 @@ class KernelBench implements Bench {
   pass(ms: number): void {
     using held = this.#maps();
     const ns = BigInt(Math.round(ms * 1e6));
-    const six = typed(held.maps.n64_flow6, flow6KeyCodec, flow6Codec);
+    const six = new TypedMap(held.maps.n64_flow6, flow6KeyCodec, flow6Codec);
     for (const [key, value] of Array.from(six.entries())) six.update(key, { ...value, lastNs: value.lastNs - ns });
-    const four = typed(held.maps.n64_flow4, flow4KeyCodec, flow4Codec);
+    const four = new TypedMap(held.maps.n64_flow4, flow4KeyCodec, flow4Codec);
     for (const [key, value] of Array.from(four.entries())) four.update(key, { ...value, lastNs: value.lastNs - ns });
-    const blocks = typed(held.maps.n64_blocks, u32Codec, blockCodec);
+    const blocks = new TypedMap(held.maps.n64_blocks, u32Codec, blockCodec);
     for (const [index, block] of Array.from(blocks.entries())) {
       if (block.state !== BLOCK_STATE.BLOCK_LEASED) continue;
       blocks.update(index, { ...block, emptiedNs: block.emptiedNs - ns });
