@@ -14,6 +14,15 @@ export function peerName(device: string): string {
   return `${device}x`;
 }
 
+/** What others have on the node: neither end of the device of this configuration, nor of the one before. */
+export function interfacesOfOthers(
+  interfaces: readonly Interface[],
+  devices: readonly (string | undefined)[],
+): Interface[] {
+  const ours = new Set(devices.flatMap((name) => (name === undefined ? [] : [name, peerName(name)])));
+  return interfaces.filter(({ name, kind, peer }) => !(kind === 'veth' && ours.has(name) && ours.has(peer ?? '')));
+}
+
 /** At least every pod's MTU: under eBPF host routing a larger packet vanishes without a Packet Too Big. */
 export function deviceMtu(interfaces: readonly Interface[], device: string): number {
   const others = interfaces.filter(

@@ -9,7 +9,7 @@ import { MAX_UPLINKS } from '../model/layout.gen.ts';
 import type { PoolRange } from '../model/pool.ts';
 import { directCollisions, masqueradeCollisions, routeConflicts } from './collisions.ts';
 import type { Desired, DesiredDatapath } from './desired.ts';
-import { deviceConflict, deviceMtu } from './device.ts';
+import { deviceConflict, deviceMtu, interfacesOfOthers } from './device.ts';
 import { FindingError, refuse, type Finding } from './findings.ts';
 import { poolBlocks } from './blocks.ts';
 import { poolRanges } from './pool.ts';
@@ -63,12 +63,14 @@ interface WayOut {
   readonly node6: Uint8Array;
 }
 
-function wayOut({ nat64, prefixes }: Config, { interfaces, routes4 }: NodeFacts): WayOut {
+function wayOut({ nat64, prefixes }: Config, { interfaces, routes4, record }: NodeFacts): WayOut {
   const uplink = findUplink(interfaces, routes4, nat64);
   const nodeAddresses = nodeAddresses4(interfaces);
   const own = uplinkAddress(uplink, routes4);
   const pool = poolRanges(nat64.pool, { egress: nat64.egress, uplinkAddress: own, nodeAddresses });
-  const node6 = nodeAddress6(interfaces, uplink, prefixes[0], own);
+  // What the kernel gave our own device is taken from it.
+  const others = interfacesOfOthers(interfaces, [nat64.device, record.device]);
+  const node6 = nodeAddress6(others, uplink, prefixes[0], own);
   if (node6 === undefined) {
     throw refuse(
       'uplink-without-address',

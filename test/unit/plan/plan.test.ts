@@ -313,14 +313,14 @@ describe('plan/plan: the data plane', () => {
   });
 
   it('sends ICMPv6 errors from a global address before a unique local one before a link-local one, the uplink’s first', () => {
-    const node6 = (onUplink: string[], onOther: string[], unusable: string[] = []) => {
+    const node6 = (onUplink: string[], onOther: string[], unusable: string[] = [], onOurs: string[] = []) => {
       const scope = (text: string) => (text === '::1' ? 'host' : text.startsWith('fe80') ? 'link' : 'global');
       const addresses = (texts: string[]) =>
         texts.map((text) => ({ ...address6(text, scope(text)), usable: !unusable.includes(text) }));
       const interfaces = [
         fakeInterface('other0', 9, { addresses6: addresses(onOther) }),
         uplink({ addresses6: addresses(onUplink) }),
-        ...ownDevice(),
+        ...ownDevice().map((end) => ({ ...end, addresses6: addresses(onOurs) })),
       ];
       return formatIp6(datapathOf(planned({}, facts({ interfaces }))).programs.node6);
     };
@@ -331,6 +331,9 @@ describe('plan/plan: the data plane', () => {
     expect(node6([], ['::1', 'fe80::9'])).to.equal('fe80::9');
     expect(node6(['2001:db8::2', '2001:db8::3'], [], ['2001:db8::2']), 'tentative').to.equal('2001:db8::3');
     expect(node6([], ['::1']), 'RFC 7915 §4.2').to.equal('64:ff9b::cb00:7102');
+    const [others, ours] = [['fe80::9'], ['fe80::1']];
+    expect(node6([], others, [], ours), 'ours loses what it has').to.equal('fe80::9');
+    expect(node6([], [], [], ours)).to.equal('64:ff9b::cb00:7102');
   });
 
   it('keeps prefixes in their places', () => {

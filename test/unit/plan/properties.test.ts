@@ -161,7 +161,7 @@ function made(config: Config, host: FakeHost, used: readonly number[]): boolean 
     const seen = facts(host);
     const desired = planned(config, seen, used);
     if (desired === undefined) {
-      expect(round, 'what gate64 made is no reason to refuse').to.equal(1);
+      expect(round, `what gate64 made is no reason to refuse: ${JSON.stringify(findings(config, seen))}`).to.equal(1);
       return false;
     }
     const differences = changes(seen, desired.node);
