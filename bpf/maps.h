@@ -68,6 +68,12 @@ ARRAY_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, n64_drops, __u64, N64_DROP_MAX *N64_DIRECTI
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_drop_last, struct n64_drop_sample, N64_DROP_MAX *N64_DIRECTIONS);
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_rate, struct n64_rate, 4);
 
+/*
+ * Shorter lives for closed TCP sessions, in nanoseconds, by pod; those of the address :: are everybody's. User space writes
+ * them while ports or sessions run short; the sweep alone reads them.
+ */
+HASH_MAP(n64_closing, __u8[16], __u64, 16384);
+
 /* One queue of free blocks a pool address. TypeScript fills it; the first packet of a pod that needs one takes it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);

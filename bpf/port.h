@@ -339,9 +339,11 @@ static __noinline int pod_grow(struct n64_pod *pod, const __u8 *src)
 	bpf_loop(READ_ONCE(pod->top), pod_visit_block, &blocks, 0);
 	if (blocks.held >= cfg.max_blocks_per_pod)
 		return N64_DROP_POD_QUOTA;
-	/* RFC 6888 REQ-2 holds the pod to its address; with no block of one in the pool it may have any. */
+	/* RFC 6888 REQ-2 holds the pod to its address while that has blocks; another one serves better than none. */
 	slot = blocks.slot;
-	index = blocks.held ? slot_lease(slot, src) : slots_lease(src, &slot);
+	index = blocks.held ? slot_lease(slot, src) : -1;
+	if (index < 0)
+		index = slots_lease(src, &slot);
 	if (index < 0)
 		return N64_DROP_POOL_EXHAUSTED;
 	pod->slot = slot;

@@ -56,6 +56,25 @@ static __always_inline int walk_on(struct bpf_iter__bpf_map_elem *ctx, struct n6
 	return 0;
 }
 
+/* How long a closed session of the pod is kept: `limit`, or less while there is want of what it holds. */
+static __noinline __u64 closing_limit(const struct n64_flow6_key *key, __u64 limit)
+{
+	__u8 everybody[16] = {};
+	__u64 *closing;
+
+	closing = bpf_map_lookup_elem(&n64_closing, everybody);
+	if (closing && *closing < limit)
+		limit = *closing;
+	closing = bpf_map_lookup_elem(&n64_closing, key->src);
+	return closing && *closing < limit ? *closing : limit;
+}
+
+/* Both ends have said that they are done, or one that it knows of no connection (RFC 7857 2.1, 2.2). */
+static __always_inline bool state_is_closed(__u8 state)
+{
+	return state == N64_BOTH_FIN_RCV || state == N64_TRANS;
+}
+
 static __always_inline int sweep_session(struct bpf_iter__bpf_map_elem *ctx)
 {
 	struct n64_session_record record = {};
@@ -68,6 +87,10 @@ static __always_inline int sweep_session(struct bpf_iter__bpf_map_elem *ctx)
 	if (!key || !six)
 		return 0;
 	limit = timeout_ns(six->state) + SWEEP_LATER_NS;
+	if (state_is_closed(six->state)) {
+		record.key = *key;
+		limit = closing_limit(&record.key, limit);
+	}
 	if (!ns_after(now, six->last_ns, limit))
 		return walk_on(ctx, &record);
 	record.key = *key;

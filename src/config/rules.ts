@@ -18,6 +18,7 @@ import {
 } from '../addr/ip.ts';
 import type { Prefix64 } from '../addr/rfc6052.ts';
 import { MAX_PREFIXES, MAX_SLOTS } from '../model/layout.gen.ts';
+import { blocksOf, fittingBlockSize, MAX_BLOCKS } from './blocks.ts';
 import { defaultPorts } from './pool.ts';
 import { keyName, type Finding } from './problems.ts';
 import { valueAt, type Path } from './tree.ts';
@@ -33,9 +34,6 @@ import {
   upstream,
 } from './schema.ts';
 import type { PortRange } from './values.ts';
-
-/** More blocks would make every sweep of them slow; larger blocks serve as well. */
-export const MAX_BLOCKS = 65_536;
 
 interface Located<T> {
   readonly path: Path;
@@ -118,18 +116,16 @@ function checkPool(raw: unknown): Finding[] {
 }
 
 function checkPoolSize(raw: unknown, rows: readonly PoolRow[]): Finding[] {
-  const given = blockSizeSchema.safeParse(valueAt(raw, ['nat64', 'blockSize']));
-  const blockSize = given.success ? given.data : DEFAULTS.blockSize;
   const nets = new Set(rows.map(({ net }) => (net === 'uplink' ? net : showNet(net))));
   const addresses = [...nets].reduce((sum, net) => sum + 2 ** (32 - Number(net.split('/')[1] ?? 32)), 0);
   if (addresses > MAX_SLOTS) {
     const message = `nat64.pool: it has ${addresses} addresses; expected at most ${MAX_SLOTS}`;
     return [{ path: ['nat64', 'pool'], message }];
   }
-  const blocks = rows.reduce((sum, { net, ports }) => {
-    const hosts = net === 'uplink' ? 1 : 2 ** (32 - net.length);
-    return sum + hosts * Math.ceil((ports.lastPort - ports.firstPort + 1) / blockSize);
-  }, 0);
+  const ranges = rows.map(({ net, ports }) => ({ addresses: net === 'uplink' ? 1 : 2 ** (32 - net.length), ...ports }));
+  const given = blockSizeSchema.safeParse(valueAt(raw, ['nat64', 'blockSize']));
+  const blockSize = given.success ? given.data : fittingBlockSize(ranges);
+  const blocks = blocksOf(ranges, blockSize);
   if (blocks <= MAX_BLOCKS) return [];
   const message = `nat64.pool: it makes ${blocks} blocks of ${blockSize} ports; expected at most ${MAX_BLOCKS}: fewer addresses or a larger nat64.blockSize`;
   return [{ path: ['nat64', 'pool'], message }];

@@ -5,7 +5,8 @@
 import { z } from 'zod';
 import { parseIp4Net, parseIp6Net } from '../addr/ip.ts';
 import { parsePrefix64 } from '../addr/rfc6052.ts';
-import { BLOCK_WORDS, MAX_BLOCKS_PER_POD } from '../model/layout.gen.ts';
+import { MAX_BLOCKS_PER_POD } from '../model/layout.gen.ts';
+import { MAX_BLOCK_SIZE, MIN_BLOCK_SIZE } from './blocks.ts';
 import { defaultPool, poolEntries } from './pool.ts';
 import {
   MAX_INTERFACE_NAME,
@@ -29,7 +30,6 @@ export const DEFAULTS = {
   prefix: '64:ff9b::/96',
   dnsListen: ['127.0.0.1:5364', '[::1]:5364'],
   httpListen: '127.0.0.1:9164',
-  blockSize: 256,
 };
 
 /** Zod's message is always what was expected; problem.ts puts the value and "is not" before it. */
@@ -65,6 +65,12 @@ function whole(min: number, max: number, what = 'a whole number', why = '') {
   return z.int({ error }).min(min, { error }).max(max, { error });
 }
 
+/** A number, or what gate64 finds fitting. */
+function orAuto<T extends z.ZodType<number, number>>(type: T) {
+  const error = 'a number, or auto';
+  return z.union([z.literal('auto', { error }), type], { error }).default('auto');
+}
+
 const MAX_TIMEOUT_SECONDS = 2_678_400;
 const seconds = (min: number, why: string) => whole(min, MAX_TIMEOUT_SECONDS, 'a number of seconds', why);
 
@@ -78,11 +84,12 @@ export const poolPorts = parsed(z.union([z.string(), z.int()], { error: PORTS_EX
 export const transport6 = parsed(text('an IPv6 address with a port such as [2001:db8::5]:80'), parseTransport6);
 export const transport4 = parsed(text('an IPv4 address with a port such as 192.0.2.2:8080'), parseTransport4);
 export const upstream = parsed(text(UPSTREAM_EXPECTED), parseUpstream);
-/** A block's record has a bit for each port. */
-const MAX_BLOCK_SIZE = BLOCK_WORDS * 64;
-export const blockSize = whole(16, MAX_BLOCK_SIZE, 'a power of two').refine((size) => (size & (size - 1)) === 0, {
-  error: `a power of two from 16 to ${MAX_BLOCK_SIZE}`,
-});
+export const blockSize = whole(MIN_BLOCK_SIZE, MAX_BLOCK_SIZE, 'a power of two').refine(
+  (size) => (size & (size - 1)) === 0,
+  {
+    error: `a power of two from ${MIN_BLOCK_SIZE} to ${MAX_BLOCK_SIZE}`,
+  },
+);
 export { listen as listenAddress, prefix as translationPrefix };
 
 const section = <T extends z.ZodRawShape>(shape: T) => z.strictObject(shape, { error: 'a mapping of keys' });
@@ -151,13 +158,15 @@ export const configSchema = section({
       .describe(
         'The IPv4 addresses and ports that pods appear as; default 192.0.0.0/29, or "uplink" with egress "direct".',
       ),
-    blockSize: blockSize.default(DEFAULTS.blockSize).describe('Ports a pod leases at once.'),
+    blockSize: orAuto(blockSize).describe(
+      'Ports a pod leases at once; "auto": 256, fewer where the pool has not many ports, more where it has very many.',
+    ),
     maxSessions: whole(64, 16_777_216)
       .default(1_048_576)
       .describe('Sessions the table holds at most; its memory is taken as they come.'),
-    maxBlocksPerPod: whole(1, MAX_BLOCKS_PER_POD)
-      .default(64)
-      .describe('Blocks of ports that one pod (one IPv6 address) may hold.'),
+    maxBlocksPerPod: orAuto(whole(1, MAX_BLOCKS_PER_POD)).describe(
+      'Blocks of ports that one pod (one IPv6 address) may hold; "auto": a sixteenth of the pool, 64 at least.',
+    ),
     maxSessionsPerPod: whole(16, 16_777_216)
       .default(65_536)
       .describe('Sessions that one pod (one IPv6 address) may have, whoever begins them.'),

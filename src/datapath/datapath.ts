@@ -172,6 +172,18 @@ export interface DatapathEvent {
   readonly holder: Uint8Array;
 }
 
+/** A shorter life for closed TCP sessions, in milliseconds: of one pod, or, without `pod`, of all. */
+export interface ClosingTime {
+  readonly pod?: Uint8Array;
+  readonly ms: number;
+}
+
+export interface PodRow {
+  readonly pod: Uint8Array;
+  /** As many as it has, whoever began them. */
+  readonly sessions: number;
+}
+
 /** How much the maps and programs take; maps keep their size for life. */
 export interface DatapathLimits {
   readonly blocks: number;
@@ -215,6 +227,10 @@ export interface DatapathSite {
 }
 
 export interface Datapath extends DatapathReader {
+  /** Pods that have sessions or blocks. */
+  pods(): PodRow[];
+  /** The records of these blocks; those never written are left out. */
+  blocksAt(indexes: Iterable<number>): BlockRow[];
   info(): DatapathInfo;
   limits(): DatapathLimits;
   /** Where prefixes stand in the programs that run now, or ran last; sessions name them by their place. */
@@ -228,6 +244,8 @@ export interface Datapath extends DatapathReader {
 
   setDestinations(rules: readonly DestinationRule[]): void;
   setSources(nets: readonly Ip6Net[]): void;
+  /** Closed sessions are ended by the sweep after so long at most, whatever the programs' timeouts; replaces those before. */
+  setClosingTimes(times: readonly ClosingTime[]): void;
   /** Also says whose queues the programs see: only those of addresses that do not drain. */
   setPoolAddresses(addresses: readonly PoolAddress[]): void;
 

@@ -48,7 +48,7 @@ export const u32Codec: Codec<number> = {
   write: (view, offset, value) => view.setUint32(offset, value, true),
 };
 
-const u64Codec: Codec<bigint> = {
+export const u64Codec: Codec<bigint> = {
   size: 8,
   read: (view, offset) => view.getBigUint64(offset, true),
   write: (view, offset, value) => view.setBigUint64(offset, value, true),

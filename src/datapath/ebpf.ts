@@ -13,17 +13,19 @@ import type { Protocol, StaticBinding } from '../model/binding.ts';
 import {
   type Block,
   type BlockRow,
+  type ClosingTime,
   type Datapath,
   type DatapathEvent,
   type DatapathInfo,
   type DatapathLimits,
+  type PodRow,
   type PoolAddress,
   type ProgramConfig,
   type StaticHolders,
   type SweepOptions,
   type SweepResult,
 } from './datapath.ts';
-import { EbpfReader, openMaps, u32Codec, type MapSet } from './ebpf-reader.ts';
+import { EbpfReader, openMaps, u32Codec, u64Codec, type MapSet } from './ebpf-reader.ts';
 import {
   blockRecordCodec,
   configCodec,
@@ -31,6 +33,7 @@ import {
   eventCodec,
   lpm4KeyCodec,
   lpm6KeyCodec,
+  podCodec,
   poolAddressCodec,
   VERDICT,
   type Prefix,
@@ -52,6 +55,15 @@ const VERDICTS: Readonly<Record<DestinationVerdict, number>> = {
 };
 
 const DEFAULT_IDLE_BLOCK_MS = 60_000;
+
+/** Where a pod's record counts its sessions: decoding all of its blocks for that would take long. */
+const SESSIONS_AT = (() => {
+  const empty = podCodec.read(new DataView(new ArrayBuffer(podCodec.size)), 0);
+  return encode(podCodec, { ...empty, sessions: 1 }).indexOf(1);
+})();
+
+/** In n64_closing: a time that holds for every pod. */
+const EVERYBODY = new Uint8Array(16);
 
 const poolKeyCodec = {
   size: 4,
@@ -216,6 +228,36 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
       value: encode(u32Codec, 1),
     }));
     replaceAll(this.maps.n64_src6, wanted);
+  }
+
+  setClosingTimes(times: readonly ClosingTime[]): void {
+    const wanted = times.map(({ pod, ms }) => ({
+      key: pod ?? EVERYBODY,
+      value: encode(u64Codec, BigInt(Math.round(ms * 1e6))),
+    }));
+    replaceAll(this.maps.n64_closing, wanted);
+  }
+
+  pods(): PodRow[] {
+    const rows: PodRow[] = [];
+    for (const { keys, values, count } of this.maps.n64_pods.lookupBatch()) {
+      const [keySize, valueSize] = [keys.length / count, values.length / count];
+      for (let i = 0; i < count; i++) {
+        const pod = keys.slice(i * keySize, (i + 1) * keySize);
+        const sessions = viewOf(values).getUint32(i * valueSize + SESSIONS_AT, true);
+        // Two processors may lose one: below nothing is nothing.
+        rows.push({ pod, sessions: sessions > 0x7fffffff ? 0 : sessions });
+      }
+    }
+    return rows;
+  }
+
+  blocksAt(indexes: Iterable<number>): BlockRow[] {
+    const toEpoch = epochClock();
+    return [...indexes].flatMap((index) => {
+      const block = this.maps.n64_blocks.lookup(encode(u32Codec, index));
+      return (block && blockRow(index, viewOf(block), 0, toEpoch)) ?? [];
+    });
   }
 
   setPoolAddresses(addresses: readonly PoolAddress[]): void {

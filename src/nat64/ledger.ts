@@ -9,7 +9,9 @@ import type { Block, BlockRow, Datapath, DatapathEvent } from '../datapath/datap
 import type { Clock } from './clock.ts';
 import type { Log } from './log.ts';
 import { blockKey, blocksOverlap, type PoolBlock } from '../plan/blocks.ts';
+import type { BlockUse } from './pressure.ts';
 import { staticPortsOf } from './static-bindings.ts';
+import { unpairedPods } from './views.ts';
 
 export interface LedgerOptions {
   readonly datapath: Datapath;
@@ -19,6 +21,9 @@ export interface LedgerOptions {
   /** 0 ≤ x < 1; decides the order in which blocks are offered (RFC 6888 REQ-15: hard to guess). */
   readonly random?: () => number;
 }
+
+/** Of the blocks that rest, so many at a time are given out early. */
+const WAKE_PART = 8;
 
 const NO_STATICS = JSON.stringify({ tcp: [], udp: [], icmp: [] });
 
@@ -112,6 +117,22 @@ export class PortBlockLedger {
   }
 
   /**
+   * Pods were refused for want of a block: those that have rested longest rest no longer. The hold-down is a SHOULD
+   * (RFC 6888 REQ-8), and who gets no port at all has no use for it.
+   */
+  wake(): void {
+    const now = this.#options.clock.now();
+    const entries = [...this.#entries.values()].filter((entry) => entry.wanted);
+    if (entries.some(({ state }) => state === 'offered')) return;
+    const resting = entries.filter(({ state, readyAt }) => state === 'resting' && readyAt > now);
+    if (resting.length === 0) return;
+    resting.sort((a, b) => a.readyAt - b.readyAt);
+    const woken = resting.slice(0, Math.ceil(resting.length / WAKE_PART));
+    for (const entry of woken) entry.readyAt = now;
+    this.#options.log.info({ blocks: woken.length }, 'no block of ports is free; blocks that rest are given out early');
+  }
+
+  /**
    * Puts back blocks that are marked offered but lie in no queue (a crash between two steps), or lets go of them when they
    * have left the pool, once two calls in a row have found them so: between being taken and being marked leased a block
    * looks the same for a moment. Also catches up on leases whose events were lost.
@@ -169,10 +190,30 @@ export class PortBlockLedger {
     return [...found.values()].sort((a, b) => a.slot - b.slot);
   }
 
+  /** Pods that hold blocks of more than one address. */
+  unpaired(): number {
+    return unpairedPods(this.#entries.values());
+  }
+
   /** Addresses of which pods hold blocks, of the pool or not: packets for these have to find their way here. */
   leasedAddresses(): number[] {
     const leased = [...this.#entries.values()].filter((entry) => entry.state === 'leased');
     return [...new Set(leased.map((entry) => entry.v4))].sort((a, b) => a - b);
+  }
+
+  /** Blocks of each pod, and what of the pool there is to give. */
+  use(): Omit<BlockUse, 'blockSize'> {
+    const holders = new Map<string, { pod: Uint8Array; blocks: number[] }>();
+    let ports = 0;
+    for (const { index, state, holder, wanted, size } of this.#entries.values()) {
+      if (wanted && state !== 'resting') ports += size;
+      if (state !== 'leased' || holder === undefined) continue;
+      const name = Buffer.from(holder).toString('hex');
+      const known = holders.get(name);
+      if (known === undefined) holders.set(name, { pod: holder, blocks: [index] });
+      else known.blocks.push(index);
+    }
+    return { holders, ports };
   }
 
   /** Blocks in use, or resting, that `pool` has not: they need records as well as those of `pool`. */

@@ -15,7 +15,7 @@ import type {
 } from '../datapath/datapath.ts';
 import { PROTOCOLS } from '../model/binding.ts';
 import type { MetricDefinition, Metrics } from '../telemetry/metrics.ts';
-import { allocationFailures } from './views.ts';
+import { allocationFailures, unpairedPods } from './views.ts';
 
 /** 1 ms to 8.192 s. */
 const SWEEP_BUCKETS = Array.from({ length: 14 }, (_, i) => 0.001 * 2 ** i);
@@ -53,6 +53,12 @@ export const NAT64_METRICS = {
     type: 'gauge',
     help: 'Blocks of ports, by address and state (offered, leased, resting, retired).',
     labels: ['address', 'state'],
+  },
+  podsUnpaired: {
+    name: 'gate64_nat64_pods_unpaired',
+    type: 'gauge',
+    help: 'Pods with blocks of more than one pool address: the first had none left when they needed one.',
+    labels: [],
   },
   allocationFailures: {
     name: 'gate64_nat64_allocation_failures_total',
@@ -111,6 +117,7 @@ export class Nat64Metrics {
   readonly #bindings: Gauge<'protocol'>;
   readonly #poolPorts: Gauge<'address' | 'protocol' | 'state'>;
   readonly #blocks: Gauge<'address' | 'state'>;
+  readonly #podsUnpaired: Gauge;
   readonly #allocationFailures: Counter<'reason'>;
   readonly #mapEntries: Gauge<'map'>;
   readonly #mapMaxEntries: Gauge<'map'>;
@@ -128,6 +135,7 @@ export class Nat64Metrics {
     this.#bindings = metrics.gauge(NAT64_METRICS.bindings);
     this.#poolPorts = metrics.gauge(NAT64_METRICS.poolPorts);
     this.#blocks = metrics.gauge(NAT64_METRICS.blocks);
+    this.#podsUnpaired = metrics.gauge(NAT64_METRICS.podsUnpaired);
     this.#allocationFailures = metrics.counter(NAT64_METRICS.allocationFailures);
     this.#mapEntries = metrics.gauge(NAT64_METRICS.mapEntries);
     this.#mapMaxEntries = metrics.gauge(NAT64_METRICS.mapMaxEntries);
@@ -143,7 +151,10 @@ export class Nat64Metrics {
       { into: [this.#packets, this.#bytes], read: () => this.#readPackets(datapath.packetCounters()) },
       { into: [this.#drops, this.#allocationFailures], read: () => this.#readDrops(datapath.drops()) },
       { into: [this.#sessions, this.#bindings], read: () => this.#readCounts(datapath.counts()) },
-      { into: [this.#poolPorts, this.#blocks], read: () => this.#readBlocks(datapath.blocks()) },
+      {
+        into: [this.#poolPorts, this.#blocks, this.#podsUnpaired],
+        read: () => this.#readBlocks(datapath.blocks()),
+      },
       { into: [this.#mapEntries, this.#mapMaxEntries], read: () => this.#readMaps(datapath.mapFill()) },
       { into: [this.#ready], read: () => this.#ready.set(ready() ? 1 : 0) },
       {
@@ -194,6 +205,7 @@ export class Nat64Metrics {
       }
       for (const [state, count] of Object.entries(states)) this.#blocks.set({ address, state }, count);
     }
+    this.#podsUnpaired.set(unpairedPods(rows));
   }
 
   #readMaps(rows: readonly MapFillRow[]): void {

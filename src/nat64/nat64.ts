@@ -13,6 +13,7 @@ import { SYSTEM_CLOCK, type Clock } from './clock.ts';
 import { PortBlockLedger, type LedgerAddress } from './ledger.ts';
 import type { Log } from './log.ts';
 import { applyStaticBindings, formatStaticBinding, type RefusedBinding } from './static-bindings.ts';
+import { Pressure } from './pressure.ts';
 import { Sweeper, type SweepSum } from './sweeper.ts';
 import { HOLD_DOWN_SECONDS, IDLE_BLOCK_SECONDS } from './timeouts.ts';
 import { allocationFailures } from './views.ts';
@@ -43,6 +44,7 @@ export class Nat64 {
   readonly #clock: Clock;
   readonly #ledger: PortBlockLedger;
   readonly #sweeper: Sweeper;
+  readonly #pressure: Pressure;
   readonly #complaints = new Map<string, string>();
   /** What the data plane was made last, whole. */
   #desired: DesiredDatapath | undefined;
@@ -52,7 +54,10 @@ export class Nat64 {
   #attached = true;
   #attachCheckedAt = -Infinity;
   #verifiedAt = -Infinity;
+  /** Flows that found no block: as last seen, and as last said. */
   #exhausted = 0;
+  #exhaustedSaid = 0;
+  #unpairedSaid = 0;
   #unsubscribe: (() => void) | undefined;
 
   constructor(options: Nat64Options) {
@@ -68,6 +73,7 @@ export class Nat64 {
       holdDownMs: options.holdDownMs ?? HOLD_DOWN_SECONDS * 1000,
       ...(options.random === undefined ? {} : { random: options.random }),
     });
+    this.#pressure = new Pressure(datapath, log);
     this.#sweeper = new Sweeper({
       datapath,
       clock,
@@ -89,6 +95,7 @@ export class Nat64 {
     this.converge(desired);
     this.#verifiedAt = this.#clock.now();
     this.#ledger.verify();
+    this.#sayPool(desired);
     this.#sweeper.start();
   }
 
@@ -169,8 +176,22 @@ export class Nat64 {
     return this.#ledger.leasedAddresses();
   }
 
+  #sayPool({ pool, blockSize, programs: { maxBlocksPerPod } }: DesiredDatapath): void {
+    const blocks = poolBlocks(pool, blockSize);
+    const fields = {
+      addresses: poolAddresses(pool).length,
+      ports: blocks.reduce((sum, { size }) => sum + size, 0),
+      blocks: blocks.length,
+      blockSize,
+      maxBlocksPerPod,
+    };
+    this.#log.info(fields, 'the pool has a block of ports for as many pods as it has blocks');
+  }
+
   #tick(): void {
+    this.#noteRefusals();
     this.#ledger.tick();
+    this.#relieve();
     this.#releaseAddresses();
     this.#verify();
     this.#keepAttached();
@@ -248,6 +269,16 @@ export class Nat64 {
     }
   }
 
+  #relieve(): void {
+    if (this.#desired === undefined) return;
+    const { programs, blockSize, sizes, timeouts } = this.#desired;
+    const { maxBlocksPerPod, maxSessionsPerPod } = programs;
+    this.#pressure.tick(
+      { tcpClosingMs: timeouts.tcpClosing * 1000, maxSessions: sizes.maxSessions, maxSessionsPerPod, maxBlocksPerPod },
+      { ...this.#ledger.use(), blockSize },
+    );
+  }
+
   #verify(): void {
     const now = this.#clock.now();
     const desired = this.#desired;
@@ -258,14 +289,33 @@ export class Nat64 {
       this.#applyStatics(desired);
       this.#ledger.setStatics(this.#staticsInForce(desired));
     }
-    const { pool_exhausted: exhausted } = allocationFailures(this.#datapath.drops());
-    if (exhausted > this.#exhausted) {
-      const addresses = poolAddresses(desired.pool).map((address) => formatIp4(address.v4));
+    this.#sayRefusals(desired);
+    this.#sayUnpaired(desired);
+  }
+
+  #sayRefusals(desired: DesiredDatapath): void {
+    const refused = this.#exhausted - this.#exhaustedSaid;
+    this.#exhaustedSaid = this.#exhausted;
+    if (refused <= 0) return;
+    const addresses = poolAddresses(desired.pool).map((address) => formatIp4(address.v4));
+    this.#log.warn({ flows: refused, addresses: addresses.slice(0, 8) }, 'the pool ran out of port blocks');
+  }
+
+  /** Outside they are seen by more than one address (RFC 6888 REQ-2); behind a masquerade nobody sees it. */
+  #sayUnpaired({ programs }: DesiredDatapath): void {
+    const unpaired = programs.direct === 1 ? this.#ledger.unpaired() : 0;
+    if (unpaired > this.#unpairedSaid) {
       this.#log.warn(
-        { flows: exhausted - this.#exhausted, addresses: addresses.slice(0, 8) },
-        'the pool ran out of port blocks',
+        { pods: unpaired },
+        'pods have ports of more than one address: the first has no block left for them',
       );
     }
+    this.#unpairedSaid = unpaired;
+  }
+
+  #noteRefusals(): void {
+    const { pool_exhausted: exhausted } = allocationFailures(this.#datapath.drops());
+    if (exhausted > this.#exhausted) this.#ledger.wake();
     this.#exhausted = exhausted;
   }
 }

@@ -67,6 +67,19 @@ export function poolUsage(blocks: readonly BlockRow[]): AddressUsage[] {
     });
 }
 
+/** How many pods have blocks of more than one address (RFC 6888 REQ-2 asks for one, where it has enough). */
+export function unpairedPods(blocks: Iterable<Pick<BlockRow, 'state' | 'holder' | 'v4'>>): number {
+  const first = new Map<string, number>();
+  const unpaired = new Set<string>();
+  for (const { state, holder, v4 } of blocks) {
+    if (state !== 'leased' || holder === undefined) continue;
+    const pod = Buffer.from(holder).toString('hex');
+    if ((first.get(pod) ?? v4) !== v4) unpaired.add(pod);
+    first.set(pod, v4);
+  }
+  return unpaired.size;
+}
+
 export function blockIsEmpty(block: BlockRow): boolean {
   return block.used.tcp + block.used.udp + block.used.icmp === 0;
 }

@@ -3,6 +3,7 @@
 
 import type { DestinationRule } from '../addr/destinations.ts';
 import type { Ip4Net, Ip6Net } from '../addr/ip.ts';
+import type { Timeouts } from '../config/config.ts';
 import type { StaticBinding } from '../model/binding.ts';
 import type { ProxyNeighbour } from '../model/facts.ts';
 import type { Config as ProgramConfig } from '../model/layout.gen.ts';
@@ -44,6 +45,7 @@ export interface DesiredDatapath {
   readonly sources: readonly Ip6Net[];
   readonly pool: readonly PoolRange[];
   readonly blockSize: number;
+  readonly timeouts: Timeouts;
   readonly statics: readonly StaticBinding[];
   /** Addresses that the node uses too: what is not ours passes to it. */
   readonly nodeAddresses: readonly number[];

@@ -3,6 +3,7 @@
 // for a start, a reload, a repair and a way back.
 
 import { destinationRules } from '../addr/destinations.ts';
+import { blocksOf, fittingBlockSize, fittingQuota } from '../config/blocks.ts';
 import type { Config } from '../config/config.ts';
 import type { DatapathFacts, Interface, NodeFacts } from '../model/facts.ts';
 import { MAX_UPLINKS } from '../model/layout.gen.ts';
@@ -11,7 +12,6 @@ import { directCollisions, masqueradeCollisions, routeConflicts } from './collis
 import type { Desired, DesiredDatapath } from './desired.ts';
 import { deviceConflict, deviceMtu, interfacesOfOthers } from './device.ts';
 import { FindingError, refuse, type Finding } from './findings.ts';
-import { poolBlocks } from './blocks.ts';
 import { poolRanges } from './pool.ts';
 import { parsePortList } from './ports.ts';
 import { desiredPrograms } from './programs.ts';
@@ -90,19 +90,28 @@ function desiredDatapath(
 ): DesiredDatapath | undefined {
   const device = interfaces.find(({ name }) => name === nat64.device);
   if (device === undefined) return undefined;
-  const { allowNonGlobalIpv4, deny, blockSize, allowSources, maxSessions } = nat64;
+  const { allowNonGlobalIpv4, deny, allowSources, maxSessions } = nat64;
+  const ranges = pool.map(({ net, firstPort, lastPort }) => ({
+    addresses: 2 ** (32 - net.length),
+    firstPort,
+    lastPort,
+  }));
+  const blockSize = nat64.blockSize === 'auto' ? fittingBlockSize(ranges) : nat64.blockSize;
+  const blocks = blocksOf(ranges, blockSize);
+  const maxBlocksPerPod = nat64.maxBlocksPerPod === 'auto' ? fittingQuota(blocks) : nat64.maxBlocksPerPod;
   return {
-    programs: desiredPrograms(prefixes, nat64, { device, uplinks: outside, node6, places }),
+    programs: desiredPrograms(prefixes, { ...nat64, maxBlocksPerPod }, { device, uplinks: outside, node6, places }),
     destinations: destinationRules({ allowNonGlobalIpv4, deny, nodeAddresses, pool: pool.map(({ net }) => net) }),
     sources: allowSources,
     pool,
     blockSize,
+    timeouts: nat64.timeouts,
     statics: nat64.static,
     nodeAddresses,
     sizes: {
       maxSessions,
       // Room for twice the pool.
-      maxBlocks: Math.max(MIN_BLOCK_RECORDS, 2 ** Math.ceil(Math.log2(poolBlocks(pool, blockSize).length * 2))),
+      maxBlocks: Math.max(MIN_BLOCK_RECORDS, 2 ** Math.ceil(Math.log2(blocks * 2))),
     },
   };
 }

@@ -20,8 +20,11 @@ const NO_PREFIX: Prefix = { address: new Uint8Array(16).fill(0xff), length: 0, w
 /** The settings that programs know, by their names in the configuration. */
 export type ProgramSettings = Pick<
   Nat64Config,
-  'egress' | 'maxBlocksPerPod' | 'maxSessionsPerPod' | 'lowestIpv6Mtu' | 'filtering' | 'allowSources' | 'timeouts'
->;
+  'egress' | 'maxSessionsPerPod' | 'lowestIpv6Mtu' | 'filtering' | 'allowSources' | 'timeouts'
+> & {
+  /** As configured, or what fits the pool. */
+  readonly maxBlocksPerPod: number;
+};
 
 /** What programs know of the node. */
 export interface ProgramFacts {

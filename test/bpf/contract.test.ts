@@ -5,7 +5,8 @@
 import { execFileSync } from 'node:child_process';
 import { unlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Datapath, DropRow } from '../../src/datapath/datapath.ts';
+import { formatIp6 } from '../../src/addr/ip.ts';
+import type { Datapath, DropRow, SessionRow } from '../../src/datapath/datapath.ts';
 import { attachedProgram, attachKind, detach } from '../../src/datapath/attachment.ts';
 import { EbpfReader, openMaps, u32Codec, type MapSet } from '../../src/datapath/ebpf-reader.ts';
 import { PinnedSite } from '../../src/datapath/open.ts';
@@ -19,6 +20,8 @@ import {
   flow4KeyCodec,
   flow6Codec,
   flow6KeyCodec,
+  PROTOCOL,
+  STATE,
 } from '../../src/model/layout.gen.ts';
 import { datapathContract } from '../contract/datapath.ts';
 import type { Bench, Flow, Sent } from '../contract/bench.ts';
@@ -104,6 +107,16 @@ class KernelBench implements Bench {
     for (const [index, block] of Array.from(blocks.entries())) {
       if (block.state !== BLOCK_STATE.BLOCK_LEASED) continue;
       blocks.update(index, { ...block, emptiedNs: block.emptiedNs - ns });
+    }
+  }
+
+  finish(sessions: readonly SessionRow[]): void {
+    using held = this.#maps();
+    const finished = new Set(sessions.map(({ source }) => `${formatIp6(source.v6)} ${source.port}`));
+    const six = new TypedMap(held.maps.n64_flow6, flow6KeyCodec, flow6Codec);
+    for (const [key, value] of Array.from(six.entries())) {
+      if (key.protocol !== PROTOCOL.TCP || !finished.has(`${formatIp6(key.src)} ${key.sport}`)) continue;
+      six.update(key, { ...value, state: STATE.BOTH_FIN_RCV });
     }
   }
 

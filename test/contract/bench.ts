@@ -36,6 +36,8 @@ export interface Bench extends Disposable {
   send(flow: Flow): Sent;
   /** Everything that is there has stood idle for so much longer. */
   pass(ms: number): void;
+  /** Both ends of each TCP connection of these have said that they are done; when they were last heard stays. */
+  finish(sessions: readonly SessionRow[]): void;
   /** What events there are have been told once this is over. */
   settle(): Promise<void>;
   /** The events of `act` get lost, as when nobody reads them for long. */

@@ -59,5 +59,17 @@ export function population(play: Play): void {
         stage.passed(addresses + 1, 5);
       });
     }
+
+    for (const addresses of [1, 2, 4, 5]) {
+      it(`a pod stays on its address while that has a block, then takes what is left of ${addresses} addresses`, () => {
+        const stage = play({ slots: addresses, maxBlocksPerPod: 16 });
+        stage.stock({ addresses, blocks: 2, size: BLOCK_PORTS });
+        const mine = Array.from({ length: 2 * BLOCK_PORTS }, (_, i) => stage.passed(1, i + 1).v4);
+        expect(new Set(mine).size).to.equal(1);
+        const rest = Array.from({ length: 2 * BLOCK_PORTS * (addresses - 1) }, (_, i) => stage.passed(1, i + 1000).v4);
+        expect(new Set([...mine, ...rest]).size).to.equal(addresses);
+        expect(stage.send(1, 5000)).to.equal('pool_exhausted');
+      });
+    }
   });
 }

@@ -2,6 +2,7 @@
 // The contract of what can be read of flows: sessions, bindings, counts, fill of the maps, drops; and of what limits them.
 
 import { expect } from 'chai';
+import type { BlockRow } from '../../src/datapath/datapath.ts';
 import { FIRST_PORT, IDLE_MS, SERVER, pod, textOf, type Play, type Stage } from './bench.ts';
 
 const PROTOCOLS = ['tcp', 'udp', 'icmp'] as const;
@@ -24,6 +25,20 @@ function expectAgreement({ datapath }: Stage): void {
   const fill = new Map(datapath.mapFill().map(({ map, entries }) => [map, entries]));
   for (const map of ['flow6', 'flow4']) expect(fill.get(map), map).to.equal(sessions.length);
   for (const map of ['bib6', 'bib4']) expect(fill.get(map), map).to.equal(bindings.length);
+  const rows = datapath.blocks();
+  const indexes = rows.map(({ index }) => index);
+  // Times are told to the nearest millisecond, which may be another one the second time.
+  const timeless = (of: readonly BlockRow[]) => of.map((row) => ({ ...row, since: undefined }));
+  expect(timeless(datapath.blocksAt(indexes)), 'blocks by index').to.have.deep.members(timeless(rows));
+  expect(datapath.blocksAt([])).to.deep.equal([]);
+  const some = indexes.slice(1, 2);
+  expect(datapath.blocksAt(some).map(({ index }) => index)).to.deep.equal(some);
+  const ofPods = datapath.pods();
+  for (const { pod: v6, sessions: count } of ofPods) {
+    const mine = sessions.filter(({ source }) => source.v6.join() === v6.join());
+    expect(count, `sessions of ${v6.join()}`).to.equal(mine.length);
+  }
+  expect(fill.get('pods')).to.equal(ofPods.length);
   const holders = datapath.blocks().flatMap(({ holder }) => (holder === undefined ? [] : [holder.join()]));
   expect(fill.get('pods'), 'pods').to.equal(new Set(holders).size);
 }

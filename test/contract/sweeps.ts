@@ -4,7 +4,7 @@
 import { expect } from 'chai';
 import { formatIp6 } from '../../src/addr/ip.ts';
 import type { SessionRow, SweepResult } from '../../src/datapath/datapath.ts';
-import { IDLE_MS, SERVER, type Play, type Stage } from './bench.ts';
+import { IDLE_MS, pod, SERVER, type Play, type Stage } from './bench.ts';
 
 const COUNT = 300;
 
@@ -59,6 +59,38 @@ export function sweeps(play: Play): void {
       bench.pass(60_000);
       expect(datapath.sweep(IDLE_MS).ended.map(({ protocol }) => protocol)).to.deep.equal(['udp']);
       expect(datapath.sweep(IDLE_MS).endedCount).to.equal(0);
+    });
+
+    it('closed connections end after the time of their pod, or everybody’s; open ones do not', () => {
+      const stage = play({ slots: 2 });
+      const { bench, datapath } = stage;
+      stage.stock({ addresses: 2, blocks: 4 });
+      const tcp = { protocol: 'tcp', port: 443 } as const;
+      const all = [1, 2, 3].flatMap((n) => [1, 2].map((from) => [n, from] as const));
+      for (const [n, from] of all) stage.passed(n, from, tcp);
+      bench.finish(datapath.sessions().filter(({ source }) => source.port === 1));
+      const left = () =>
+        all.filter(([n, from]) => stage.session(n, from) !== undefined).map(([n, from]) => `${n}:${from}`);
+      // One walk may step over a neighbour of what it deletes.
+      const sweep = () => [1, 2].forEach(() => datapath.sweep(IDLE_MS));
+      datapath.setClosingTimes([{ pod: pod(2), ms: 3000 }, { ms: 20_000 }]);
+      bench.pass(2500);
+      sweep();
+      expect(left()).to.have.length(all.length);
+      bench.pass(1000);
+      sweep();
+      expect(left()).to.have.members(['1:1', '1:2', '2:2', '3:1', '3:2']);
+      datapath.setClosingTimes([{ pod: pod(3), ms: 3000 }]);
+      sweep();
+      expect(left(), 'those before hold no more').to.have.members(['1:1', '1:2', '2:2', '3:2']);
+      datapath.setClosingTimes([{ ms: 3000 }]);
+      sweep();
+      expect(left()).to.have.members(['1:2', '2:2', '3:2']);
+      datapath.setClosingTimes([]);
+      expect(
+        datapath.blocks().reduce((sum, { used }) => sum + used.tcp, 0),
+        'their ports are free',
+      ).to.equal(3);
     });
 
     it('without a budget one call walks to the end, and each session ends once', () => {

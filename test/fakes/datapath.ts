@@ -2,7 +2,7 @@
 // The data plane in memory, for tests of the rooms above it: same interface, same promises (test/contract/), no kernel.
 // `openFlow` and `closeFlow` stand for packets: they ask the policy, lease blocks, keep bindings and sessions as bpf/ does.
 
-import { formatIp4, formatIp6, type Ip6Net } from '../../src/addr/ip.ts';
+import { formatIp4, formatIp6, parseIp6, type Ip6Net } from '../../src/addr/ip.ts';
 import type { DestinationRule } from '../../src/addr/destinations.ts';
 import { extractWithAny } from '../../src/addr/rfc6052.ts';
 import { Gate64Error } from '../../src/errors.ts';
@@ -19,6 +19,7 @@ import type {
   BindingRow,
   Block,
   BlockRow,
+  ClosingTime,
   Datapath,
   DatapathEvent,
   DatapathInfo,
@@ -29,6 +30,7 @@ import type {
   LiveCounts,
   MapFillRow,
   PacketCounterRow,
+  PodRow,
   PoolAddress,
   ProgramConfig,
   SessionRow,
@@ -97,6 +99,7 @@ export class FakeDatapath implements Datapath {
   destinations: readonly DestinationRule[] = [];
   sources: readonly Ip6Net[] = [];
   poolAddresses: readonly PoolAddress[] = [];
+  closingTimes: readonly ClosingTime[] = [];
   /** How often programs were loaded after the first time. */
   loads = 0;
   /** Programs that cannot be loaded, as if the verifier had refused them. */
@@ -175,6 +178,10 @@ export class FakeDatapath implements Datapath {
     this.poolAddresses = addresses;
   }
 
+  setClosingTimes(times: readonly ClosingTime[]): void {
+    this.closingTimes = times;
+  }
+
   writeBlock(block: Block, staticPorts: Readonly<Record<Protocol, readonly number[]>>): void {
     this.#blocks.write(block, staticPorts);
   }
@@ -219,7 +226,7 @@ export class FakeDatapath implements Datapath {
   }
 
   sweep(idleBlockMs: number, { budgetMs, maxRows = 1000 }: SweepOptions = {}): SweepResult {
-    const expired = [...this.#sessions.values()].filter(({ row }) => row.expiresAt <= this.#now());
+    const expired = [...this.#sessions.values()].filter(({ row }) => this.#isOver(row));
     const turn = budgetMs === undefined ? expired : expired.slice(0, this.sweepStep);
     for (const session of turn) this.#end(session);
     const finished = turn.length === expired.length;
@@ -254,6 +261,16 @@ export class FakeDatapath implements Datapath {
 
   blocks(): BlockRow[] {
     return this.#blocks.rows();
+  }
+
+  blocksAt(indexes: Iterable<number>): BlockRow[] {
+    const wanted = new Set(indexes);
+    return this.#blocks.rows().filter(({ index }) => wanted.has(index));
+  }
+
+  pods(): PodRow[] {
+    const pods = new Set([...this.#ofPod.keys(), ...this.#blocks.holders()]);
+    return [...pods].map((pod) => ({ pod: parseIp6(pod), sessions: this.#ofPod.get(pod) ?? 0 }));
   }
 
   drops(): DropRow[] {
@@ -322,6 +339,12 @@ export class FakeDatapath implements Datapath {
     for (const session of this.#sessions.values()) if (session.key4 === key4) this.#end(session);
   }
 
+  /** Both ends of the connection have said that they are done; its time runs on from here. */
+  finishFlow({ protocol, pool, destination }: SessionRow): void {
+    const key4 = `${side4(protocol, pool)} ${side4(protocol, destination)}`;
+    for (const session of this.#sessions.values()) if (session.key4 === key4) session.row.state = 'bothFinReceived';
+  }
+
   /** A queue that forgot a block, as after a crash between two steps. */
   loseFromQueue(index: number): void {
     this.#blocks.dequeue(index);
@@ -333,6 +356,14 @@ export class FakeDatapath implements Datapath {
     this.#listeners.clear();
     action();
     for (const listener of listeners) this.#listeners.add(listener);
+  }
+
+  #isOver({ state, source, lastSeenAt, expiresAt }: SessionRow): boolean {
+    if (expiresAt <= this.#now()) return true;
+    if (state !== 'bothFinReceived' && state !== 'transitory') return false;
+    return this.closingTimes.some(({ pod, ms }) => {
+      return (pod === undefined || formatIp6(pod) === formatIp6(source.v6)) && lastSeenAt + ms <= this.#now();
+    });
   }
 
   #prefixOf(v6: Uint8Array): { v4: number; prefix: Prefix } | undefined {
@@ -469,12 +500,13 @@ export class FakeDatapath implements Datapath {
       }
     }
     if (mine.length >= this.programs.maxBlocksPerPod) return 'pod_quota';
-    // Paired pooling (RFC 6888 REQ-2): a pod stays on the address it has. One that has none may have any, from the one on
-    // that its own address points at.
+    // Paired pooling (RFC 6888 REQ-2): a pod stays on the address it has while that has blocks. Then, as one that has none,
+    // it may have any, from the one on that its own address points at.
     const { slots } = this.programs;
     const first = new DataView(pod.buffer, pod.byteOffset).getUint32(12) % slots;
     const held = mine[0] === undefined ? undefined : serving.get(mine[0].v4);
-    const turns = held === undefined ? Array.from({ length: slots }, (_, i) => (first + i) % slots) : [held];
+    const any = Array.from({ length: slots }, (_, i) => (first + i) % slots);
+    const turns = held === undefined ? any : [held, ...any];
     const seen = new Set(serving.values());
     for (const slot of turns.filter((one) => seen.has(one))) {
       const block = this.#blocks.lease(slot, pod);

@@ -279,6 +279,11 @@ const CASES: [title: string, text: string, line: string][] = [
     '1:18: nat64.device: "abcdefghijklmno" is not the name of a network interface: at most 14 characters (its peer takes one more), it has 15',
   ],
   [
+    'a block size that is neither a number nor auto',
+    'nat64: { blockSize: small }\n',
+    '1:21: nat64.blockSize: "small" is not a number, or auto',
+  ],
+  [
     'a device name with a slash',
     'nat64: { device: a/b }\n',
     '1:18: nat64.device: "a/b" is not the name of a network interface: letters, digits, "-", "_" and "."',

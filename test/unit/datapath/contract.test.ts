@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The data plane in memory keeps the contract, or tests built on it would prove nothing.
 
+import type { SessionRow } from '../../../src/datapath/datapath.ts';
 import { datapathContract } from '../../contract/datapath.ts';
 import type { Bench, Flow, Sent } from '../../contract/bench.ts';
 import { FakeSite } from '../../fakes/site.ts';
@@ -23,6 +24,10 @@ class FakeBench implements Bench {
 
   pass(ms: number): void {
     this.#now += ms;
+  }
+
+  finish(sessions: readonly SessionRow[]): void {
+    for (const session of sessions) this.site.datapath?.finishFlow(session);
   }
 
   async settle(): Promise<void> {

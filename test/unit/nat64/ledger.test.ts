@@ -3,7 +3,7 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { formatIp6 } from '../../../src/addr/ip.ts';
 import type { PoolRange } from '../../../src/model/pool.ts';
-import type { BlockRow } from '../../../src/datapath/datapath.ts';
+import type { BlockRow, SessionRow } from '../../../src/datapath/datapath.ts';
 import type { FakeDatapath } from '../../fakes/datapath.ts';
 import { PortBlockLedger } from '../../../src/nat64/ledger.ts';
 import { blockKey, poolBlocks } from '../../../src/plan/blocks.ts';
@@ -109,6 +109,39 @@ describe('nat64/ledger', () => {
     const [a, b] = [passed(flow(bench.datapath, 1, 40000)), passed(flow(bench.datapath, 1, 40001))];
     expect([a.pool.port, b.pool.port]).to.have.members([1000, 1001]);
     expect(flow(bench.datapath, 2, 40000)).to.equal('pool_exhausted');
+    checkInvariants(bench);
+  });
+
+  it('blocks that rest are given out early when none is left, the longest rested first, and only then', () => {
+    const bench = new Bench();
+    bench.use([range('192.0.2.1', 1000, 1067)]);
+    const sessions: SessionRow[] = [];
+    for (let n = 1; n <= 16; n++) sessions.push(passed(flow(bench.datapath, n, 1)));
+    for (const session of sessions) {
+      bench.datapath.closeFlow(session);
+      bench.clock.advance(1000);
+    }
+    bench.clock.advance(IDLE_MS - 8000);
+    bench.sweep();
+    const resting = () => bench.live().filter(({ state }) => state === 'resting').length;
+    expect(resting(), 'those that ended first').to.equal(9);
+    bench.clock.advance(8000);
+    bench.sweep();
+    expect(resting()).to.equal(16);
+    bench.ledger.wake();
+    bench.ledger.tick();
+    expect(resting(), 'one is free still').to.equal(16);
+    passed(flow(bench.datapath, 17, 1));
+    expect(flow(bench.datapath, 18, 1)).to.equal('pool_exhausted');
+    bench.sweep();
+    bench.ledger.wake();
+    bench.ledger.tick();
+    expect(resting()).to.equal(14);
+    const early = bench.live().filter(({ state }) => state === 'offered');
+    const first = sessions.slice(0, 9).map(({ pool }) => pool.port - (pool.port % 4));
+    for (const { firstPort } of early) expect(first).to.include(firstPort);
+    passed(flow(bench.datapath, 18, 1));
+    expect(bench.log.lines.at(-2)?.message).to.match(/given out early/);
     checkInvariants(bench);
   });
 

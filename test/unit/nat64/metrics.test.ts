@@ -70,6 +70,7 @@ describe('metrics of the NAT64 half', () => {
       ['gate64_nat64_blocks{address="192.0.2.1",state="leased"}', 1],
       ['gate64_nat64_blocks{address="192.0.2.1",state="resting"}', 0],
       ['gate64_nat64_blocks{address="192.0.2.1",state="retired"}', 0],
+      ['gate64_nat64_pods_unpaired', 0],
       ['gate64_nat64_map_entries{map="flow6"}', 2],
       ['gate64_nat64_map_max_entries{map="flow6"}', 1024],
       ['gate64_nat64_sweep_duration_seconds_sum', 0.2],

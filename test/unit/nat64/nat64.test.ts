@@ -9,7 +9,7 @@ import { HOLD_DOWN_SECONDS } from '../../../src/nat64/timeouts.ts';
 import type { DesiredDatapath } from '../../../src/plan/desired.ts';
 import { allocationFailures, filterSessions, poolUsage } from '../../../src/nat64/views.ts';
 import type { FakeDatapath } from '../../fakes/datapath.ts';
-import { programsOf, testPrograms, type TestPrograms } from '../../helpers/programs.ts';
+import { programsOf, testPrograms, TIMEOUTS, type TestPrograms } from '../../helpers/programs.ts';
 import type { PoolRange } from '../../../src/model/pool.ts';
 import { fakeDatapath, flow, passed, pod, PREFIX, range, TestClock, TestLog } from './support.ts';
 
@@ -46,6 +46,7 @@ function desired(changed: Settings, node: Facts): DesiredDatapath {
     sources: allowSources,
     pool,
     blockSize,
+    timeouts: TIMEOUTS,
     statics,
     nodeAddresses,
     sizes: { maxSessions: 10_000, maxBlocks: 16_384 },
@@ -439,5 +440,43 @@ describe('nat64', () => {
         [parseIp4('192.0.2.9'), 4, 1],
       ]);
     });
+  });
+
+  it('closed connections give way to new ones, open ones never', () => {
+    const nat64 = new Half(settings({ blockSize: 4 }), facts({ pool: [range('192.0.2.1', 1000, 1007)] }));
+    nat64.start();
+    const open = Array.from({ length: 8 }, (_, i) => passed(flow(datapath, 1, i + 1, 'tcp')));
+    expect(flow(datapath, 1, 9, 'tcp')).to.be.oneOf(['pod_quota', 'pool_exhausted']);
+    for (const session of open.slice(0, 5)) datapath.finishFlow(session);
+    clock.advance(4000);
+    for (let i = 9; i < 14; i++) passed(flow(datapath, 1, i, 'tcp'));
+    clock.advance(4000);
+    expect(flow(datapath, 1, 14, 'tcp'), 'all are open').to.be.a('string');
+    const left = datapath.sessions().map(({ source }) => source.port);
+    expect(left).to.have.members([6, 7, 8, 9, 10, 11, 12, 13]);
+  });
+
+  it('says how large the pool is, and of pods that are seen by two addresses', () => {
+    const nat64 = new Half(
+      settings({ blockSize: 4, maxBlocksPerPod: 4, egress: 'direct' }),
+      facts({ pool: [range('192.0.2.0/31', 1000, 1007)] }),
+    );
+    nat64.start();
+    expect(log.lines.find(({ message }) => message.startsWith('the pool has'))?.fields).to.deep.equal({
+      addresses: 2,
+      ports: 16,
+      blocks: 4,
+      blockSize: 4,
+      maxBlocksPerPod: 4,
+    });
+    const said = () => log.with('pods have ports of more than one address: the first has no block left for them');
+    for (let i = 0; i < 8; i++) passed(flow(datapath, 1, i + 1));
+    clock.advance(60_000);
+    expect(said()).to.deep.equal([]);
+    passed(flow(datapath, 1, 9));
+    clock.advance(60_000);
+    expect(said()).to.deep.equal([{ pods: 1 }]);
+    clock.advance(120_000);
+    expect(said(), 'once').to.have.length(1);
   });
 });

@@ -372,6 +372,22 @@ describe('plan/plan: the data plane', () => {
     expect(nodeAddresses.map(formatIp4)).to.deep.equal(['203.0.113.2', '198.51.100.1', '198.51.100.2']);
   });
 
+  it('cuts the pool into as many blocks as there are pods on a node, and lets a pod have its part, unless told otherwise', () => {
+    const of = (nat64: Partial<Nat64Config>) => {
+      const { blockSize, programs } = datapathOf(planned(nat64, withDevice()));
+      return [blockSize, programs.maxBlocksPerPod];
+    };
+    // What a direct node has of its own address: 284 blocks of 16 ports.
+    expect(of({ pool: pool(['192.0.2.1'], 28_233, 32_767) })).to.deep.equal([16, 64]);
+    expect(of({ pool: pool(['192.0.2.1']) })).to.deep.equal([128, 64]);
+    // The default of masquerade: 2016 blocks.
+    expect(of({ pool: pool(['192.0.0.0/29']) })).to.deep.equal([256, 126]);
+    expect(of({ pool: pool(['192.0.2.0/24']) })).to.deep.equal([256, 256]);
+    expect(of({ pool: pool(['10.0.0.0/22']) })).to.deep.equal([1024, 256]);
+    expect(of({ pool: pool(['192.0.2.1']), blockSize: 512, maxBlocksPerPod: 7 })).to.deep.equal([512, 7]);
+    expect(of({ pool: pool(['192.0.2.1']), blockSize: 64 })).to.deep.equal([64, 64]);
+  });
+
   it('has room for twice the pool, and never for less than 16384 blocks', () => {
     const sizes = (nat64: Partial<Nat64Config>) => datapathOf(planned(nat64, withDevice())).sizes;
     expect(sizes({ maxSessions: 12_345 })).to.deep.equal({ maxSessions: 12_345, maxBlocks: 16_384 });

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+import { expect } from 'chai';
+import fc from 'fast-check';
+import { closingMs, Pressure, type BlockUse, type PressureLimits } from '../../../src/nat64/pressure.ts';
+import { formatIp6 } from '../../../src/addr/ip.ts';
+import type { FakeDatapath } from '../../fakes/datapath.ts';
+import { holds } from '../../helpers/property.ts';
+import { fakeDatapath, flow, passed, pod, TestClock, TestLog } from './support.ts';
+
+const CONFIGURED_MS = 240_000;
+const PORTS = 16;
+const LIMITS: PressureLimits = {
+  tcpClosingMs: CONFIGURED_MS,
+  maxSessions: 10_000,
+  maxSessionsPerPod: 1000,
+  maxBlocksPerPod: 4,
+};
+
+describe('nat64/pressure', () => {
+  it('closed connections live as configured up to half, then the shorter the less is left, and two seconds at least', () => {
+    const at = (used: number) => closingMs({ used, total: 100 }, CONFIGURED_MS);
+    expect([0, 1, 50].map(at)).to.deep.equal([undefined, undefined, undefined]);
+    expect([60, 70, 80].map(at)).to.deep.equal([180_000, 120_000, 60_000]);
+    expect([90, 95, 100, 130].map(at)).to.deep.equal([2000, 2000, 2000, 2000]);
+    expect(closingMs({ used: 1, total: 0 }, CONFIGURED_MS)).to.equal(2000);
+    expect(closingMs({ used: 0, total: 0 }, CONFIGURED_MS)).to.equal(undefined);
+    expect(closingMs({ used: 100, total: 100 }, 1000), 'never longer than configured').to.equal(1000);
+  });
+
+  it('fuller never means longer', () => {
+    holds(
+      fc.property(fc.nat(1000), fc.nat(1000), fc.integer({ min: 1, max: 1000 }), (a, b, total) => {
+        const [less, more] = [Math.min(a, b), Math.max(a, b)].map((used) => {
+          return closingMs({ used, total }, CONFIGURED_MS) ?? CONFIGURED_MS;
+        });
+        expect(more).to.be.at.most(less as number);
+      }),
+    );
+  });
+
+  describe('tells the data plane', () => {
+    let datapath: FakeDatapath;
+    let log: TestLog;
+    let pressure: Pressure;
+
+    beforeEach(() => {
+      datapath = fakeDatapath(new TestClock());
+      datapath.setPrograms({ ...datapath.programs, slots: 1, maxBlocksPerPod: 4 });
+      datapath.setPoolAddresses([{ v4: 1, slot: 0, shared: false, draining: false }]);
+      for (let index = 0; index < 100; index++) {
+        datapath.writeBlock(
+          { index, slot: 0, v4: 1, firstPort: 1000 + index * PORTS, size: PORTS },
+          { tcp: [], udp: [], icmp: [] },
+        );
+        datapath.offerBlock(index);
+      }
+      log = new TestLog();
+      pressure = new Pressure(datapath, log);
+    });
+
+    function use(ports = 100 * PORTS): BlockUse {
+      const holders = new Map<string, { pod: Uint8Array; blocks: number[] }>();
+      for (const { index, holder } of datapath.blocks()) {
+        if (holder === undefined) continue;
+        const known = holders.get(formatIp6(holder));
+        if (known === undefined) holders.set(formatIp6(holder), { pod: holder, blocks: [index] });
+        else known.blocks.push(index);
+      }
+      return { holders, ports, blockSize: PORTS };
+    }
+
+    const open = (n: number, count: number) => {
+      for (let i = 0; i < count; i++) passed(flow(datapath, n, 20_000 + i, 'tcp'));
+    };
+    const told = () =>
+      datapath.closingTimes.map(({ pod: of, ms }) => `${of === undefined ? '*' : formatIp6(of)} ${ms}`);
+
+    it('nothing while all is plenty', () => {
+      for (let n = 1; n <= 10; n++) open(n, 20);
+      pressure.tick(LIMITS, use());
+      expect(told()).to.deep.equal([]);
+      expect(log.lines).to.deep.equal([]);
+    });
+
+    it('of the pod alone that comes near its quota of blocks, among others that do not; and when it is over', () => {
+      for (let n = 2; n <= 10; n++) open(n, 20);
+      open(1, 48);
+      pressure.tick(LIMITS, use());
+      expect(told()).to.deep.equal([`${formatIp6(pod(1))} 90000`]);
+      const sessions = datapath.sessions().filter(({ source }) => formatIp6(source.v6) === formatIp6(pod(1)));
+      for (const session of sessions) datapath.closeFlow(session);
+      pressure.tick(LIMITS, use());
+      expect(told()).to.deep.equal([]);
+      expect(log.lines.map(({ message }) => message)).to.deep.equal([
+        'ports or sessions run short; closed connections give way sooner',
+        'ports and sessions are plenty again; closed connections are kept as configured',
+      ]);
+    });
+
+    it('of the pod alone that comes near its quota of sessions', () => {
+      open(1, 20);
+      open(2, 10);
+      pressure.tick({ ...LIMITS, maxSessionsPerPod: 25 }, use());
+      expect(told()).to.deep.equal([`${formatIp6(pod(1))} 60000`]);
+    });
+
+    it('of everybody as the pool or the table runs out', () => {
+      for (let n = 1; n <= 10; n++) open(n, 16);
+      pressure.tick(LIMITS, use(160 + 80 + 10));
+      expect(told()).to.deep.equal(['* 2000']);
+      pressure.tick({ ...LIMITS, maxSessions: 200 }, use());
+      expect(told()).to.deep.equal(['* 60000']);
+    });
+  });
+});
