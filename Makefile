@@ -169,6 +169,10 @@ bench: deps build ## Bulk, packet and DNS rates against peers, interleaved in on
 	$(Q)$(NODE) test/bench/main.ts
 	$(call give_back,.output docs)
 
+.PHONY: test-load
+test-load: deps build ## Optional, not part of test: a minute each of short connections, none refused (root)
+	$(Q)$(NODE) test/load/main.ts
+
 .PHONY: manifests
 manifests: | $(NODE) ## Print the Kubernetes manifests as kustomize renders them
 	$(Q)"$$(test/deps/kubectl.sh)" kustomize manifests

@@ -90,10 +90,9 @@ data-dir ${rig.directory}
   rig.start('node', ['tayga', '-d', '-c', conf, '--pidfile', join(rig.directory, 'tayga.pid')]);
 }
 
-async function startGate64(rig: Rig, egress: 'direct' | 'masquerade'): Promise<void> {
-  const conf = join(rig.directory, 'gate64.yaml');
-  writeFileSync(
-    conf,
+function startGate64(rig: Rig, egress: 'direct' | 'masquerade'): Promise<void> {
+  return runGate64(
+    rig,
     `dns: { enabled: false }
 nat64:
   egress: ${egress}
@@ -104,6 +103,12 @@ nat64:
 log: { level: warn }
 `,
   );
+}
+
+/** Runs it on the node until the rig goes; resolves when it is ready. */
+export async function runGate64(rig: Rig, configuration: string): Promise<void> {
+  const conf = join(rig.directory, 'gate64.yaml');
+  writeFileSync(conf, configuration);
   // Two of them at once: each needs pins of its own, and the devices of its own network namespace in /sys.
   const script = 'mount -t sysfs sysfs /sys; mount -t bpf bpf /sys/fs/bpf; exec "$@"';
   const gate64 = rig.start('node', ['unshare', '--mount', 'sh', '-ec', script, 'gate64', GATE64, 'run', '-c', conf]);

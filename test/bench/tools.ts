@@ -13,6 +13,7 @@ export const GENERATOR = join(output, 'generator');
 export const GENERATOR_OBJECT = join(output, 'generator.bpf.o');
 export const SINK_OBJECT = join(output, 'sink.bpf.o');
 export const CONNECTIONS = join(output, 'connections');
+export const SHORT_CONNECTIONS = join(output, 'short-connections');
 
 /** Throws when clang does, which says why on stderr. */
 export function buildTools(): void {
@@ -22,6 +23,7 @@ export function buildTools(): void {
   compile('sink.bpf.c', SINK_OBJECT, bpf);
   compile('generator.c', GENERATOR, ['-O2'], ['-lbpf']);
   compile('connections.c', CONNECTIONS, ['-O2']);
+  compile('../load/short-connections.c', SHORT_CONNECTIONS, ['-O2']);
 }
 
 function compile(source: string, to: string, flags: readonly string[], libraries: readonly string[] = []): void {
