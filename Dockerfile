@@ -3,7 +3,7 @@
 FROM node:24-bookworm-slim
 
 RUN apt-get update \
- && apt-get install -y --no-install-recommends iproute2 libbpf1 nftables \
+ && apt-get install -y --no-install-recommends iproute2 libbpf1 nftables util-linux \
  && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /opt/gate64

@@ -18,7 +18,7 @@ export const ERROR_CODES = {
   G64_FORWARDING_OFF: 'the node does not forward packets that have to pass through it',
   G64_SYSCTL: 'a sysctl cannot be read or set',
   G64_HOST_STATE: 'the record of what was changed on the node cannot be read or written',
-  G64_HOST_COMMAND: 'a command of the host (ip, ss, tc, nft) failed',
+  G64_HOST_COMMAND: 'a command of the host (ip, ss, tc, nft, setpriv) failed',
   G64_DATAPATH_LOAD: 'the BPF object cannot be loaded or attached',
   G64_DATAPATH_MAP: 'a map of the data plane cannot be read or written',
   G64_DATAPATH_MISSING: 'no gate64 data plane is on this node',

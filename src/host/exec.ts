@@ -13,6 +13,7 @@ export const COMMANDS = {
   ss: { package: 'iproute2', probe: ['-V'] },
   tc: { package: 'iproute2', probe: ['-V'] },
   nft: { package: 'nftables', probe: ['-v'] },
+  setpriv: { package: 'util-linux', probe: ['--version'] },
 } as const satisfies Record<string, { package: string; probe: readonly string[] }>;
 
 export type CommandName = keyof typeof COMMANDS;

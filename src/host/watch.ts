@@ -5,6 +5,12 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import type { CommandName } from './exec.ts';
 
+/**
+ * The kernel ends a monitor with this process, however that ends: one that stayed would keep the namespace. It is tied to
+ * the thread that started it, which is the main one and ends with the process.
+ */
+const TIED = ['--pdeathsig', 'KILL', '--'] as const;
+
 const DEBOUNCE_MS = 1000;
 /** Pods that come and go change interfaces and routes all the time, and each look at the node starts half a dozen commands. */
 const MIN_INTERVAL_MS = 5000;
@@ -67,7 +73,7 @@ class Monitor {
   }
 
   #start(): void {
-    const child = spawn(this.#command, this.#args, { stdio: ['ignore', 'pipe', 'ignore'] });
+    const child = spawn('setpriv', [...TIED, this.#command, ...this.#args], { stdio: ['ignore', 'pipe', 'ignore'] });
     this.#child = child;
     child.stdout.on('data', () => {
       if (!this.#isStopped) this.#onEvent();

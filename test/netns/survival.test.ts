@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The data plane outlives the service, is adopted again, is put back when somebody breaks it, and leaves nothing.
 
+import { readFileSync } from 'node:fs';
 import { expect } from 'chai';
 import { eventually } from '../helpers/processes.ts';
 import { differences, nodeState, type NodeState } from '../helpers/node-state.ts';
@@ -50,8 +51,21 @@ for (const egress of EGRESSES) {
         const sessions = await scene.gate64.json<SessionJson[]>('sessions', '--proto', 'tcp', '--state', 'established');
         return sessions[0];
       });
+      const monitors = async () => {
+        const pids = (await scene.topology.sh('node', `ip netns pids ${scene.topology.netns('node')}`)).split('\n');
+        const lines = pids.flatMap((pid) => {
+          try {
+            return [readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')];
+          } catch {
+            return [];
+          }
+        });
+        return lines.filter((line) => /^(?:ip|nft) monitor/.test(line));
+      };
+      expect((await monitors()).length, 'ip and nft').to.equal(2);
       service().signal('SIGKILL');
       await service().ended;
+      await eventually('its monitors end with it', async () => ((await monitors()).length === 0 ? true : undefined), 2000);
 
       // By literal address, and by a name that CoreDNS has in its cache.
       expect(await scene.download(LITERAL)).to.equal(one);

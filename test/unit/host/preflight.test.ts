@@ -26,7 +26,7 @@ describe('host/preflight', () => {
       return there(command, args);
     };
     expect(await commandFindings(exec)).to.deep.equal([]);
-    expect(tried).to.have.members(['ip -V', 'ss -V', 'tc -V', 'nft -v']);
+    expect(tried).to.have.members(['ip -V', 'ss -V', 'tc -V', 'nft -v', 'setpriv --version']);
   });
 
   for (const name of NAMES) {
