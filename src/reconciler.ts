@@ -78,8 +78,11 @@ export class Reconciler {
       await reconciler.stop();
       // A data plane that was there before goes on.
       if (isTouched && !wasThere) {
-        site.remove();
-        await host.uninstall(config.nat64.device);
+        try {
+          site.remove();
+        } finally {
+          await host.uninstall(config.nat64.device);
+        }
       }
       throw error;
     }

@@ -14,6 +14,7 @@ import { openListeners } from './dns/listeners.ts';
 import { DnsMetrics } from './dns/metrics.ts';
 import { LinuxHost } from './host/host.ts';
 import { InstanceLock } from './host/instance-lock.ts';
+import { UninstallError } from './host/uninstall-error.ts';
 import { NameTable } from './names/name-table.ts';
 import { Nat64Metrics } from './nat64/metrics.ts';
 import { Reconciler } from './reconciler.ts';
@@ -295,9 +296,26 @@ export async function runService(loaded: LoadedConfig): Promise<number> {
   return 0;
 }
 
-/** Takes everything off the node: programs, pins, device, routes, nft table, sysctls. Says what was done. */
+/**
+ * Takes everything off the node: programs, pins, device, routes, nft table, sysctls. Says what was done. What fails keeps
+ * nothing else from being done; an UninstallError names it.
+ */
 export async function uninstall(config: Config): Promise<string[]> {
   using _lock = InstanceLock.take('stop the service first, or it would put everything back');
-  const programs = new PinnedSite().remove() ? ['removed: programs and pinned maps'] : [];
-  return [...programs, ...(await new LinuxHost().uninstall(config.nat64.device))];
+  const done: string[] = [];
+  const failed: unknown[] = [];
+  try {
+    if (new PinnedSite().remove()) done.push('removed: programs and pinned maps');
+  } catch (error) {
+    failed.push(error);
+  }
+  try {
+    done.push(...(await new LinuxHost().uninstall(config.nat64.device)));
+  } catch (error) {
+    if (!(error instanceof UninstallError)) throw error;
+    done.push(...error.done);
+    failed.push(...error.failed);
+  }
+  if (failed.length > 0) throw new UninstallError(done, failed);
+  return done;
 }

@@ -222,7 +222,10 @@ export interface DatapathSite {
   facts(): DatapathFacts;
   /** Adopts or begins the data plane and attaches its programs. Throws G64_DATAPATH_LOAD, leaving nothing open. */
   open(programs: ProgramConfig, sizes: DatapathSizes): Datapath;
-  /** Detaches the programs and removes every pin; sessions end. Says whether something was there. */
+  /**
+   * Detaches the programs and removes every pin; sessions end. Says whether something was there. Does all it can, then
+   * throws G64_DATAPATH_MAP with what it could not.
+   */
   remove(): boolean;
 }
 

@@ -58,10 +58,27 @@ export class PinnedSite implements DatapathSite {
   remove(): boolean {
     const pins = this.#pins;
     if (!this.isThere()) return false;
-    const { gate, uplink } = hookedDevices(currentPrograms(pins));
-    detach(gate, 'egress', pins.link('gate'));
-    detach(uplink, 'ingress', pins.link('uplink'));
-    pins.removeAll();
-    return true;
+    const failed: string[] = [];
+    const attempt = <T>(action: () => T): T | undefined => {
+      try {
+        return action();
+      } catch (error) {
+        failed.push(error instanceof Error ? error.message : String(error));
+        return undefined;
+      }
+    };
+    const { gate, uplink } = hookedDevices(attempt(() => currentPrograms(pins)));
+    attempt(() => detach(gate, 'egress', pins.link('gate')));
+    attempt(() => detach(uplink, 'ingress', pins.link('uplink')));
+    const { removed, foreign, failed: kept } = pins.removeAll();
+    failed.push(...kept.map(({ message }) => message));
+    // Somebody else's things alone are nothing of gate64's.
+    if (removed > 0) failed.push(...foreign.map((path) => `${path} is not of gate64 and stays`));
+    if (failed.length > 0) {
+      throw new Gate64Error('G64_DATAPATH_MAP', `below ${pins.root}: ${failed.join(', ')}`, {
+        hint: 'look at what else is there, then uninstall again',
+      });
+    }
+    return removed > 0;
   }
 }

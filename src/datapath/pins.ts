@@ -2,7 +2,7 @@
 // Where the data plane's state lies in bpffs. Maps stand in a folder that names their layout, links beside it, so that a
 // version with another layout can put new maps in place and still swap its program into the old links.
 
-import { existsSync, mkdirSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { Gate64Error } from '../errors.ts';
 import { isBpffs } from '../libbpf/mod.ts';
@@ -39,6 +39,10 @@ export const PINNED_MAPS = [
   'n64_free',
   'n64_events',
 ] as const;
+
+const MAP_FOLDER = /^maps-\d+$/;
+/** Of every layout. */
+const MAP_PIN = /^(?:n64_\w+|free-\d+)$/;
 
 export type PinnedMap = (typeof PINNED_MAPS)[number];
 
@@ -84,7 +88,7 @@ export class Pins {
   foreignMapFolders(): string[] {
     if (!existsSync(this.root)) return [];
     return readdirSync(this.root)
-      .filter((name) => /^maps-\d+$/.test(name))
+      .filter((name) => MAP_FOLDER.test(name))
       .map((name) => join(this.root, name))
       .filter((folder) => folder !== this.mapFolder);
   }
@@ -98,18 +102,58 @@ export class Pins {
     mkdirSync(this.mapFolder, { recursive: true, mode: 0o700 });
   }
 
-  removeMaps(folder: string = this.mapFolder): void {
-    if (!existsSync(folder)) return;
-    for (const name of readdirSync(folder)) unlinkSync(join(folder, name));
-    rmdirSync(folder);
+  /** Gives paths of what somebody else put there, which stays. */
+  removeMaps(folder: string = this.mapFolder): string[] {
+    return existsSync(folder) ? removePins(folder, MAP_PIN).foreign : [];
   }
 
-  /** Removes all that is pinned. Links must have been detached before. */
-  removeAll(): void {
-    if (!existsSync(this.root)) return;
-    for (const folder of this.foreignMapFolders()) this.removeMaps(folder);
-    this.removeMaps();
-    for (const name of readdirSync(this.root)) unlinkSync(join(this.root, name));
-    rmdirSync(this.root);
+  /**
+   * Removes all that is pinned; links must have been detached before. What is not of gate64's kind stays, and so does the
+   * folder that it is in. One that cannot be removed keeps the others from nothing.
+   */
+  removeAll(): { removed: number; foreign: string[]; failed: Error[] } {
+    const sum = { removed: 0, foreign: [] as string[], failed: [] as Error[] };
+    if (!existsSync(this.root)) return sum;
+    const add = ({ removed, foreign, failed }: typeof sum) => {
+      sum.removed += removed;
+      sum.foreign.push(...foreign);
+      sum.failed.push(...failed);
+    };
+    const folders = readdirSync(this.root).filter((name) => MAP_FOLDER.test(name) && isFolder(join(this.root, name)));
+    for (const folder of folders) add(removePins(join(this.root, folder), MAP_PIN));
+    add(removePins(this.root, /^link-\w+$/, folders));
+    return sum;
   }
+}
+
+function isFolder(path: string): boolean {
+  return lstatSync(path).isDirectory();
+}
+
+/** Unlinks what `ours` names, then the folder if that empties it. `known`: names that somebody else looks after. */
+function removePins(
+  folder: string,
+  ours: RegExp,
+  known: readonly string[] = [],
+): { removed: number; foreign: string[]; failed: Error[] } {
+  const sum = { removed: 0, foreign: [] as string[], failed: [] as Error[] };
+  for (const name of readdirSync(folder)) {
+    const path = join(folder, name);
+    if (known.includes(name)) continue;
+    if (!ours.test(name) || isFolder(path)) {
+      sum.foreign.push(path);
+      continue;
+    }
+    try {
+      unlinkSync(path);
+      sum.removed++;
+    } catch (error) {
+      sum.failed.push(error as Error);
+    }
+  }
+  if (readdirSync(folder).length === 0) {
+    rmdirSync(folder);
+    sum.removed++;
+  }
+  return sum;
 }

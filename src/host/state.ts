@@ -18,7 +18,7 @@ type StateJson = Omit<HostRecord, 'proxies' | 'withoutQdisc'> & {
   readonly proxies: readonly { readonly v4: string; readonly device: string }[];
 };
 
-const EMPTY: HostRecord = { device: undefined, sysctls: {}, proxies: [], withoutQdisc: [] };
+export const EMPTY_RECORD: HostRecord = { device: undefined, sysctls: {}, proxies: [], withoutQdisc: [] };
 
 export class StateFile {
   readonly #path: string;
@@ -30,7 +30,7 @@ export class StateFile {
   /** Empty when there is no file. Throws G64_HOST_STATE when it cannot be read or is not one of gate64's. */
   read(): HostRecord {
     const text = this.#load();
-    if (text === undefined) return EMPTY;
+    if (text === undefined) return EMPTY_RECORD;
     try {
       const json = JSON.parse(text) as StateJson;
       if (json.version !== VERSION) {

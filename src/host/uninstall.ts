@@ -11,8 +11,9 @@ import { listInterfaces } from './links.ts';
 import { removeTable } from './nft.ts';
 import { removeQdiscs } from './qdisc.ts';
 import { listProxies, listRoutes } from './routes.ts';
-import { STATE_FILE, StateFile } from './state.ts';
+import { EMPTY_RECORD, STATE_FILE, StateFile } from './state.ts';
 import { restoreSysctls, Sysctls } from './sysctls.ts';
+import { UninstallError } from './uninstall-error.ts';
 
 export interface UninstallOptions {
   /** nat64.device; the one of the state file goes, too. */
@@ -24,12 +25,19 @@ export interface UninstallOptions {
 /**
  * Removes proxy neighbours, the device (with its routes and programs), guard routes, the nftables table, and restores
  * sysctls. Returns what was done, such as "removed: device gate64"; empty when nothing was. A step that fails does not keep the others from
- * being done; its error is thrown in the end, and the state file then stays for another try.
+ * being done: an UninstallError says so in the end, and the state file then stays for another try.
  */
 export async function uninstallHost(options: UninstallOptions): Promise<string[]> {
   const exec = options.exec ?? execCommand;
   const stateFile = new StateFile(options.stateFile ?? STATE_FILE);
-  const state = stateFile.read();
+  const done: string[] = [];
+  const errors: unknown[] = [];
+  let state = EMPTY_RECORD;
+  try {
+    state = stateFile.read();
+  } catch (error) {
+    errors.push(error);
+  }
   const steps: [verb: string, step: () => Promise<string[]>][] = [
     ['removed', () => removeProxies(exec, state)],
     ['removed', () => removeUplinkQdiscs(exec, state)],
@@ -38,8 +46,6 @@ export async function uninstallHost(options: UninstallOptions): Promise<string[]
     ['removed', async () => ((await removeTable(exec)) ? ['nftables table ip gate64'] : [])],
     ['restored', async () => restoreSysctls(new Sysctls(), state)],
   ];
-  const done: string[] = [];
-  const errors: unknown[] = [];
   for (const [verb, step] of steps) {
     try {
       done.push(...(await step()).map((what) => `${verb}: ${what}`));
@@ -47,7 +53,7 @@ export async function uninstallHost(options: UninstallOptions): Promise<string[]
       errors.push(error);
     }
   }
-  if (errors.length > 0) throw errors[0];
+  if (errors.length > 0) throw new UninstallError(done, errors);
   if (stateFile.remove()) done.push('removed: state file');
   return done;
 }

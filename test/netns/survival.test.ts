@@ -65,7 +65,11 @@ for (const egress of EGRESSES) {
       expect((await monitors()).length, 'ip and nft').to.equal(2);
       service().signal('SIGKILL');
       await service().ended;
-      await eventually('its monitors end with it', async () => ((await monitors()).length === 0 ? true : undefined), 2000);
+      await eventually(
+        'its monitors end with it',
+        async () => ((await monitors()).length === 0 ? true : undefined),
+        2000,
+      );
 
       // By literal address, and by a name that CoreDNS has in its cache.
       expect(await scene.download(LITERAL)).to.equal(one);
@@ -172,6 +176,33 @@ for (const egress of EGRESSES) {
       await service().ended;
       expect(service().exitCode()).to.equal(0);
       expect(await scene.download(LITERAL)).to.equal(one);
+    });
+
+    it('uninstall with half of the pins gone and things of others among them does the rest, and says so', async () => {
+      const maps = '/sys/fs/bpf/gate64/maps-*';
+      await scene.topology.sh(
+        'node',
+        `cd ${maps} && ls n64_* | awk 'NR % 2' | grep -v n64_current | xargs rm
+         ln -s somewhere other; mkdir -p ../theirs/more; rm ../link-gate; ln -s somewhere ../link-gate`,
+      );
+      const uninstall = () =>
+        scene.gate64.cli(['uninstall', '-c', scene.gate64.configFile], { accept: [0, 1], timeoutMs: 20_000 });
+      const first = await uninstall();
+      expect(first.code, first.stderr).to.equal(1);
+      expect(first.stderr).to.match(/gate64\/theirs is not of gate64 and stays/);
+      expect(first.stderr).to.match(/maps-\d+\/other is not of gate64 and stays/);
+      expect(first.stdout).to.include('removed: device gate64').and.to.include('removed: state file');
+      const left = differences(untouched, await nodeState(scene.topology));
+      expect(
+        left.filter((line) => !/^pins, new: "(?:theirs(?:\/more)?|maps-\d+(?:\/other)?)"$/.test(line)),
+      ).to.deep.equal([]);
+
+      const second = await uninstall();
+      expect([second.code, second.stdout]).to.deep.equal([0, 'nothing of gate64 was on this node\n']);
+      await scene.topology.sh('node', `rm -r ${maps} /sys/fs/bpf/gate64/theirs`);
+      await scene.gate64.start();
+      expect(await scene.download(LITERAL)).to.equal(one);
+      await service().stop(10_000);
     });
 
     it('uninstall leaves nothing', async () => {

@@ -3,6 +3,7 @@
 
 import { Command } from 'commander';
 import { loadConfig } from '../../config/load.ts';
+import { UninstallError } from '../../host/uninstall-error.ts';
 import type { CliContext } from '../context.ts';
 
 export function uninstallCommand(context: CliContext): Command {
@@ -14,8 +15,12 @@ export function uninstallCommand(context: CliContext): Command {
     )
     .option('-c, --config <file>', 'the configuration file, for nat64.device')
     .action(async (options: { readonly config?: string }) => {
-      const done = await context.uninstall(loadConfig(options.config).config);
-      for (const what of done) context.stdout.write(`${what}\n`);
+      const say = (done: readonly string[]) => done.forEach((what) => context.stdout.write(`${what}\n`));
+      const done = await context.uninstall(loadConfig(options.config).config).catch((error: unknown) => {
+        if (error instanceof UninstallError) say(error.done);
+        throw error;
+      });
+      say(done);
       context.stdout.write(done.length === 0 ? 'nothing of gate64 was on this node\n' : 'gate64 is off this node\n');
     });
 }
