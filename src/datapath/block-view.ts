@@ -56,6 +56,7 @@ export function blockRow(
   const state = BLOCK_STATES[view.getUint32(offset + AT.state, true)];
   if (!state) return undefined;
   const leased = state === 'leased';
+  const leasedNs = view.getBigUint64(offset + AT.leasedNs, true);
   const used: Record<Protocol, number> = { tcp: 0, udp: 0, icmp: 0 };
   PROTOCOLS.forEach((protocol, i) => (used[protocol] = portsUsed(view, offset + AT.bits + i * WORDS * 4)));
   const holder = () => {
@@ -70,7 +71,8 @@ export function blockRow(
     size: view.getUint16(offset + AT.size, true),
     state,
     holder: leased ? holder() : undefined,
-    since: leased ? toEpoch(view.getBigUint64(offset + AT.leasedNs, true)) : undefined,
+    since: leased ? toEpoch(leasedNs) : undefined,
+    wasLeased: leasedNs !== 0n,
     used,
   };
 }

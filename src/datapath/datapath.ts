@@ -71,6 +71,8 @@ export interface BlockRow extends Block {
   readonly holder: Uint8Array | undefined;
   /** When it was leased. */
   readonly since: number | undefined;
+  /** Whether any pod has had it since it was written. */
+  readonly wasLeased: boolean;
   readonly used: Readonly<Record<Protocol, number>>;
 }
 

@@ -228,10 +228,10 @@ export class PortBlockLedger {
     return this.addresses().reduce((most, { slot, wanted }) => (wanted ? Math.max(most, slot + 1) : most), 0);
   }
 
-  /** Blocks that a pod can get or has: none means that nobody can be served. */
+  /** Blocks of the pool that a pod can get or has: none means that nobody can be served. Those that left it do not count. */
   serving(): { offered: number; leased: number; resting: number } {
     const counts = { offered: 0, leased: 0, resting: 0 };
-    for (const entry of this.#entries.values()) counts[entry.state]++;
+    for (const entry of this.#entries.values()) if (entry.wanted) counts[entry.state]++;
     return counts;
   }
 
@@ -245,8 +245,9 @@ export class PortBlockLedger {
     const { datapath, clock, holdDownMs } = this.#options;
     for (const row of datapath.blocks()) {
       if (row.state === 'retired') continue;
-      // When a resting block was given back is not known any more, so its rest begins anew (RFC 6888 REQ-8).
-      const readyAt = row.state === 'resting' ? clock.now() + holdDownMs : 0;
+      // When a resting block was given back is not known any more, so its rest begins anew (RFC 6888 REQ-8). One that was
+      // written and then not offered, since its process ended, has nothing to rest from.
+      const readyAt = row.state === 'resting' && row.wasLeased ? clock.now() + holdDownMs : 0;
       const used = row.used.tcp + row.used.udp + row.used.icmp;
       // In a block that nobody holds, used ports are those of static bindings; which ones the row does not say.
       const statics = used === 0 ? NO_STATICS : undefined;

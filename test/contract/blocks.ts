@@ -26,7 +26,7 @@ export function blocks(play: Play): void {
       expect(datapath.blocks()).to.deep.equal([]);
       stage.write(3, FIRST_PORT);
       const written = { index: 3, slot: 0, v4: FIRST_ADDRESS, firstPort: FIRST_PORT, size: 16 };
-      const empty = { holder: undefined, since: undefined, used: { tcp: 0, udp: 0, icmp: 0 } };
+      const empty = { holder: undefined, since: undefined, wasLeased: false, used: { tcp: 0, udp: 0, icmp: 0 } };
       expect(datapath.blocks()).to.deep.equal([{ ...written, ...empty, state: 'resting' }]);
       expect([...datapath.queuedBlocks(0)]).to.deep.equal([]);
       expect(stage.send(1, 5)).to.equal('pool_exhausted');
@@ -38,7 +38,8 @@ export function blocks(play: Play): void {
       expect(pool.port).to.be.within(FIRST_PORT, FIRST_PORT + 15);
       expect([...datapath.queuedBlocks(0)]).to.deep.equal([]);
       const { since, ...leased } = stage.block(3);
-      expect(leased).to.deep.equal({ ...written, state: 'leased', holder: pod(1), used: { tcp: 0, udp: 1, icmp: 0 } });
+      const used = { tcp: 0, udp: 1, icmp: 0 };
+      expect(leased).to.deep.equal({ ...written, state: 'leased', holder: pod(1), wasLeased: true, used });
       expect(since).to.be.closeTo(datapath.sessions()[0]?.createdAt as number, 50);
     });
 
@@ -181,7 +182,12 @@ export function blocks(play: Play): void {
       expect(row).to.deep.include({ index: 0, slot: 0, v4: FIRST_ADDRESS, firstPort: FIRST_PORT, size: 16 });
       expect(row).to.deep.include({ state: 'resting', holder: pod(1) });
       expect(row?.since).to.be.closeTo(since as number, 50);
-      expect(stage.block(0)).to.deep.include({ state: 'resting', holder: undefined, since: undefined });
+      expect(stage.block(0)).to.deep.include({
+        state: 'resting',
+        holder: undefined,
+        since: undefined,
+        wasLeased: true,
+      });
       expect(datapath.sweep(IDLE_MS).returned, 'once').to.deep.equal([]);
       expect(stage.send(1, 5), 'it rests').to.equal('pool_exhausted');
       datapath.offerBlock(0);

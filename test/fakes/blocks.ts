@@ -10,6 +10,7 @@ export interface FakeBlock extends Block {
   state: BlockState;
   holder: Uint8Array | undefined;
   since: number | undefined;
+  wasLeased: boolean;
   emptySince: number;
   /** Dynamic ports in use, all protocols together. */
   users: number;
@@ -38,7 +39,7 @@ export class FakeBlocks {
     }
     const { tcp, udp, icmp } = staticPorts;
     const taken = { tcp: new Set(tcp), udp: new Set(udp), icmp: new Set(icmp) };
-    const fresh = { state: 'resting', holder: undefined, since: undefined, users: 0 } as const;
+    const fresh = { state: 'resting', holder: undefined, since: undefined, wasLeased: false, users: 0 } as const;
     this.#blocks.set(index, { index, slot, v4, firstPort, size, ...fresh, emptySince: this.#now(), taken });
   }
 
@@ -97,6 +98,7 @@ export class FakeBlocks {
     block.state = 'leased';
     block.holder = holder;
     block.since = this.#now();
+    block.wasLeased = true;
     block.emptySince = this.#now();
     const name = formatIp6(holder);
     this.#held.set(name, (this.#held.get(name) ?? new Set()).add(block));
@@ -153,7 +155,7 @@ export class FakeBlocks {
   }
 }
 
-function rowOf({ index, slot, v4, firstPort, size, state, holder, since, taken }: FakeBlock): BlockRow {
+function rowOf({ index, slot, v4, firstPort, size, state, holder, since, wasLeased, taken }: FakeBlock): BlockRow {
   const used = { tcp: taken.tcp.size, udp: taken.udp.size, icmp: taken.icmp.size };
-  return { index, slot, v4, firstPort, size, state, holder, since, used };
+  return { index, slot, v4, firstPort, size, state, holder, since, wasLeased, used };
 }

@@ -112,6 +112,7 @@ export function blockRow(changes: Partial<BlockRow> = {}): BlockRow {
     state: 'offered',
     holder: undefined,
     since: undefined,
+    wasLeased: false,
     used: { tcp: 0, udp: 0, icmp: 0 },
     ...changes,
   };

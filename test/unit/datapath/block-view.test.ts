@@ -52,6 +52,7 @@ describe('datapath/block-view', () => {
               .toLowerCase(),
             holder: leased ? block.holder : undefined,
             since: leased ? Number(block.leasedNs) : undefined,
+            wasLeased: block.leasedNs !== 0n,
             used: { tcp: ones(block.bits[0] ?? []), udp: ones(block.bits[1] ?? []), icmp: ones(block.bits[2] ?? []) },
           });
         },
