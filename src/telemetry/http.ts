@@ -4,6 +4,7 @@
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { Gate64Error } from '../errors.ts';
+import { HttpConnections } from './http-connections.ts';
 import type { Metrics } from './metrics.ts';
 import { isReady, readyText, type ServiceStatus } from './status.ts';
 
@@ -22,6 +23,10 @@ interface Reply {
 
 const TEXT = 'text/plain; charset=utf-8';
 const REQUEST_TIMEOUT_MS = 10_000;
+/** Until a request has been told of whole; also how long a connection may say nothing at all. */
+const HEADERS_TIMEOUT_MS = 5_000;
+/** How late a deadline may be noticed. */
+const CHECK_INTERVAL_MS = 1_000;
 
 export class HttpEndpoint {
   /** The port it listens on, which differs from the one asked for when that was 0. */
@@ -36,11 +41,18 @@ export class HttpEndpoint {
   /** Rejects with G64_LISTEN when the address cannot be had. */
   static async start(options: HttpOptions): Promise<HttpEndpoint> {
     const server = createServer(
-      { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS },
+      {
+        requestTimeout: REQUEST_TIMEOUT_MS,
+        headersTimeout: HEADERS_TIMEOUT_MS,
+        connectionsCheckingInterval: CHECK_INTERVAL_MS,
+      },
       (request, response) => {
         void answer(options, request, response);
       },
     );
+    // One that does not take its answer in.
+    server.setTimeout(REQUEST_TIMEOUT_MS);
+    new HttpConnections().watch(server);
     await listen(server, options.listen);
     const address = server.address();
     return new HttpEndpoint(

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // The HTTP endpoints over a real socket, and the client of /status.
 
+import { once } from 'node:events';
 import { request } from 'node:http';
+import { connect, type Socket } from 'node:net';
 import { expect } from 'chai';
 import { fetchStatus } from '../../../src/cli/status-client.ts';
 import { Gate64Error } from '../../../src/errors.ts';
+import { MAX_CONNECTIONS } from '../../../src/telemetry/http-connections.ts';
 import { HttpEndpoint } from '../../../src/telemetry/http.ts';
 import { Metrics } from '../../../src/telemetry/metrics.ts';
 import type { ServiceStatus } from '../../../src/telemetry/status.ts';
+import { eventually } from '../../helpers/processes.ts';
 
 const READY: ServiceStatus = {
   version: '1.2.3',
@@ -131,6 +135,29 @@ describe('http', () => {
       message: `http.listen 127.0.0.1:${endpoint.port} cannot be opened: the address is in use`,
     });
   });
+
+  it('holds a bounded number of connections, and answers whoever asks while others keep theirs', async () => {
+    const idle: Socket[] = [];
+    let closed = 0;
+    try {
+      for (let i = 0; i < 2 * MAX_CONNECTIONS; i++) {
+        const socket = connect(endpoint.port, '127.0.0.1');
+        socket.on('error', () => undefined).on('close', () => closed++);
+        idle.push(socket.resume());
+        await once(socket, 'connect');
+      }
+      expect((await get('/healthz')).status).to.equal(200);
+      // fetch() may keep some of its own.
+      expect(idle.length - closed).to.be.within(1, MAX_CONNECTIONS);
+      // Deadlines end those that say nothing, one that sends its headers a byte at a time as well.
+      const slow = idle.findLast((socket) => !socket.destroyed);
+      const drip = setInterval(() => slow?.writable === true && slow.write('G'), 200);
+      await eventually('all are closed', () => (closed === idle.length ? true : undefined), 9_000);
+      clearInterval(drip);
+    } finally {
+      for (const socket of idle) socket.destroy();
+    }
+  }).timeout(20_000);
 
   it('closing ends connections that are kept open', async () => {
     const own = await HttpEndpoint.start({ listen: { host: '::1', port: 0 }, metrics, status: () => status });
