@@ -4,6 +4,7 @@
 
 import { pino, stdSerializers, stdTimeFunctions, type DestinationStream, type Logger as Pino } from 'pino';
 import { formatTextLine } from './log-text.ts';
+import { isPipe, PipeSink } from './pipe-sink.ts';
 
 /** As in the configuration; structural, since this room knows none above it. */
 export interface LogSettings {
@@ -29,8 +30,7 @@ export class Logger {
   #isVerbose = false;
 
   constructor(options: LoggerOptions) {
-    // Synchronous: what is logged right before a crash is what one wants to read.
-    const sink = options.destination ?? pino.destination({ fd: STDERR_FD, sync: true });
+    const sink = options.destination ?? this.#stderr();
     this.#isTerminal = options.isTerminal ?? process.stderr.isTTY;
     this.#pino = pino(
       {
@@ -51,6 +51,19 @@ export class Logger {
     this.#pino.level = level;
     this.#isVerbose = level === 'debug' || level === 'trace';
     this.#asText = format === 'text' || (format === 'auto' && this.#isTerminal);
+  }
+
+  #stderr(): DestinationStream {
+    // Synchronous: what is logged right before a crash is what one wants to read.
+    if (!isPipe(STDERR_FD)) return pino.destination({ fd: STDERR_FD, sync: true });
+    // Node makes the descriptor a non-blocking one when it opens its stream.
+    process.stderr.on('error', () => undefined);
+    const sink = new PipeSink({
+      fd: STDERR_FD,
+      onLost: (lines) => this.warn({ lines }, 'log lines were lost, since nobody read them'),
+    });
+    process.on('exit', () => sink.end());
+    return sink;
   }
 
   debug(fields: object, message: string): void {
