@@ -7,7 +7,7 @@ import type { Change } from './changes.ts';
 import { execCommand, type Exec } from './exec.ts';
 import { listInterfaces } from './links.ts';
 import { make, type Tools } from './make.ts';
-import { readTable } from './nft.ts';
+import { readNft } from './nft.ts';
 import { preflight } from './preflight.ts';
 import { listClsact } from './qdisc.ts';
 import { listProxies, listRoutes } from './routes.ts';
@@ -66,11 +66,11 @@ export class LinuxHost implements Host {
     const record = state.read();
     const tables = thorough ? 'all' : 'main';
     const mayProxy = direct || record.proxies.length > 0;
-    const [interfaces, routes4, routes6, masquerade, sockets, proxies, withQdisc] = await Promise.all([
+    const [interfaces, routes4, routes6, nft, sockets, proxies, withQdisc] = await Promise.all([
       listInterfaces(exec),
       listRoutes(exec, 4, tables),
       listRoutes(exec, 6, tables),
-      readTable(exec),
+      readNft(exec, { direct, thorough }),
       direct && thorough ? listSockets(exec) : [],
       mayProxy ? listProxies(exec) : [],
       direct ? listClsact(exec) : undefined,
@@ -79,7 +79,7 @@ export class LinuxHost implements Host {
       interfaces,
       routes4,
       routes6,
-      masquerade,
+      ...nft,
       sockets,
       proxies,
       withQdisc,

@@ -3,8 +3,9 @@
 // the kernel). The table is gate64's own and is written whole, in one transaction.
 
 import { formatIp4, formatIp4Net, parseIp4Net, type Ip4Net } from '../addr/ip.ts';
-import type { MasqueradeTable } from '../model/facts.ts';
+import type { MasqueradeTable, NodeFacts } from '../model/facts.ts';
 import { commandFailed, parseJson, run, type Exec } from './exec.ts';
+import { droppingForwards, listChains } from './forward-chains.ts';
 
 const TABLE = { family: 'ip', name: 'gate64' } as const;
 const CHAIN = 'postrouting';
@@ -74,9 +75,27 @@ async function listTable(exec: Exec): Promise<NftList | undefined> {
 }
 
 /** The table as it stands; undefined when there is none. */
-export async function readTable(exec: Exec): Promise<MasqueradeTable | undefined> {
+async function readTable(exec: Exec): Promise<MasqueradeTable | undefined> {
   const list = await listTable(exec);
   return list === undefined ? undefined : tableOf(list);
+}
+
+/**
+ * gate64's table and, when looked at thoroughly, the chains of others that drop. With a direct way out no table is wanted:
+ * that a chain of one is there says enough, and one command does.
+ */
+export async function readNft(
+  exec: Exec,
+  { direct, thorough }: { readonly direct: boolean; readonly thorough: boolean },
+): Promise<Pick<NodeFacts, 'masquerade' | 'droppingForwards'>> {
+  if (!thorough) return { masquerade: await readTable(exec), droppingForwards: [] };
+  const chains = await listChains(exec);
+  const others = chains.filter(({ family, table }) => family !== TABLE.family || table !== TABLE.name);
+  const isThere = others.length < chains.length;
+  return {
+    masquerade: !direct ? await readTable(exec) : isThere ? { nets: undefined, device: undefined } : undefined,
+    droppingForwards: await droppingForwards(exec, others),
+  };
 }
 
 function tableOf({ nftables }: NftList): MasqueradeTable {

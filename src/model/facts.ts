@@ -77,6 +77,15 @@ export interface MasqueradeTable {
   readonly device: string | undefined;
 }
 
+/** A chain of nftables that drops forwarded packets unless a rule accepts them. */
+export interface ForwardChain {
+  readonly family: 'ip' | 'ip6' | 'inet';
+  readonly table: string;
+  readonly name: string;
+  /** By name, what its table's rules accept that comes in or goes out by a device; "gate*" is a wildcard. */
+  readonly accepted: readonly { readonly direction: 'in' | 'out'; readonly device: string }[];
+}
+
 /** What gate64 changed on the node beyond what its device, routes and table show: kept until uninstall puts it back. */
 export interface HostRecord {
   readonly device: string | undefined;
@@ -98,6 +107,8 @@ export interface NodeFacts {
   readonly withQdisc: readonly string[] | undefined;
   /** Undefined: there is no table of gate64's. */
   readonly masquerade: MasqueradeTable | undefined;
+  /** Empty where nobody looked. */
+  readonly droppingForwards: readonly ForwardChain[];
   readonly record: HostRecord;
   /** A sysctl below net/ as it is now; undefined where there is none of that name. */
   sysctl(name: string): string | undefined;

@@ -81,6 +81,10 @@ export const FINDINGS = {
     code: 'G64_POOL_COLLISION',
     meaning: "The pool's ports overlap those that Kubernetes gives to services of type NodePort.",
   },
+  'forward-dropped': {
+    code: 'G64_FORWARDING_OFF',
+    meaning: "A firewall of the node drops forwarded packets, and no rule of it is seen that accepts gate64's.",
+  },
   'forwarding-off': {
     code: 'G64_FORWARDING_OFF',
     meaning: 'The node does not forward IPv6, so that packets of pods do not reach gate64.',

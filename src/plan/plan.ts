@@ -12,6 +12,7 @@ import { directCollisions, masqueradeCollisions, routeConflicts } from './collis
 import type { Desired, DesiredDatapath } from './desired.ts';
 import { deviceConflict, deviceMtu, interfacesOfOthers } from './device.ts';
 import { FindingError, refuse, type Finding } from './findings.ts';
+import { forwardDrops } from './forwarding.ts';
 import { poolRanges } from './pool.ts';
 import { parsePortList } from './ports.ts';
 import { desiredPrograms } from './programs.ts';
@@ -152,6 +153,7 @@ export function findings(config: Config, node: NodeFacts): Finding[] {
   } catch (error) {
     note(error);
   }
+  found.push(...forwardDrops(node.droppingForwards, nat64));
   if (node.sysctl(ALL_FORWARDING6) === '0') {
     found.push({
       name: 'forwarding-off',

@@ -6,6 +6,7 @@ import { Gate64Error } from '../../src/errors.ts';
 import { describe, has, type Change } from '../../src/host/changes.ts';
 import type { Host } from '../../src/host/host.ts';
 import type {
+  ForwardChain,
   HostRecord,
   Interface,
   MasqueradeTable,
@@ -66,6 +67,7 @@ export class FakeHost implements Host {
   sockets: Socket[] = [];
   proxies: ProxyNeighbour[] = [];
   masquerade: MasqueradeTable | undefined;
+  droppingForwards: ForwardChain[] = [];
   record: HostRecord = EMPTY_RECORD;
   sysctls = new Map([
     ['ipv4/conf/up0/forwarding', '0'],
@@ -99,6 +101,7 @@ export class FakeHost implements Host {
       proxies: [...this.proxies],
       withQdisc: [],
       masquerade: this.masquerade,
+      droppingForwards: [...this.droppingForwards],
       record: this.record,
       sysctl: (name) => sysctls.get(name),
     });

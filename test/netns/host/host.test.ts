@@ -119,6 +119,34 @@ describe('host: a node with an uplink', () => {
     });
   });
 
+  it('finds chains that drop what is forwarded, until the command that it names has opened them', async () => {
+    const found = async (egress: 'masquerade' | 'direct') =>
+      (await host(egress === 'direct' ? { egress, pool: SHARED_POOL } : {}).check()).filter(
+        ({ name }) => name === 'forward-dropped',
+      );
+    const remedies = async () =>
+      (await found('masquerade')).map(({ remedy }) => /nft '([^']+)'/.exec(remedy ?? '')?.[1]);
+    expect(await found('masquerade')).to.deep.equal([]);
+    const table = (name: string, chain: string, policy: string, ...rules: string[]) =>
+      sh(`nft 'add table ${name}
+        add chain ${name} ${chain} { type filter hook forward priority 0; policy ${policy}; }
+        ${rules.map((rule) => `add rule ${name} ${chain} ${rule}`).join('\n')}'`);
+    table('ip filter', 'FORWARD', 'drop');
+    table('inet firewalld', 'filter_FORWARD', 'accept', 'ct state established accept', 'counter reject');
+    table('ip6 fine', 'FORWARD', 'accept', 'oifname lo drop');
+    table('ip6 open', 'FORWARD', 'drop', 'counter accept');
+    try {
+      expect(
+        (await found('masquerade')).map(({ message }) => /table (\S+ \S+) drops/.exec(message)?.[1]),
+      ).to.have.members(['ip filter', 'inet firewalld']);
+      expect(await found('direct'), 'IPv4 is not forwarded').to.have.length(1);
+      for (const command of await remedies()) sh(`nft '${command ?? ''}'`);
+      expect(await found('masquerade')).to.deep.equal([]);
+    } finally {
+      for (const name of ['ip filter', 'inet firewalld', 'ip6 fine', 'ip6 open']) sh(`nft delete table ${name}`);
+    }
+  });
+
   it('uninstall goes on when a step fails, says so, and can be tried again', async () => {
     const before = nodeState();
     await host().apply();

@@ -4,7 +4,7 @@
 import { expect } from 'chai';
 import { parseIp4 } from '../../../src/addr/ip.ts';
 import type { Nat64Config } from '../../../src/config/config.ts';
-import type { NodeFacts, Socket } from '../../../src/model/facts.ts';
+import type { ForwardChain, NodeFacts, Socket } from '../../../src/model/facts.ts';
 import { findings } from '../../../src/plan/plan.ts';
 import { fakeInterface, fakeRoute } from '../../fakes/host.ts';
 import {
@@ -274,5 +274,45 @@ describe('plan/findings', () => {
       'uplink-missing',
       'forwarding-off',
     ]);
+  });
+});
+
+describe('findings: a firewall that drops what is forwarded', () => {
+  const chain = (family: 'ip' | 'ip6' | 'inet', ...accepted: ForwardChain['accepted'][number][]): ForwardChain[] => [
+    { family, table: 'filter', name: 'FORWARD', accepted },
+  ];
+  const [into, out] = [
+    { direction: 'in', device: 'gate64' },
+    { direction: 'out', device: 'gate64' },
+  ] as const;
+  const drops = (egress: 'masquerade' | 'direct', droppingForwards: ForwardChain[]) =>
+    namesOf(egress === 'direct' ? DIRECT : {}, facts({ droppingForwards })).includes('forward-dropped');
+
+  it('matters for the families that are forwarded to the device or from it', () => {
+    for (const family of ['ip', 'ip6', 'inet'] as const)
+      expect(drops('masquerade', chain(family)), family).to.equal(true);
+    expect(drops('direct', chain('ip'))).to.equal(false);
+    for (const family of ['ip6', 'inet'] as const) expect(drops('direct', chain(family)), family).to.equal(true);
+  });
+
+  it('is opened by a rule for the device, by name or wildcard, in the direction of first packets', () => {
+    expect(drops('masquerade', chain('ip', into))).to.equal(false);
+    expect(drops('masquerade', chain('ip', out))).to.equal(true);
+    expect(drops('masquerade', chain('ip6', out))).to.equal(false);
+    expect(drops('masquerade', chain('inet', out))).to.equal(true);
+    expect(drops('masquerade', chain('inet', out, into))).to.equal(false);
+    expect(drops('direct', chain('inet', out))).to.equal(false);
+    expect(drops('direct', chain('ip6', { direction: 'out', device: 'gate*' }))).to.equal(false);
+    expect(drops('direct', chain('ip6', { direction: 'out', device: 'docker0' }))).to.equal(true);
+  });
+
+  it('is said with the command that opens it', () => {
+    const [finding] = found({}, facts({ droppingForwards: chain('ip6') })).filter(
+      (one) => one.name === 'forward-dropped',
+    );
+    expect(finding?.severity).to.equal('warning');
+    expect(finding?.remedy).to.include(
+      `nft 'insert rule ip6 filter FORWARD iifname "gate64" accept; insert rule ip6 filter FORWARD oifname "gate64" accept'`,
+    );
   });
 });

@@ -26,14 +26,17 @@ export function pool(addresses: 'uplink' | readonly string[], firstPort = 1024, 
 
 export const SHARED = pool('uplink', 61001);
 
-type State = Pick<FakeHost, 'interfaces' | 'routes' | 'sockets' | 'proxies' | 'masquerade' | 'record' | 'sysctls'> & {
+type State = Pick<
+  FakeHost,
+  'interfaces' | 'routes' | 'sockets' | 'proxies' | 'masquerade' | 'droppingForwards' | 'record' | 'sysctls'
+> & {
   readonly withQdisc: readonly string[] | undefined;
 };
 
 /** What a look at the node tells. */
 export function facts(state: Partial<State> = {}): NodeFacts {
   const { routes, sysctls, ...rest } = { ...new FakeHost(), withQdisc: [], ...state };
-  const { interfaces, sockets, proxies, withQdisc, masquerade, record } = rest;
+  const { interfaces, sockets, proxies, withQdisc, masquerade, droppingForwards, record } = rest;
   return {
     interfaces,
     routes4: routes.filter(({ family }) => family === 4),
@@ -42,6 +45,7 @@ export function facts(state: Partial<State> = {}): NodeFacts {
     proxies,
     withQdisc,
     masquerade,
+    droppingForwards,
     record,
     sysctl: (name) => sysctls.get(name),
   };
