@@ -256,7 +256,7 @@ class Service {
 /** Throws G64_LISTEN when an address cannot be listened on. */
 async function checkListen(endpoints: readonly Endpoint[]): Promise<void> {
   for (const endpoint of endpoints) {
-    for (const listener of await openListeners(endpoint, () => {})) await listener.close();
+    for (const listener of await openListeners(endpoint, () => false)) await listener.close();
   }
 }
 

@@ -60,8 +60,8 @@ export class DnsService {
   readonly #now: Clock;
   readonly #pool: UpstreamPool;
   // Listeners outlive the forwarder behind them.
-  readonly #handle: QueryHandler = (query, transport, port, reply) =>
-    this.#forwarder.handle(query, transport, port, reply);
+  readonly #handle: QueryHandler = (query, transport, from, reply) =>
+    this.#forwarder.handle(query, transport, from, reply);
   #settings: DnsSettings;
   /** What the NAT64 beside has in force. */
   #destinations: Destinations | undefined;

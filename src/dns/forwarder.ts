@@ -7,7 +7,7 @@ import { EDE, edeOption, type Answer, type Served } from './answer.ts';
 import { AnswerCache, type Clock } from './cache.ts';
 import { AFTER_ERROR_TTL_SECONDS, judge, judgeAaaa, refusedText, type Dns64Policy } from './decide.ts';
 import { answerIpv4Only } from './ipv4only.ts';
-import type { Reply } from './listener.ts';
+import type { Peer, Reply } from './listener.ts';
 import { rcodeLabel, typeLabel, type DnsObserver, type Transport, type Outcome } from './observer.ts';
 import { answerPtr, answerWellKnownPtr, reverseTarget } from './ptr.ts';
 import { queryKey, readQuery, upstreamQuery, type Query } from './query.ts';
@@ -47,35 +47,36 @@ export class Forwarder {
   }
 
   /** As a QueryHandler. */
-  handle(bytes: Buffer, transport: Transport, port: number, reply: Reply): void {
+  handle(bytes: Buffer, transport: Transport, from: Peer, reply: Reply): boolean {
     const startedAt = performance.now();
     const query = readQuery(bytes);
-    if (query === undefined) return;
+    if (query === undefined) return false;
     const { observer } = this.#options;
     if ('rcode' in query) {
       observer.request(transport, 'other');
       reply(renderRefusal(bytes, query));
       observer.response(rcodeLabel(query.rcode), (performance.now() - startedAt) / 1000);
-      return;
+      return true;
     }
     observer.request(transport, typeLabel(query.type));
     if (!query.isRaw) {
       const served = this.#local(query) ?? this.#cached(query);
       if (served) {
         this.#finish(served, query, transport, startedAt, reply);
-        return;
+        return true;
       }
     }
     const own = query.isRaw ? this.#local(query) : undefined;
     // A query that we have sent ourselves: an upstream is this very listener, or one that forwards to it.
-    const isLoop = transport === 'udp' && this.#waiting > 0 && this.#options.upstreams.noteLoop(port, bytes);
+    const isLoop = transport === 'udp' && this.#waiting > 0 && this.#options.upstreams.noteLoop(from.port, bytes);
     if (own || isLoop || this.#waiting >= MAX_WAITING) {
       const served = own ?? fresh(errorAnswer(query, RCODE.SERVFAIL));
       this.#finish(served, query, transport, startedAt, reply);
-      return;
+      return true;
     }
     this.#waiting++;
     void this.#answer(query, transport, startedAt, reply);
+    return true;
   }
 
   async #answer(query: Query, transport: Transport, startedAt: number, reply: Reply): Promise<void> {

@@ -63,7 +63,7 @@ export class UdpListener implements Listener {
   #onMessage(bytes: Buffer, from: RemoteInfo): void {
     // Port 0 cannot be answered, and sending to it throws.
     if (from.port === 0) return;
-    this.#handler(bytes, 'udp', from.port, (answer) => {
+    this.#handler(bytes, 'udp', from, (answer) => {
       try {
         // Without a callback: an answer that cannot be delivered is lost as any datagram may be; the client asks again.
         this.#socket.send(answer, from.port, from.address);

@@ -42,7 +42,7 @@ export class WildcardListener implements Listener {
   /** Port 0 takes one that is free on all addresses. Throws G64_LISTEN. */
   static async start(endpoint: Endpoint, handler: QueryHandler, options: WildcardOptions = {}): Promise<Listener> {
     // The wildcard socket meets whoever has the port on any address, and finds a free one.
-    const probe = await UdpListener.start(endpoint, () => {});
+    const probe = await UdpListener.start(endpoint, () => false);
     await probe.close();
     const listener = new WildcardListener(probe.endpoint, handler, options.interfaces ?? networkInterfaces);
     const errors = await listener.#look();

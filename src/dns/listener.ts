@@ -8,8 +8,14 @@ import type { Transport } from './observer.ts';
 /** Hands the answer's octets to the client; called at most once per query. */
 export type Reply = (answer: Buffer) => void;
 
-/** Must not throw. `port` is the client's. */
-export type QueryHandler = (query: Buffer, transport: Transport, port: number, reply: Reply) => void;
+/** A client as its socket names it. */
+export interface Peer {
+  readonly address: string;
+  readonly port: number;
+}
+
+/** Says whether an answer comes. Must not throw. */
+export type QueryHandler = (query: Buffer, transport: Transport, from: Peer, reply: Reply) => boolean;
 
 export interface Listener {
   readonly protocol: Transport;

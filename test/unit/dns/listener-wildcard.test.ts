@@ -36,7 +36,10 @@ const v4 = (address: string): NetworkInterfaceInfo => ({
   cidr: `${address}/8`,
 });
 const ANY = { family: 4, host: '0.0.0.0', port: 0 } as const;
-const echo: QueryHandler = (bytes, _transport, _port, reply) => reply(bytes);
+const echo: QueryHandler = (bytes, _transport, _from, reply) => {
+  reply(bytes);
+  return true;
+};
 
 describe('UDP on all addresses', () => {
   let addresses: string[];

@@ -44,7 +44,7 @@ const forwarder = new Forwarder({
 function ask(name: string): Promise<{ rcode: number; elapsedMs: number }> {
   const startedAt = now();
   return new Promise((resolve) => {
-    forwarder.handle(query({ name }), 'tcp', 0, (answer) =>
+    forwarder.handle(query({ name }), 'tcp', { address: '127.0.0.1', port: 0 }, (answer) =>
       resolve({ rcode: (answer[3] as number) & 15, elapsedMs: now() - startedAt }),
     );
   });
