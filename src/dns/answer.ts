@@ -200,12 +200,15 @@ function truncated(answer: Answer, query: Query): Buffer {
   return out;
 }
 
-/** ID, RD and CD are the client's (RFC 1035 §4.1.1, RFC 4035 §3.2.2). */
+/**
+ * ID, RD and CD are the client's (RFC 1035 §4.1.1, RFC 4035 §3.2.2). RA is ours: we recurse, even where an upstream that is
+ * the name's own server does not, and stub resolvers give up without it.
+ */
 function stamp(out: Buffer, query: Query): void {
   out[0] = query.bytes[0] as number;
   out[1] = query.bytes[1] as number;
   out[2] = ((out[2] as number) & ~(FLAG.RD >> 8)) | ((query.flags & FLAG.RD) >> 8);
-  out[3] = ((out[3] as number) & ~FLAG.CD) | (query.flags & FLAG.CD);
+  out[3] = ((out[3] as number) & ~FLAG.CD) | FLAG.RA | (query.flags & FLAG.CD);
 }
 
 /** The answer to a query that was refused before it could be looked up. */
@@ -214,7 +217,10 @@ export function renderRefusal(bytes: Buffer, refusal: Refusal): Buffer {
   const out = Buffer.alloc(end + (refusal.hasOpt ? 11 : 0));
   bytes.copy(out, 0, 0, end);
   // Opcode, RD and CD are copied; all else is ours.
-  out.writeUInt16BE(FLAG.QR | (bytes.readUInt16BE(2) & (0x7800 | FLAG.RD | FLAG.CD)) | (refusal.rcode & 15), 2);
+  out.writeUInt16BE(
+    FLAG.QR | FLAG.RA | (bytes.readUInt16BE(2) & (0x7800 | FLAG.RD | FLAG.CD)) | (refusal.rcode & 15),
+    2,
+  );
   out.fill(0, 4, 12);
   out[5] = refusal.questionEnd > 0 ? 1 : 0;
   if (refusal.hasOpt) {

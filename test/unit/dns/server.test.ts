@@ -59,6 +59,22 @@ describe('DNS server', () => {
     expect((badVersion[3] ?? 0) & 15, 'BADVERS, lower bits').to.equal(0);
   });
 
+  it('says that it recurses, whoever answers it and whatever it says', async () => {
+    const name = fresh();
+    const authoritative = (sent: Buffer) => {
+      const bytes = encode(sent, { answers: [rr.a(name, '192.0.2.1')] });
+      bytes.writeUInt16BE(0x8500, 2);
+      return [bytes];
+    };
+    h.upstream.on(name, T.A, { raw: authoritative });
+    const first = await h.ask({ name, type: T.A });
+    expect([first.answers.length, first.flags]).to.deep.equal([1, 0x8580]);
+    expect((await h.ask({ name, type: T.A })).flags & 0x80, 'from the cache').to.equal(0x80);
+    expect((await send(query({ name, type: 252 }))).readUInt16BE(2)).to.equal(0x8185);
+    const unknown = await send(query({ name, type: T.A, opt: 1232, options: Buffer.from('fde900012a', 'hex') }));
+    expect(unknown.readUInt16BE(2) & 0x80).to.equal(0x80);
+  });
+
   it('is silent to answers and to fragments of a header', async () => {
     for (const bytes of [changed({ name: 'x.example' }, (b) => b.writeUInt16BE(0x8180, 2)), Buffer.alloc(5)]) {
       expect(await exchangeUdp(h.port, bytes, 150)).to.deep.equal([]);
