@@ -133,6 +133,11 @@ export const configSchema = section({
     excludeAaaa: list(ip6Net, 'IPv6 networks')
       .prefault(['::ffff:0:0/96'])
       .describe('AAAA records in these networks count as absent (RFC 6147 5.1.4).'),
+    maxUdpSize: whole(512, 4096)
+      .default(1232)
+      .describe(
+        'Octets of an answer by UDP at most, whatever a client says it takes; a larger one is asked for again by TCP. Above 1232 it may be fragmented, and lost where fragments are dropped.',
+      ),
     cache: section({
       maxEntries: whole(0, 10_000_000).default(20_000).describe('Answers the cache holds at most; 0 switches it off.'),
     }).prefault({}),

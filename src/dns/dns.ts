@@ -14,6 +14,7 @@ import { Forwarder } from './forwarder.ts';
 import { isWildcard } from './listener-wildcard.ts';
 import type { Listener, QueryHandler } from './listener.ts';
 import { openListeners } from './listeners.ts';
+import { OUR_UDP_SIZE } from './query.ts';
 import { SILENT_OBSERVER, type DnsObserver, type Transport } from './observer.ts';
 import { RESOLV_CONF, ResolvConfWatch, readResolvConf } from './resolv-conf.ts';
 import { UpstreamPool } from './upstream.ts';
@@ -30,6 +31,8 @@ export interface DnsSettings {
   readonly excludeAaaa: readonly Ip6Net[];
   /** By configuration alone; setDestinations() takes its place where a NAT64 runs beside. */
   readonly destinations: Destinations;
+  /** Octets of an answer over UDP at most; default 1232. */
+  readonly maxUdpSize?: number | undefined;
   readonly cache: { readonly maxEntries: number };
 }
 
@@ -118,7 +121,10 @@ export class DnsService {
     const upstreams = settings.upstreams === 'resolv.conf' ? readResolvConf(path as string) : settings.upstreams;
     await this.#listen(settings.listen);
     const before = this.#policy;
+    const { maxUdpSize } = this.#settings;
     this.#settings = settings;
+    // What is kept stays as it is: sizes are of one client's answer.
+    if (maxUdpSize !== settings.maxUdpSize) this.#remake(() => true);
     this.#cache.resize(settings.cache.maxEntries);
     this.#decideAnew(before);
     this.#use(upstreams);
@@ -213,6 +219,7 @@ export class DnsService {
   #makeForwarder(): Forwarder {
     return new Forwarder({
       policy: this.#policy,
+      maxUdpSize: this.#settings.maxUdpSize ?? OUR_UDP_SIZE,
       upstreams: this.#pool,
       cache: this.#cache,
       observer: this.#observer,

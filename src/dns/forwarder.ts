@@ -25,6 +25,8 @@ const MAX_WAITING = 20_000;
 
 export interface ForwarderOptions {
   readonly policy: Dns64Policy;
+  /** Octets of an answer over UDP at most. */
+  readonly maxUdpSize: number;
   readonly upstreams: UpstreamPool;
   readonly cache: AnswerCache;
   readonly observer: DnsObserver;
@@ -93,8 +95,8 @@ export class Forwarder {
   }
 
   #finish(served: Served, query: Query, transport: Transport, startedAt: number, reply: Reply): void {
-    const { observer } = this.#options;
-    reply(render(served, query, transport === 'udp' ? query.udpSize : MAX_TCP_SIZE));
+    const { observer, maxUdpSize } = this.#options;
+    reply(render(served, query, transport === 'udp' ? Math.min(query.udpSize, maxUdpSize) : MAX_TCP_SIZE));
     const { outcome } = served.answer;
     if (outcome === 'synthesized') observer.synthesized();
     else if (outcome !== undefined) observer.passthrough(outcome);

@@ -7,9 +7,6 @@ import { skipQuestionName, type RecordAt } from './wire.ts';
 /** RFC 9715 and DNS flag day 2020: what passes without fragments. */
 export const OUR_UDP_SIZE = 1232;
 const MIN_UDP_SIZE = 512;
-/** A larger answer over UDP would be fragmented whatever the client says. */
-const MAX_UDP_SIZE = 4096;
-
 const OPTION = { COOKIE: 10, KEEPALIVE: 11, PADDING: 12 } as const;
 
 /** EDNS options that speak of one hop: answered, or left unanswered, by us and never handed on. */
@@ -26,7 +23,7 @@ export interface Query {
   readonly klass: number;
   readonly hasOpt: boolean;
   readonly dnssecOk: boolean;
-  /** Largest answer the client takes over UDP, in octets. */
+  /** Largest answer over UDP that the client says it takes, in octets. */
   readonly udpSize: number;
   /** Carries what only the upstream understands (EDNS options, TSIG): goes there as it is, and is never cached. */
   readonly isRaw: boolean;
@@ -91,7 +88,7 @@ export function readQuery(bytes: Buffer): Query | Refusal | undefined {
       hasOpt: opt !== undefined,
       dnssecOk: opt !== undefined && (opt.ttlSeconds & 0x8000) !== 0,
       // RFC 6891 §6.2.3, §6.2.5; RFC 1035 §4.2.1 without OPT.
-      udpSize: opt ? Math.min(Math.max(opt.klass, MIN_UDP_SIZE), MAX_UDP_SIZE) : MIN_UDP_SIZE,
+      udpSize: opt ? Math.max(opt.klass, MIN_UDP_SIZE) : MIN_UDP_SIZE,
       isRaw,
     };
   } catch {

@@ -163,6 +163,19 @@ describe('DNS server', () => {
     expect(h.upstream.asked.some((one) => one.name === name && one.transport === 'tcp')).to.equal(true);
   });
 
+  it('answers over UDP with 1232 octets at most, or as the configuration says, kept answers too', async () => {
+    const name = fresh();
+    const addresses = Array.from({ length: 60 }, (_, i) => rr.a(name, `192.0.2.${i + 1}`));
+    h.upstream.on(name, T.AAAA, { authorities: [SOA] }).on(name, T.A, { answers: addresses });
+    const isTruncated = async () => ((await send(query({ name, opt: 4096 }))).readUInt16BE(2) & 0x0200) !== 0;
+    const asked = async () => [await isTruncated(), h.upstream.count(name, T.A)];
+    expect(await asked()).to.deep.equal([true, 1]);
+    await h.reload({ maxUdpSize: 4096 });
+    expect(await asked()).to.deep.equal([false, 1]);
+    await h.reload();
+    expect(await asked()).to.deep.equal([true, 1]);
+  });
+
   it('answers pipelined queries on one TCP connection, in any order (RFC 7766)', async () => {
     const slow = fresh();
     const quick = fresh();

@@ -35,6 +35,7 @@ const pool = new UpstreamPool([upstream], SILENT_OBSERVER);
 const now = performance.now.bind(performance);
 const forwarder = new Forwarder({
   policy: { prefixes: [P6], translateAll: false, excludeAaaa: [], destinations: destinations() },
+  maxUdpSize: 1232,
   upstreams: pool,
   cache: new AnswerCache(0, now),
   observer: SILENT_OBSERVER,
