@@ -166,16 +166,12 @@ export function render(served: Served, query: Query, limit: number): Buffer {
   const { body } = answer;
   const addsOpt = query.hasOpt && !answer.optInside;
   const length = body.length + (addsOpt ? 11 + answer.options.length : 0);
-  if (length > limit) return truncated(answer, query);
+  if (length > limit) return truncated(served, query, limit);
   const out = Buffer.allocUnsafe(length);
   body.copy(out, 0);
   stamp(out, query);
   query.bytes.copy(out, HEADER_LENGTH, HEADER_LENGTH, query.questionEnd);
-  if (served.ageSeconds > 0 || served.isStale) {
-    // RFC 1035 §4.1.1: what comes out of a cache is nobody's authority.
-    out[2] = (out[2] as number) & ~(FLAG.AA >> 8);
-    for (const at of answer.ttlAt) out.writeUInt32BE(remaining(body.readUInt32BE(at), served), at);
-  }
+  countDown(out, served, answer.ttlAt.length);
   if (addsOpt) {
     writeOpt(out, body.length, answer.rcodeHigh, query.dnssecOk, answer.options.length);
     answer.options.copy(out, body.length + 11);
@@ -185,19 +181,50 @@ export function render(served: Served, query: Query, limit: number): Buffer {
   return out;
 }
 
-/** RFC 2181 §9: header, question and TC; a client must ask again over TCP in any case. */
-function truncated(answer: Answer, query: Query): Buffer {
-  const out = Buffer.alloc(query.questionEnd + (query.hasOpt ? 11 : 0));
-  answer.body.copy(out, 0, 0, 4);
+/**
+ * TC, and as many whole records of the answer section as fit (RFC 2181 §9). A client is to ask again over TCP; musl before
+ * 1.2.4 and others cannot, and take what is there.
+ */
+function truncated(served: Served, query: Query, limit: number): Buffer {
+  const { answer } = served;
+  const { body } = answer;
+  const room = limit - (query.hasOpt ? 11 : 0);
+  let count = 0;
+  let end = query.questionEnd;
+  // The answer section comes first (RFC 1035 §4.1), and names in it point backwards only.
+  const inAnswer = Math.min(body.readUInt16BE(6), answer.ttlAt.length);
+  while (count < inAnswer) {
+    const ttlAt = answer.ttlAt[count] as number;
+    const next = ttlAt + 6 + body.readUInt16BE(ttlAt + 4);
+    if (next > room) break;
+    end = next;
+    count++;
+  }
+  const out = Buffer.allocUnsafe(end + (query.hasOpt ? 11 : 0));
+  body.copy(out, 0, 0, end);
   stamp(out, query);
   out[2] = (out[2] as number) | (FLAG.TC >> 8);
-  out[5] = 1;
+  out.writeUInt16BE(count, 6);
+  out.fill(0, 8, HEADER_LENGTH);
   query.bytes.copy(out, HEADER_LENGTH, HEADER_LENGTH, query.questionEnd);
+  countDown(out, served, count);
   if (query.hasOpt) {
     out[11] = 1;
-    writeOpt(out, query.questionEnd, answer.rcodeHigh, query.dnssecOk, 0);
+    writeOpt(out, end, answer.rcodeHigh, query.dnssecOk, 0);
   }
   return out;
+}
+
+/** Into the first `count` records of `out`, which begins as the answer's body does. */
+function countDown(out: Buffer, served: Served, count: number): void {
+  if (served.ageSeconds === 0 && !served.isStale) return;
+  // RFC 1035 §4.1.1: what comes out of a cache is nobody's authority.
+  out[2] = (out[2] as number) & ~(FLAG.AA >> 8);
+  const { body, ttlAt } = served.answer;
+  for (let i = 0; i < count; i++) {
+    const at = ttlAt[i] as number;
+    out.writeUInt32BE(remaining(body.readUInt32BE(at), served), at);
+  }
 }
 
 /**
