@@ -11,6 +11,7 @@ import type { Peer, Reply } from './listener.ts';
 import { rcodeLabel, typeLabel, type DnsObserver, type Transport, type Outcome } from './observer.ts';
 import { answerPtr, answerWellKnownPtr, reverseTarget } from './ptr.ts';
 import { queryKey, readQuery, upstreamQuery, type Query } from './query.ts';
+import { answerResolverArpa } from './resolver-arpa.ts';
 import { retype, synthesize, withoutExcluded } from './synth.ts';
 import type { UpstreamPool } from './upstream.ts';
 import { CLASS_IN, FLAG, HEADER_LENGTH, RCODE, TYPE, nameText, type Message } from './wire.ts';
@@ -106,8 +107,11 @@ export class Forwarder {
   /** What needs neither cache nor upstream. */
   #local(query: Query): Served | undefined {
     const { prefixes } = this.#options.policy;
+    if (query.klass !== CLASS_IN) return undefined;
+    const ofResolver = answerResolverArpa(query);
+    if (ofResolver) return fresh(ofResolver);
     // RFC 8880 §7.1: without DNS64 there is nothing special about these names.
-    if (query.klass !== CLASS_IN || prefixes.length === 0) return undefined;
+    if (prefixes.length === 0) return undefined;
     const answer = answerIpv4Only(query, prefixes);
     if (answer) return fresh(answer);
     if (query.type !== TYPE.PTR) return undefined;

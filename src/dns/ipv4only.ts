@@ -4,7 +4,7 @@
 import { embedIp4, type Prefix64 } from '../addr/rfc6052.ts';
 import { parseIp4 } from '../addr/ip.ts';
 import type { Answer } from './answer.ts';
-import { localAnswer, localSoa, type LocalRecord } from './local.ts';
+import { localAnswer, localSoa, zoneAt, type LocalRecord } from './local.ts';
 import type { Query } from './query.ts';
 import { HEADER_LENGTH, RCODE, TYPE, nameBytes } from './wire.ts';
 
@@ -18,23 +18,9 @@ const A_TTL_SECONDS = 86400;
 const AAAA_TTL_SECONDS = 600;
 const NEGATIVE_TTL_SECONDS = 60;
 
-/** Offset at which "ipv4only.arpa" starts in the question's name, or -1. */
-function zoneAt(query: Query): number {
-  const at = query.nameEnd - IPV4ONLY_NAME.length;
-  if (at < HEADER_LENGTH) return -1;
-  for (let i = 0; i < IPV4ONLY_NAME.length; i++) {
-    const byte = query.bytes[at + i] as number;
-    if ((byte >= 65 && byte <= 90 ? byte | 32 : byte) !== IPV4ONLY_NAME[i]) return -1;
-  }
-  // The octet at `at` must be a length, not a letter of a longer label: walk to it.
-  let label = HEADER_LENGTH;
-  while (label < at) label += (query.bytes[label] as number) + 1;
-  return label === at ? at : -1;
-}
-
 /** The answer, or undefined when the question is not about ipv4only.arpa or is its DS (RFC 8880 §7.1 (4)). */
 export function answerIpv4Only(query: Query, prefixes: readonly Prefix64[]): Answer | undefined {
-  const zone = zoneAt(query);
+  const zone = zoneAt(query, IPV4ONLY_NAME);
   if (zone < 0) return undefined;
   const soa = localSoa(zone, NEGATIVE_TTL_SECONDS);
   if (zone > HEADER_LENGTH) return localAnswer(query, [soa], { rcode: RCODE.NXDOMAIN, isAuthoritative: true });

@@ -20,6 +20,20 @@ export function pointer(at: number): Buffer {
   return Buffer.from([0xc0 | (at >> 8), at & 255]);
 }
 
+/** Offset at which `zone`, a wire name in lower case, starts in the question's name; -1 for names outside of it. */
+export function zoneAt(query: Query, zone: Buffer): number {
+  const at = query.nameEnd - zone.length;
+  if (at < HEADER_LENGTH) return -1;
+  for (let i = 0; i < zone.length; i++) {
+    const byte = query.bytes[at + i] as number;
+    if ((byte >= 65 && byte <= 90 ? byte | 32 : byte) !== zone[i]) return -1;
+  }
+  // The octet at `at` must be a length, not a letter of a longer label: walk to it.
+  let label = HEADER_LENGTH;
+  while (label < at) label += (query.bytes[label] as number) + 1;
+  return label === at ? at : -1;
+}
+
 /** An SOA for zones that exist only here: enough for a resolver to hold the negative answer for `ttlSeconds`. */
 export function localSoa(owner: Buffer | number, ttlSeconds: number): LocalRecord {
   const rdata = Buffer.alloc(22);

@@ -73,6 +73,27 @@ describe('ipv4only.arpa', () => {
   });
 });
 
+describe('resolver.arpa', () => {
+  it('is NODATA with an SOA at every name and type, and never reaches upstream, with a prefix or without (RFC 9462 §6.1)', async () => {
+    for (const prefixes of [[P6], []]) {
+      const h = await Harness.start({ prefixes });
+      try {
+        for (const name of ['_dns.resolver.arpa', 'resolver.arpa', 'a.b.Resolver.ARPA']) {
+          for (const type of [64, T.A, T.AAAA, T.TXT, T.DS]) {
+            const seen = await h.ask({ name, type, opt: 1232, options: Buffer.from('fde900012a', 'hex') });
+            expect([seen.rcode, seen.answers.length, seen.flags & 0x80], name).to.deep.equal([0, 0, 0x80]);
+            expect(seen.authorities[0]?.toLowerCase()).to.match(/^resolver\.arpa soa 60/);
+          }
+        }
+        await h.ask({ name: 'xresolver.arpa', type: T.A });
+        expect(h.upstream.questions()).to.deep.equal(['xresolver.arpa A']);
+      } finally {
+        await h.stop();
+      }
+    }
+  });
+});
+
 describe('without a prefix', () => {
   it('I8880-7.1-j: ipv4only.arpa and reverse names are passed through', async () => {
     const h = await Harness.start({ prefixes: [] });
