@@ -131,6 +131,7 @@ class Service {
       translateAll: dns.translateAll,
       excludeAaaa: dns.excludeAaaa,
       destinations: new Destinations(destinationRules({ ...nat64, nodeAddresses: [], pool: [] })),
+      ignoreChecking: dns.ignoreChecking,
       maxUdpSize: dns.maxUdpSize,
       cache: dns.cache,
       observer: this.#dnsMetrics,

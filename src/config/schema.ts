@@ -133,6 +133,11 @@ export const configSchema = section({
     excludeAaaa: list(ip6Net, 'IPv6 networks')
       .prefault(['::ffff:0:0/96'])
       .describe('AAAA records in these networks count as absent (RFC 6147 5.1.4).'),
+    ignoreChecking: bool()
+      .default(false)
+      .describe(
+        'Whether names are synthesized for queries with CD=1 too, as a validating resolver in front sends them. It costs that resolver its validation of AAAA: it must not validate itself, or takes what is synthesized in signed zones for forged (RFC 6147 5.5); the upstreams validate in its place, if they do.',
+      ),
     maxUdpSize: whole(512, 4096)
       .default(1232)
       .describe(

@@ -13,6 +13,8 @@ export interface Dns64Policy {
   readonly prefixes: readonly Prefix64[];
   /** Synthesize although a real AAAA exists, as long as there is an A. */
   readonly translateAll: boolean;
+  /** Synthesize for CD=1 too. */
+  readonly ignoreChecking?: boolean | undefined;
   readonly excludeAaaa: readonly Ip6Net[];
   /** What the NAT64 refuses is not shown. */
   readonly destinations: Destinations;

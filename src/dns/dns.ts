@@ -28,6 +28,7 @@ export interface DnsSettings {
   readonly upstreams: readonly Upstream[] | 'resolv.conf';
   readonly resolvConfPath?: string | undefined;
   readonly translateAll: boolean;
+  readonly ignoreChecking?: boolean | undefined;
   readonly excludeAaaa: readonly Ip6Net[];
   /** By configuration alone; setDestinations() takes its place where a NAT64 runs beside. */
   readonly destinations: Destinations;
@@ -196,8 +197,14 @@ export class DnsService {
   }
 
   get #policy(): Dns64Policy {
-    const { prefixes, translateAll, excludeAaaa, destinations } = this.#settings;
-    return { prefixes, translateAll, excludeAaaa, destinations: this.#destinations ?? destinations };
+    const { prefixes, translateAll, ignoreChecking = false, excludeAaaa, destinations } = this.#settings;
+    return {
+      prefixes,
+      translateAll,
+      ignoreChecking,
+      excludeAaaa,
+      destinations: this.#destinations ?? destinations,
+    };
   }
 
   /** Keeps what would be answered the same under the policy now as under `before`. */

@@ -63,7 +63,7 @@ export class Forwarder {
     }
     observer.request(transport, typeLabel(query.type));
     if (!query.isRaw) {
-      const served = this.#local(query) ?? this.#cached(query);
+      const served = this.#local(query) ?? this.#cached(this.#decided(query));
       if (served) {
         this.#finish(served, query, transport, startedAt, reply);
         return true;
@@ -85,7 +85,7 @@ export class Forwarder {
   async #answer(query: Query, transport: Transport, startedAt: number, reply: Reply): Promise<void> {
     let served: Served;
     try {
-      served = await this.#resolve(query);
+      served = await this.#resolve(this.#decided(query));
     } catch {
       // A message that cannot be rewritten: no answer is worse than an error.
       served = fresh(errorAnswer(query, RCODE.SERVFAIL));
@@ -118,6 +118,18 @@ export class Forwarder {
     const target = reverseTarget(query, prefixes);
     const wellKnown = target && answerWellKnownPtr(query, target);
     return wellKnown && fresh(wellKnown);
+  }
+
+  /** As it is decided about: with dns.ignoreChecking AAAA is asked as without CD, so that the upstream validates. */
+  #decided(query: Query): Query {
+    if (this.#options.policy.ignoreChecking !== true || query.type !== TYPE.AAAA || (query.flags & FLAG.CD) === 0) {
+      return query;
+    }
+    const flags = query.flags & ~FLAG.CD;
+    if (!query.isRaw) return { ...query, flags };
+    const bytes = Buffer.from(query.bytes);
+    bytes.writeUInt16BE(flags, 2);
+    return { ...query, bytes, flags };
   }
 
   #cached(query: Query): Served | undefined {

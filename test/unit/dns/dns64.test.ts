@@ -285,6 +285,34 @@ describe('DNS64', () => {
     expect((await h.ask({ name, flags: 0x0000 })).flags).to.equal(0x8080);
   });
 
+  it('with dns.ignoreChecking CD=1 is synthesized too, out of what upstream has validated, from now on', async () => {
+    const name = 'checked.example';
+    const own = await Harness.start();
+    try {
+      own.upstream.on(name, T.AAAA, { authorities: [rr.soa('example', 120)] });
+      own.upstream.on(name, T.A, { answers: [rr.a(name, '192.0.2.1')] });
+      const option = Buffer.from('fde900012a', 'hex');
+      const ask = (options = Buffer.alloc(0)) => own.ask({ name, flags: 0x0110, opt: 1232, options });
+      expect((await ask()).answers).to.deep.equal([]);
+      await own.reload({ ignoreChecking: true });
+      const asked = own.upstream.asked.length;
+      for (const options of [undefined, undefined, option]) {
+        const seen = await ask(options);
+        expect(seen.answers).to.deep.equal([`${name} AAAA 120 2001:db8:64::c000:201`]);
+        expect(seen.flags & 0x10, 'CD is copied').to.equal(0x10);
+      }
+      const since = own.upstream.asked.slice(asked);
+      expect(since.map(({ query }) => (query[3] as number) & 0x10)).to.deep.equal([0, 0, 0, 0]);
+      // Any other type is asked as it came.
+      await own.ask({ name, type: T.TXT, flags: 0x0110 });
+      expect((own.upstream.asked.at(-1)?.query[3] as number) & 0x10).to.equal(0x10);
+      await own.reload();
+      expect((await ask()).answers).to.deep.equal([]);
+    } finally {
+      await own.stop();
+    }
+  });
+
   it('D6147-5.5-c: D6147-3-a: CD=1 gets what upstream says, DO=1 alone is synthesized', async () => {
     const name = fresh();
     h.upstream.on(name, T.AAAA, CHASED).on(name, T.A, { answers: [rr.a(name, V4)] });
