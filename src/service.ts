@@ -57,7 +57,12 @@ class Service {
     this.#metrics = new Metrics({
       onSourceError: (error) => this.#log.warn({ err: error }, 'a metric could not be read'),
     });
-    this.#dnsMetrics = new DnsMetrics(this.#metrics, () => this.#dns?.stats.cacheEntries ?? 0);
+    this.#dnsMetrics = new DnsMetrics(
+      this.#metrics,
+      () => this.#dns?.stats.cacheEntries ?? 0,
+      (client) =>
+        this.#log.warn({ client }, 'a DNS client is refused: dns.allowClients does not have it (said once an hour)'),
+    );
     this.#dnsMetrics.setListen(loaded.config.dns.listen);
     this.#nat64Metrics = new Nat64Metrics(this.#metrics);
     this.#serviceMetrics = new ServiceMetrics(this.#metrics, gate64Version());
@@ -131,6 +136,7 @@ class Service {
       translateAll: dns.translateAll,
       excludeAaaa: dns.excludeAaaa,
       destinations: new Destinations(destinationRules({ ...nat64, nodeAddresses: [], pool: [] })),
+      allowClients: dns.allowClients,
       ignoreChecking: dns.ignoreChecking,
       maxUdpSize: dns.maxUdpSize,
       cache: dns.cache,

@@ -9,10 +9,12 @@ import { MAX_BLOCKS_PER_POD } from '../model/layout.gen.ts';
 import { MAX_BLOCK_SIZE, MIN_BLOCK_SIZE } from './blocks.ts';
 import { defaultPool, poolEntries } from './pool.ts';
 import {
+  CLIENTS_EXPECTED,
   MAX_INTERFACE_NAME,
   POOL_ADDRESS_EXPECTED,
   PORTS_EXPECTED,
   UPSTREAM_EXPECTED,
+  parseClients,
   parseInterfaceName,
   parseListen,
   parsePoolAddress,
@@ -77,6 +79,7 @@ const seconds = (min: number, why: string) => whole(min, MAX_TIMEOUT_SECONDS, 'a
 const ip4Net = parsed(text('an IPv4 network such as 192.0.2.0/24'), parseIp4Net);
 const ip6Net = parsed(text('an IPv6 network such as 2001:db8::/32'), parseIp6Net);
 const listen = parsed(text('an address with a port such as 127.0.0.1:5364'), parseListen);
+const clients = parsed(text(CLIENTS_EXPECTED), parseClients);
 const prefix = parsed(text('a translation prefix such as 64:ff9b::/96'), parsePrefix64);
 
 export const poolAddress = parsed(text(POOL_ADDRESS_EXPECTED), parsePoolAddress);
@@ -126,6 +129,12 @@ export const configSchema = section({
       .min(1, { error: 'a list with an address in it; to switch the DNS half off, set dns.enabled to false' })
       .prefault(DEFAULTS.dnsListen)
       .describe('Where it is asked, by UDP and TCP each.'),
+    allowClients: list(clients, '"local" and networks')
+      .min(1, { error: 'a list with a network in it' })
+      .prefault(['local'])
+      .describe(
+        'Who may ask, others are refused. "local": loopback, private, shared (100.64.0.0/10), link-local and unique-local addresses and the networks of the host\'s interfaces as they are at the time; clients with other addresses have to be named. Anyone: 0.0.0.0/0 and ::/0.',
+      ),
     upstreams: list(upstream, 'upstream addresses')
       .prefault([])
       .describe('The resolvers it asks; empty: the nameservers of /etc/resolv.conf.'),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Single values of the configuration file: text to parsed value, each refused with what was expected instead.
 
-import { isIPv4, isIPv6 } from 'node:net';
+import { isIP, isIPv4, isIPv6 } from 'node:net';
 import {
   type Endpoint,
   formatEndpoint,
@@ -12,7 +12,9 @@ import {
   parseIp4,
   parseIp4Net,
   parseIp6,
+  parseIp6Net,
   type Ip4Net,
+  type Ip6Net,
 } from '../addr/ip.ts';
 import { NEVER_IP4 } from '../addr/non-global.ts';
 
@@ -70,6 +72,15 @@ export function parseListen(text: string) {
     }
     throw new ValueError('an address with a port such as 127.0.0.1:5364 or [::1]:5364', { cause });
   }
+}
+
+export const CLIENTS_EXPECTED = '"local", or a network such as 192.0.2.0/24 or 2001:db8::/32';
+
+/** A network, or "local". */
+export function parseClients(text: string): 'local' | Ip4Net | Ip6Net {
+  if (text === 'local') return 'local';
+  if (!isIP(text.split('/', 1)[0] ?? '')) throw new ValueError(CLIENTS_EXPECTED);
+  return text.includes(':') ? parseIp6Net(text) : parseIp4Net(text);
 }
 
 export interface PortRange {

@@ -9,6 +9,7 @@ import type { Prefix64 } from '../addr/rfc6052.ts';
 import type { Upstream } from '../config/config.ts';
 import type { Answer } from './answer.ts';
 import { AnswerCache, type Clock } from './cache.ts';
+import { Clients, type AllowedClients } from './clients.ts';
 import { areRefusedOtherwise, type Dns64Policy } from './decide.ts';
 import { Forwarder } from './forwarder.ts';
 import { isWildcard } from './listener-wildcard.ts';
@@ -19,6 +20,8 @@ import { SILENT_OBSERVER, type DnsObserver, type Transport } from './observer.ts
 import { RESOLV_CONF, ResolvConfWatch, readResolvConf } from './resolv-conf.ts';
 import { UpstreamPool } from './upstream.ts';
 import { TYPE } from './wire.ts';
+
+const LOCAL: AllowedClients = ['local'];
 
 /** What a reload may change. */
 export interface DnsSettings {
@@ -32,6 +35,8 @@ export interface DnsSettings {
   readonly excludeAaaa: readonly Ip6Net[];
   /** By configuration alone; setDestinations() takes its place where a NAT64 runs beside. */
   readonly destinations: Destinations;
+  /** Default: local ones. */
+  readonly allowClients?: AllowedClients | undefined;
   /** Octets of an answer over UDP at most; default 1232. */
   readonly maxUdpSize?: number | undefined;
   readonly cache: { readonly maxEntries: number };
@@ -64,9 +69,15 @@ export class DnsService {
   readonly #now: Clock;
   readonly #pool: UpstreamPool;
   // Listeners outlive the forwarder behind them.
-  readonly #handle: QueryHandler = (query, transport, from, reply) =>
-    this.#forwarder.handle(query, transport, from, reply);
+  readonly #handle: QueryHandler = (query, transport, from, reply) => {
+    if (this.#clients.allows(from.address)) return this.#forwarder.handle(query, transport, from, reply);
+    this.#observer.clientRefused(transport, from.address);
+    const refusal = this.#clients.refusal(query, transport);
+    if (refusal) reply(refusal);
+    return refusal !== undefined;
+  };
   #settings: DnsSettings;
+  #clients: Clients;
   /** What the NAT64 beside has in force. */
   #destinations: Destinations | undefined;
   #listeners: Listener[] = [];
@@ -84,6 +95,7 @@ export class DnsService {
     this.#onSynthesized = options.onSynthesized;
     this.#now = options.now ?? (() => performance.now());
     this.#settings = options;
+    this.#clients = new Clients(options.allowClients ?? LOCAL);
     this.#pool = new UpstreamPool([], this.#observer);
     this.#cache = new AnswerCache(options.cache.maxEntries, this.#now);
     this.#forwarder = this.#makeForwarder();
@@ -124,6 +136,7 @@ export class DnsService {
     const before = this.#policy;
     const { maxUdpSize } = this.#settings;
     this.#settings = settings;
+    this.#clients = new Clients(settings.allowClients ?? LOCAL);
     // What is kept stays as it is: sizes are of one client's answer.
     if (maxUdpSize !== settings.maxUdpSize) this.#remake(() => true);
     this.#cache.resize(settings.cache.maxEntries);

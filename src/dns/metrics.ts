@@ -10,6 +10,8 @@ import type { DnsObserver, PassthroughReason, Transport } from './observer.ts';
 /** CoreDNS's buckets, so that its latency and ours can stand in one panel: 0.25 ms, doubling, to 8.192 s. */
 const BUCKETS = Array.from({ length: 16 }, (_, i) => 0.00025 * 2 ** i);
 
+const TELL_MS = 3_600_000;
+
 /** docs/metrics.md has an entry for each, which a test keeps so. */
 export const DNS_METRICS = {
   requests: {
@@ -72,6 +74,12 @@ export const DNS_METRICS = {
     labels: [],
   },
   cacheEntries: { name: 'gate64_dns_cache_entries', type: 'gauge', help: 'Answers in the cache.', labels: [] },
+  clientsRefused: {
+    name: 'gate64_dns_clients_refused_total',
+    type: 'counter',
+    help: 'Requests of clients that dns.allowClients has not, by transport. They count nowhere else.',
+    labels: ['proto'],
+  },
   corednsTranslated: {
     name: 'coredns_dns64_requests_translated_total',
     type: 'counter',
@@ -91,11 +99,16 @@ export class DnsMetrics implements DnsObserver {
   readonly #upstreamDuration: Histogram<'to'>;
   readonly #cacheHits: Tally;
   readonly #cacheMisses: Tally;
+  readonly #clientsRefused: Tally;
   readonly #corednsTranslated: Tally;
+  readonly #onClientRefused: ((address: string) => void) | undefined;
+  #toldAt = -Infinity;
   #server = 'dns://';
 
-  /** `cacheEntries` is asked at every scrape. */
-  constructor(metrics: Metrics, cacheEntries: () => number) {
+  /** `cacheEntries` is asked at every scrape; `onClientRefused` is called once an hour at most. */
+  constructor(metrics: Metrics, cacheEntries: () => number, onClientRefused?: (address: string) => void) {
+    this.#onClientRefused = onClientRefused;
+    this.#clientsRefused = new Tally(metrics, DNS_METRICS.clientsRefused);
     this.#requests = new Tally(metrics, DNS_METRICS.requests);
     this.#responses = new Tally(metrics, DNS_METRICS.responses);
     this.#duration = metrics.histogram(DNS_METRICS.duration);
@@ -144,5 +157,13 @@ export class DnsMetrics implements DnsObserver {
 
   cacheMiss(): void {
     this.#cacheMisses.add('');
+  }
+
+  clientRefused(transport: Transport, address: string): void {
+    this.#clientsRefused.add(transport);
+    const now = performance.now();
+    if (now - this.#toldAt < TELL_MS) return;
+    this.#toldAt = now;
+    this.#onClientRefused?.(address);
   }
 }

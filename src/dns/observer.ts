@@ -31,6 +31,8 @@ export interface DnsObserver {
   upstream(to: string, rcode: string, seconds: number): void;
   cacheHit(): void;
   cacheMiss(): void;
+  /** Of a client that may not ask. */
+  clientRefused(transport: Transport, address: string): void;
 }
 
 export const SILENT_OBSERVER: DnsObserver = {
@@ -41,6 +43,7 @@ export const SILENT_OBSERVER: DnsObserver = {
   upstream() {},
   cacheHit() {},
   cacheMiss() {},
+  clientRefused() {},
 };
 
 /** The types CoreDNS labels its metrics with; all others are "other". */

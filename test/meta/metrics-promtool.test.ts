@@ -22,6 +22,7 @@ function filled(): Metrics {
   dns.response('NOERROR', 0.001);
   dns.synthesized();
   dns.passthrough('aaaaExists');
+  dns.clientRefused('udp', '192.0.2.1');
   dns.upstream('[2001:db8::53]:53', 'NOERROR', 0.02);
   dns.cacheHit();
   dns.cacheMiss();

@@ -27,9 +27,15 @@ class CountingMetrics extends Metrics {
 describe('metrics of the DNS half', () => {
   let metrics: CountingMetrics;
   let observer: DnsMetrics;
+  let told: string[];
   beforeEach(() => {
     metrics = new CountingMetrics();
-    observer = new DnsMetrics(metrics, () => 42);
+    told = [];
+    observer = new DnsMetrics(
+      metrics,
+      () => 42,
+      (address) => told.push(address),
+    );
     observer.setListen([parseEndpoint('127.0.0.1:5364'), parseEndpoint('[::1]:5364')]);
   });
 
@@ -49,6 +55,8 @@ describe('metrics of the DNS half', () => {
     observer.cacheHit();
     observer.cacheMiss();
     observer.cacheMiss();
+    observer.clientRefused('tcp', '192.0.2.1');
+    observer.clientRefused('tcp', '192.0.2.2');
     const values = await samples(metrics);
     const expected: [string, number][] = [
       ['gate64_dns_requests_total{proto="udp",type="AAAA"}', 1],
@@ -63,8 +71,10 @@ describe('metrics of the DNS half', () => {
       ['gate64_dns_cache_hits_total', 1],
       ['gate64_dns_cache_misses_total', 2],
       ['gate64_dns_cache_entries', 42],
+      ['gate64_dns_clients_refused_total{proto="tcp"}', 2],
     ];
     for (const [sample, value] of expected) expect(values.get(sample), sample).to.equal(value);
+    expect(told, 'once an hour').to.deep.equal(['192.0.2.1']);
   });
 
   it('CoreDNS’s label follows the first address listened on, without a scrape in between', async () => {
