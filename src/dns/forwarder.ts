@@ -157,12 +157,17 @@ export class Forwarder {
 
   /** Equal questions in flight are asked once; what comes back is kept, or what was kept replaces a failure. */
   #shared(query: Query, type: number, ask: () => Promise<Answer>): Promise<Served> {
-    if (query.isRaw) return ask().then(fresh);
+    if (query.isRaw)
+      return ask()
+        .catch(() => unwritable(query))
+        .then(fresh);
     const key = queryKey(query, type);
     const running = this.#inFlight.get(key);
     if (running) return running;
     const { cache } = this.#options;
     const asked = ask()
+      // Remembered as any error, since finding it out takes longer than an answer.
+      .catch(() => unwritable(query))
       .then((answer): Served => {
         const isFailure = answerRcode(answer) === RCODE.SERVFAIL && answer.outcome !== 'bogus';
         if (isFailure || answer.isMakeshift) {
@@ -262,6 +267,12 @@ export class Forwarder {
 /** An A answer of ours that only says that nobody answered is none (RFC 6147 §5.1.3). */
 function isAnswered(answer: Answer): boolean {
   return !(answerRcode(answer) === RCODE.SERVFAIL && answer.body.length === answer.questionEnd);
+}
+
+/** For what upstream says and cannot be told: more than 65535 octets after synthesis, or not to be rewritten. */
+function unwritable(query: Query): Answer {
+  const options = edeOption(EDE.OTHER, 'the answer is too large, or malformed');
+  return { ...errorAnswer(query, RCODE.SERVFAIL), options };
 }
 
 function budgetFor(query: Query): number {

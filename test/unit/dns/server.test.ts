@@ -190,6 +190,40 @@ describe('DNS server', () => {
     expect(await asked()).to.deep.equal([true, 1]);
   });
 
+  it('an RRset of 64 KB is answered by TCP where it fits after synthesis, else refused, and that is remembered', async () => {
+    const records = (count: number) => (sent: Buffer) => {
+      const head = Buffer.from(sent.subarray(0, sent.indexOf(Buffer.from('0000010001', 'hex'), 12) + 5));
+      head.writeUInt16BE(0x8180, 2);
+      head.writeUInt16BE(count, 6);
+      head.writeUInt16BE(0, 10);
+      const record = Buffer.from('c00c00010001000001', 'hex');
+      const all = Array.from({ length: count }, (_, i) =>
+        Buffer.concat([record, Buffer.from([44, 0, 4, 198, 51, 100 + (i >> 8), i & 255])]),
+      );
+      return [Buffer.concat([head, ...all])];
+    };
+    const [fits, tooLarge] = [fresh(), fresh()];
+    for (const [name, count] of [
+      [fits, 2300],
+      [tooLarge, 4000],
+    ] as const) {
+      h.upstream.on(name, T.AAAA, { authorities: [SOA] });
+      h.upstream.onTransport(name, T.A, 'udp', { tc: true }).onTransport(name, T.A, 'tcp', { raw: records(count) });
+    }
+    const [whole] = await exchangeTcp(h.port, [query({ name: fits, opt: 1232 })]);
+    expect([whole?.readUInt16BE(6), (whole?.length ?? 0) > 64_000]).to.deep.equal([2300, true]);
+    for (let i = 0; i < 3; i++) {
+      const [refused] = await exchangeTcp(h.port, [query({ name: tooLarge, opt: 1232 })]);
+      expect((refused?.[3] ?? 0) & 15).to.equal(2);
+      expect(refused?.includes('too large')).to.equal(true);
+    }
+    expect(h.upstream.asked.filter(({ name }) => name === tooLarge).map(({ transport }) => transport)).to.have.members([
+      'udp',
+      'udp',
+      'tcp',
+    ]);
+  });
+
   it('answers pipelined queries on one TCP connection, in any order (RFC 7766)', async () => {
     const slow = fresh();
     const quick = fresh();
