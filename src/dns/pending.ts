@@ -10,23 +10,28 @@ export interface Asker {
   onError(error: Error): void;
 }
 
-export interface Pending {
+export interface Pending<A extends Asker = Asker> {
   readonly id: number;
   /** What is sent: the question under its ID. */
   readonly query: Buffer;
-  readonly asker: Asker;
+  readonly asker: A;
 }
 
-export class PendingTable {
+export class PendingTable<A extends Asker = Asker> {
   readonly #ids = new IdPool();
-  readonly #entries = new Map<number, Pending>();
+  readonly #entries = new Map<number, Pending<A>>();
 
   get size(): number {
     return this.#entries.size;
   }
 
+  /** Who waits, the longest first. */
+  askers(): A[] {
+    return [...this.#entries.values()].map(({ asker }) => asker);
+  }
+
   /** Copies `query` and gives it a random free ID. Throws when 65 536 questions are waiting already. */
-  add(query: Buffer, asker: Asker): Pending {
+  add(query: Buffer, asker: A): Pending<A> {
     const id = this.#ids.take();
     if (id === undefined) throw new Error('too many questions are waiting for this server');
     const bytes = Buffer.from(query);
@@ -37,7 +42,7 @@ export class PendingTable {
   }
 
   /** False when it has been settled before: its ID may be another question's by now. */
-  remove(pending: Pending): boolean {
+  remove(pending: Pending<A>): boolean {
     if (this.#entries.get(pending.id) !== pending) return false;
     this.#entries.delete(pending.id);
     this.#ids.give(pending.id);
@@ -45,17 +50,17 @@ export class PendingTable {
   }
 
   /** Removes and returns the question that `message` answers. RFC 5452 §9.1: it must match in every respect. */
-  takeAnswered(message: Buffer): Pending | undefined {
+  takeAnswered(message: Buffer): Pending<A> | undefined {
     if (message.length < HEADER_LENGTH || (message.readUInt16BE(2) & FLAG.QR) === 0) return undefined;
     return this.#take(message, answers);
   }
 
   /** Removes and returns the question that `query` is. */
-  takeAsked(query: Buffer): Pending | undefined {
+  takeAsked(query: Buffer): Pending<A> | undefined {
     return this.#take(query, sameQuestion);
   }
 
-  #take(message: Buffer, matches: (message: Buffer, query: Buffer) => boolean): Pending | undefined {
+  #take(message: Buffer, matches: (message: Buffer, query: Buffer) => boolean): Pending<A> | undefined {
     const pending = this.#entries.get(message.readUInt16BE(0));
     if (pending === undefined || !matches(message, pending.query)) return undefined;
     this.remove(pending);

@@ -1,137 +1,203 @@
 // SPDX-License-Identifier: Apache-2.0
-// Asks one upstream over TCP or TLS: one connection, many questions on it, closed when idle (RFC 7766, RFC 7858).
+// Asks one upstream over TCP or TLS by as many connections as the load needs (RFC 7766 §6.2.2). Servers that answer one
+// question after the other, that close after an answer, or that leave one unanswered, keep nobody else waiting.
 
-import { connect, type Socket } from 'node:net';
-import { connect as connectTls } from 'node:tls';
 import type { Upstream } from '../config/config.ts';
-import { FrameReader, frame } from './frames.ts';
-import { PendingTable, type Asker, type Pending } from './pending.ts';
+import type { Asker, Pending } from './pending.ts';
+import { Connection } from './upstream-connection.ts';
 
-/** Below the 10 s after which many servers close, so that a question seldom meets a closing connection. */
-const IDLE_MS = 5000;
-/** A path can vanish without a word, and TCP would go on trying for minutes. */
-const STALLED_MS = 5000;
+/** Connections that questions are put on. */
+const MAX_LIVE = 8;
+/** With those that have fallen silent, and those for a question that nobody else is to wait behind. */
+const MAX_CONNECTIONS = 16;
+/** A and AAAA of one name go together; more questions on their way are worth a further connection. */
+const SHARED_BY = 2;
+/** How often a question is asked again whose connection was closed without answering anything meanwhile. */
+const MAX_LOSSES = 2;
+const MAX_QUEUED = 40_000;
+/** How long a server that closes after one answer gets one question a connection. */
+const ONE_EACH_MS = 10_000;
 
-class Connection {
-  readonly pending = new PendingTable();
-  isClosed = false;
-  hasAnswered = false;
-  readonly #socket: Socket;
-  /** When the first question was sent after the last octets came. */
-  #silentSinceMs: number | undefined;
+/** A question of one asker, on one connection or several: the first answer is taken. */
+class StreamQuestion {
+  readonly query: Buffer;
+  readonly asker: Asker;
+  readonly places = new Map<Connection<Place>, Pending<Place>>();
+  losses = 0;
+  /** Asked once more on a connection of its own. */
+  isSuspect = false;
 
-  constructor({ kind, endpoint: { host, port }, serverName }: Upstream) {
-    // Without a server name the certificate must name the address (RFC 7858 §3.2, RFC 8310 §8.1).
-    const name = serverName === undefined ? {} : { servername: serverName };
-    this.#socket =
-      kind === 'tls' ? connectTls({ host, port, ALPNProtocols: ['dot'], ...name }) : connect({ host, port });
-    this.#socket.setNoDelay(true);
-    this.#socket.unref();
-    this.#socket.setTimeout(IDLE_MS, () => {
-      if (this.pending.size === 0) this.close(new Error('the connection was idle'));
-    });
-    const reader = new FrameReader();
-    this.#socket.on('data', (chunk: Buffer) => {
-      this.#silentSinceMs = undefined;
-      reader.push(chunk, (message) => this.#onMessage(message));
-    });
-    this.#socket.on('error', (error) => this.close(error));
-    this.#socket.on('close', () => this.close(new Error('the server closed the connection')));
+  constructor(query: Buffer, asker: Asker) {
+    this.query = query;
+    this.asker = asker;
   }
 
-  /** Questions were sent, and nothing has come for longer than any of them waits. */
-  get isStalled(): boolean {
-    return this.#silentSinceMs !== undefined && performance.now() - this.#silentSinceMs > STALLED_MS;
-  }
-
-  send(bytes: Buffer): void {
-    this.#silentSinceMs ??= performance.now();
-    this.#socket.write(frame(bytes));
-  }
-
-  #onMessage(bytes: Buffer): void {
-    const pending = this.pending.takeAnswered(bytes);
-    if (pending === undefined) return;
-    this.hasAnswered = true;
-    pending.asker.onAnswer(Buffer.from(bytes));
-  }
-
-  close(error: Error): void {
-    if (this.isClosed) return;
-    this.isClosed = true;
-    this.#socket.destroy();
-    this.pending.fail(error);
+  leave(): void {
+    for (const [connection, pending] of this.places) connection.forget(pending);
+    this.places.clear();
   }
 }
 
-/** A question on its way; sent a second time when the connection had answered before and was then closed. */
-class StreamQuestion implements Asker {
-  readonly #open: () => Connection;
-  readonly #query: Buffer;
-  readonly #asker: Asker;
-  #sent: { readonly on: Connection; readonly as: Pending; readonly mayRepeat: boolean } | undefined;
+/** A question on one connection. */
+class Place implements Asker {
+  readonly question: StreamQuestion;
+  readonly connection: Connection<Place>;
+  readonly #answeredBefore: number;
+  readonly #onLost: (place: Place, error: Error) => void;
 
-  constructor(open: () => Connection, query: Buffer, asker: Asker) {
-    this.#open = open;
-    this.#query = query;
-    this.#asker = asker;
+  constructor(question: StreamQuestion, connection: Connection<Place>, onLost: (place: Place, error: Error) => void) {
+    this.question = question;
+    this.connection = connection;
+    this.#answeredBefore = connection.answered;
+    this.#onLost = onLost;
   }
 
-  /** Throws when the connection has no ID left. */
-  send(isRepeated = false): void {
-    const on = this.#open();
-    const as = on.pending.add(this.#query, this);
-    this.#sent = { on, as, mayRepeat: on.hasAnswered && !isRepeated };
-    on.send(as.query);
-  }
-
-  cancel(): void {
-    if (this.#sent) this.#sent.on.pending.remove(this.#sent.as);
+  /** Whether the connection has answered others while this question waited. */
+  get hasSeenAnswers(): boolean {
+    return this.connection.answered > this.#answeredBefore;
   }
 
   onAnswer(answer: Buffer): void {
-    this.#asker.onAnswer(answer);
+    this.question.places.delete(this.connection);
+    this.question.leave();
+    this.question.asker.onAnswer(answer);
   }
 
   onError(error: Error): void {
-    // RFC 7766 §6.2.4: a connection closed while idle says nothing about the server.
-    if (this.#sent?.mayRepeat !== true) return this.#asker.onError(error);
-    try {
-      this.send(true);
-    } catch (cause) {
-      this.#asker.onError(cause as Error);
-    }
+    this.question.places.delete(this.connection);
+    if (this.question.places.size === 0) this.#onLost(this, error);
   }
 }
 
 export class StreamChannel {
   readonly #upstream: Upstream;
-  #connection: Connection | undefined;
+  #connections: Connection<Place>[] = [];
+  /** Those that wait for room. */
+  readonly #queue = new Set<StreamQuestion>();
+  #oneEachUntilMs = 0;
+  /** A connection has ended without a word, and none has answered since: one at a time is tried. */
+  #isDoubted = false;
+  #isClosed = false;
 
   constructor(upstream: Upstream) {
     this.#upstream = upstream;
   }
 
-  /** Questions sent and neither answered nor cancelled. */
+  /** Questions that are neither answered nor cancelled; one that is on two connections counts twice. */
   get pending(): number {
-    return this.#connection?.pending.size ?? 0;
+    return this.#connections.reduce((sum, connection) => sum + connection.pending.size, this.#queue.size);
   }
 
-  /** Sends a copy of `query` under a random ID. Returns what stops waiting. Throws when no ID is free. */
+  /** Sends a copy of `query` under a random ID. Returns what stops waiting. Throws when the server takes no more. */
   ask(query: Buffer, asker: Asker): () => void {
-    const question = new StreamQuestion(() => this.#open(), query, asker);
-    question.send();
-    return () => question.cancel();
+    const question = new StreamQuestion(query, asker);
+    this.#place(question);
+    return () => {
+      this.#queue.delete(question);
+      question.leave();
+    };
   }
 
   close(): void {
-    this.#connection?.close(new Error('the upstream is no longer used'));
-    this.#connection = undefined;
+    this.#isClosed = true;
+    const error = new Error('the upstream is no longer used');
+    const queued = [...this.#queue];
+    this.#queue.clear();
+    for (const connection of this.#connections) connection.close(error);
+    for (const { asker } of queued) asker.onError(error);
   }
 
-  #open(): Connection {
-    if (this.#connection?.isStalled) this.#connection.close(new Error('the server has fallen silent'));
-    if (this.#connection === undefined || this.#connection.isClosed) this.#connection = new Connection(this.#upstream);
-    return this.#connection;
+  /** On a connection, or in the queue. Throws when neither takes it. */
+  #place(question: StreamQuestion): void {
+    const connection = this.#pick();
+    if (connection) return this.#put(question, connection);
+    if (!this.#isAlive || this.#queue.size >= MAX_QUEUED) {
+      throw new Error('too many questions are waiting for this server');
+    }
+    this.#queue.add(question);
+  }
+
+  #put(question: StreamQuestion, connection: Connection<Place>): void {
+    const place = new Place(question, connection, (lost, error) => this.#onLost(lost, error));
+    question.places.set(connection, connection.ask(question.query, place));
+  }
+
+  /** Whether room is to be expected: some connection takes what is written, and answers. */
+  get #isAlive(): boolean {
+    return this.#connections.some((connection) => !connection.isSilent && connection.reads);
+  }
+
+  get #isOneEach(): boolean {
+    return this.#oneEachUntilMs > performance.now();
+  }
+
+  #pick(): Connection<Place> | undefined {
+    if (this.#isClosed) throw new Error('the upstream is no longer used');
+    this.#connections = this.#connections.filter(({ isClosed }) => !isClosed);
+    const isOneEach = this.#isOneEach;
+    const usable = this.#connections.filter(({ takesMore, asked }) => takesMore && !(isOneEach && asked > 0));
+    const free = usable.find(({ pending }) => pending.size < SHARED_BY);
+    if (free) return free;
+    const live = this.#connections.filter(({ isSilent, isApart }) => !isSilent && !isApart).length;
+    if (live < (this.#isDoubted ? 1 : MAX_LIVE) && this.#connections.length < MAX_CONNECTIONS) return this.#connect();
+    return usable.sort((a, b) => a.pending.size - b.pending.size)[0];
+  }
+
+  #connect(): Connection<Place> {
+    const connection: Connection<Place> = new Connection<Place>(this.#upstream, {
+      onChange: () => this.#onChange(connection),
+      onSilence: () => this.#onSilence(connection),
+    });
+    this.#connections.push(connection);
+    return connection;
+  }
+
+  #onChange(connection: Connection<Place>): void {
+    if (!connection.isClosed) this.#isDoubted = false;
+    else if (connection.isSilent && connection.answered === 0) this.#isDoubted = true;
+    const isSpent = connection.answered > 0 && connection.pending.size === 0 && this.#isOneEach;
+    if (!connection.isClosed && isSpent) return connection.close(new Error('the server answers once a connection'));
+    if (this.#isClosed) return;
+    this.#connections = this.#connections.filter(({ isClosed }) => !isClosed);
+    this.#drain();
+  }
+
+  /** What waits behind a question that is not answered goes elsewhere; that one is asked where it holds up nobody. */
+  #onSilence(connection: Connection<Place>): void {
+    const [first, ...behind] = connection.pending.askers();
+    if (first && !first.question.isSuspect && this.#connections.length < MAX_CONNECTIONS) {
+      first.question.isSuspect = true;
+      const apart = this.#connect();
+      apart.isApart = true;
+      this.#put(first.question, apart);
+    }
+    for (const { question } of behind) {
+      const other = this.#pick();
+      if (other === undefined) break;
+      if (!question.places.has(other)) this.#put(question, other);
+    }
+    this.#drain();
+  }
+
+  /** RFC 7766 §6.2.4: a connection that is closed says nothing about its questions. */
+  #onLost({ question, connection, hasSeenAnswers }: Place, error: Error): void {
+    // Nothing listens there, or it is not believed: to ask again at once would end the same.
+    if (this.#isClosed || !connection.isOpen) return question.asker.onError(error);
+    if (hasSeenAnswers && connection.answered === 1) this.#oneEachUntilMs = performance.now() + ONE_EACH_MS;
+    if (!hasSeenAnswers && question.losses++ >= MAX_LOSSES) return question.asker.onError(error);
+    try {
+      this.#place(question);
+    } catch (cause) {
+      question.asker.onError(cause as Error);
+    }
+  }
+
+  #drain(): void {
+    for (const question of this.#queue) {
+      const connection = this.#pick();
+      if (connection === undefined) return;
+      this.#queue.delete(question);
+      this.#put(question, connection);
+    }
   }
 }

@@ -58,7 +58,7 @@ describe('an upstream that accepts and stays silent', function () {
     expect(flood.slowestMs).to.be.below(2500);
     expect(flood.standstillMs).to.be.below(1000);
     expect([flood.pending, flood.inFlight]).to.deep.equal([0, 0]);
-    expect(questions.heard, 'A and AAAA of each, once').to.equal(20_000);
+    expect(questions.heard, 'what it does not answer is not heaped upon it').to.be.below(20_000);
     isSilent = false;
     child.send('ask');
     const [later] = (await once(child, 'message', { signal })) as [Later];

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The list of upstreams changes under way: who stays keeps its connection and its record, who leaves is not asked again.
 
-import { createServer, type AddressInfo, type Socket } from 'node:net';
-import { once } from 'node:events';
 import { expect } from 'chai';
 import { SILENT_OBSERVER } from '../../../src/dns/observer.ts';
 import { UpstreamPool } from '../../../src/dns/upstream.ts';
 import { rcodeOf } from '../../../src/dns/wire.ts';
 import { query } from './harness.ts';
-import { rr, ScriptedServer, T } from './scripted-server.ts';
+import { encode, rr, ScriptedServer, T } from './scripted-server.ts';
+import { TlsServer } from './tls-server.ts';
 
 const BUDGET_MS = 1000;
 const NAME = 'pool.example';
@@ -58,29 +57,19 @@ describe('changing the list of upstreams', () => {
   });
 
   it('closes the connection of one that has left after a while, and keeps that of one that stays', async () => {
-    const open = new Set<Socket>();
-    const server = createServer((socket) => {
-      open.add(socket);
-      socket.on('error', () => {});
-      socket.on('close', () => open.delete(socket));
-      socket.resume();
-    });
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const { port } = server.address() as AddressInfo;
-    // It takes connections and never begins TLS: whatever is asked waits.
-    const tls = { kind: 'tls' as const, endpoint: { family: 4 as const, host: '127.0.0.1', port } };
+    const server = await TlsServer.start((sent, answer) => answer(encode(sent, {})));
+    const tls = server.upstream;
     try {
       pool = new UpstreamPool([tls], SILENT_OBSERVER);
       await ask(pool);
-      const [connection] = open;
       pool.replace([plain(second), tls]);
       await new Promise((done) => setTimeout(done, 2200));
-      expect([...open], 'stays').to.deep.equal([connection]);
+      expect([server.open, server.accepted], 'stays').to.deep.equal([1, 1]);
       pool.replace([plain(second)]);
-      await once(connection as Socket, 'close', { signal: AbortSignal.timeout(3000) });
+      await new Promise((done) => setTimeout(done, 2200));
+      expect(server.open).to.equal(0);
     } finally {
-      server.close();
+      await server.stop();
     }
   }).timeout(8000);
 });
