@@ -13,11 +13,16 @@ const RECEIVE_BUFFER_OCTETS = 1024 * 1024;
 const USES_PER_SOCKET = 256;
 /** Longer than any exchange lasts, so that a retired socket has nothing left to wait for. */
 const RETIRED_SOCKET_MS = 5000;
+/** As long as the first attempt of an exchange: a socket that leaves a question unanswered so long may be the reason. */
+const SILENT_MS = 300;
 
 class UdpSocket {
   readonly pending = new PendingTable();
   uses = 0;
   isClosed = false;
+  /** When the first question was sent that nothing has come after. */
+  silentSinceMs: number | undefined;
+  answeredAtMs = -Infinity;
   #port = 0;
   readonly #socket: Socket;
   #waiting: Buffer[] | undefined = [];
@@ -45,6 +50,7 @@ class UdpSocket {
   }
 
   send(bytes: Buffer): void {
+    this.silentSinceMs ??= performance.now();
     if (this.#waiting) this.#waiting.push(bytes);
     else this.#send(bytes);
   }
@@ -58,7 +64,11 @@ class UdpSocket {
 
   #onMessage(bytes: Buffer): void {
     // What answers nothing is dropped: the true answer may still come.
-    this.pending.takeAnswered(bytes)?.asker.onAnswer(bytes);
+    const pending = this.pending.takeAnswered(bytes);
+    if (pending === undefined) return;
+    this.silentSinceMs = undefined;
+    this.answeredAtMs = performance.now();
+    pending.asker.onAnswer(bytes);
   }
 
   close(error: Error): void {
@@ -86,6 +96,23 @@ export class UdpChannel {
 
   /** Sends a copy of `query` under a random ID. Returns what stops waiting. Throws when no ID is free. */
   ask(query: Buffer, asker: Asker): () => void {
+    let stop = this.#send(query, {
+      onAnswer: (answer) => asker.onAnswer(answer),
+      onError: (error) => {
+        if (this.#isClosed || isOfServer(error)) return asker.onError(error);
+        // The node's, such as an address that is no longer its own: the other sockets have it too.
+        this.#renew();
+        try {
+          stop = this.#send(query, asker);
+        } catch (cause) {
+          asker.onError(cause as Error);
+        }
+      },
+    });
+    return () => stop();
+  }
+
+  #send(query: Buffer, asker: Asker): () => void {
     const socket = this.#pick();
     const pending = socket.pending.add(query, asker);
     socket.send(pending.query);
@@ -110,6 +137,7 @@ export class UdpChannel {
   }
 
   #pick(): UdpSocket {
+    this.#renewSilent();
     for (let i = this.#sockets.length - 1; i >= 0; i--) {
       const socket = this.#sockets[i] as UdpSocket;
       if (socket.isClosed) this.#sockets.splice(i, 1);
@@ -128,6 +156,26 @@ export class UdpChannel {
     return socket;
   }
 
+  /**
+   * A connected socket keeps the source address that the route had for it, and goes on using it when the node has another
+   * one. So where one has been silent, only those that have answered meanwhile are used on.
+   */
+  #renewSilent(): void {
+    const silentMs = performance.now() - SILENT_MS;
+    const since = this.#sockets.map(({ silentSinceMs }) => silentSinceMs ?? Infinity).filter((at) => at < silentMs);
+    if (since.length > 0) this.#renew(Math.min(...since));
+  }
+
+  /** Takes the sockets out of use that have not answered since. */
+  #renew(sinceMs = Infinity): void {
+    for (let i = this.#sockets.length - 1; i >= 0; i--) {
+      const socket = this.#sockets[i] as UdpSocket;
+      if (socket.answeredAtMs > sinceMs) continue;
+      this.#sockets.splice(i, 1);
+      if (!socket.isClosed) this.#retire(socket);
+    }
+  }
+
   #retire(socket: UdpSocket): void {
     this.#retired.add(socket);
     setTimeout(() => {
@@ -135,4 +183,9 @@ export class UdpChannel {
       if (!this.#isClosed) socket.close(new Error('the socket has been retired'));
     }, RETIRED_SOCKET_MS).unref();
   }
+}
+
+/** ECONNREFUSED is the server's word; all other errors are the node's, or of the way there. */
+function isOfServer(error: Error): boolean {
+  return 'code' in error && error.code === 'ECONNREFUSED';
 }
