@@ -12,6 +12,7 @@ import { PinnedSite } from './datapath/open.ts';
 import { DnsService, type DnsOptions } from './dns/dns.ts';
 import { openListeners } from './dns/listeners.ts';
 import { DnsMetrics } from './dns/metrics.ts';
+import { readAuthorities } from './dns/upstream-tls.ts';
 import { LinuxHost } from './host/host.ts';
 import { InstanceLock } from './host/instance-lock.ts';
 import { UninstallError } from './host/uninstall-error.ts';
@@ -84,6 +85,7 @@ class Service {
     if (nat64.enabled) this.#lock = InstanceLock.take('stop it first; `gate64 status` shows its pid');
     this.#log.info({ version: gate64Version(), config: this.#file ?? 'defaults' }, 'gate64 starts');
     this.#http = await HttpEndpoint.start({ listen: http.listen, metrics: this.#metrics, status: () => this.status() });
+    if (dns.enabled && dns.tls.ca !== undefined) readAuthorities(dns.tls.ca);
     if (dns.enabled) await checkListen(dns.listen);
     if (nat64.enabled) this.#node = await this.#startNat64();
     if (dns.enabled) this.#dns = await DnsService.start(this.#dnsOptions(this.#config));
@@ -133,6 +135,8 @@ class Service {
       prefixes,
       listen: dns.listen,
       upstreams: dns.upstreams.length > 0 ? dns.upstreams : 'resolv.conf',
+      tls: dns.tls,
+      log: this.#log,
       translateAll: dns.translateAll,
       excludeAaaa: dns.excludeAaaa,
       destinations: new Destinations(destinationRules({ ...nat64, nodeAddresses: [], pool: [] })),
@@ -162,6 +166,7 @@ class Service {
         reasons: dnsReady || !this.#dns ? [] : ['no upstream resolver is known'],
         listen: dns.listen.map(formatEndpoint),
         upstreams: this.#dns?.stats.upstreams ?? [],
+        failing: this.#dns?.stats.failing ?? [],
       },
       nat64: {
         enabled: nat64.enabled,

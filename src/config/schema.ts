@@ -138,6 +138,14 @@ export const configSchema = section({
     upstreams: list(upstream, 'upstream addresses')
       .prefault([])
       .describe('The resolvers it asks; empty: the nameservers of /etc/resolv.conf.'),
+    tls: section({
+      ca: text('the path of a PEM file')
+        .min(1, { error: 'the path of a PEM file' })
+        .optional()
+        .describe(
+          'A PEM file of authorities that tls:// upstreams are believed by, beside those of the system and of Node.js.',
+        ),
+    }).prefault({}),
     translateAll: bool().default(false).describe('Whether names that have AAAA records are synthesized all the same.'),
     excludeAaaa: list(ip6Net, 'IPv6 networks')
       .prefault(['::ffff:0:0/96'])

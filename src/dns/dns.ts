@@ -7,6 +7,7 @@ import type { Destinations } from '../addr/destinations.ts';
 import { formatEndpoint, type Endpoint, type Ip6Net } from '../addr/ip.ts';
 import type { Prefix64 } from '../addr/rfc6052.ts';
 import type { Upstream } from '../config/config.ts';
+import type { Logger } from '../telemetry/logger.ts';
 import type { Answer } from './answer.ts';
 import { AnswerCache, type Clock } from './cache.ts';
 import { Clients, type AllowedClients } from './clients.ts';
@@ -18,6 +19,7 @@ import { openListeners } from './listeners.ts';
 import { OUR_UDP_SIZE } from './query.ts';
 import { SILENT_OBSERVER, type DnsObserver, type Transport } from './observer.ts';
 import { RESOLV_CONF, ResolvConfWatch, readResolvConf } from './resolv-conf.ts';
+import { readAuthorities } from './upstream-tls.ts';
 import { UpstreamPool } from './upstream.ts';
 import { TYPE } from './wire.ts';
 
@@ -30,6 +32,8 @@ export interface DnsSettings {
   readonly listen: readonly Endpoint[];
   readonly upstreams: readonly Upstream[] | 'resolv.conf';
   readonly resolvConfPath?: string | undefined;
+  /** `ca`: a PEM file of authorities that TLS upstreams are believed by, beside the known ones. */
+  readonly tls?: { readonly ca?: string | undefined } | undefined;
   readonly translateAll: boolean;
   readonly ignoreChecking?: boolean | undefined;
   readonly excludeAaaa: readonly Ip6Net[];
@@ -44,6 +48,8 @@ export interface DnsSettings {
 
 export interface DnsOptions extends DnsSettings {
   readonly observer?: DnsObserver | undefined;
+  /** Gets what an operator should know of the upstreams. */
+  readonly log?: Pick<Logger, 'warn' | 'info'> | undefined;
   /** A name has led to an IPv4 address by synthesis; it may be used for `ttlSeconds`. */
   readonly onSynthesized?: ((name: string, v4: number, ttlSeconds: number) => void) | undefined;
   /** Milliseconds on a monotonic clock, for the cache's TTLs. */
@@ -61,6 +67,8 @@ export interface DnsStats {
   /** Queries waiting for upstream. */
   readonly inFlight: number;
   readonly upstreams: readonly string[];
+  /** Those of them that could not be asked the last time. */
+  readonly failing: readonly { readonly upstream: string; readonly reason: string }[];
 }
 
 export class DnsService {
@@ -85,6 +93,8 @@ export class DnsService {
   #known: readonly Upstream[] = [];
   /** Those that are asked. */
   #upstreams: readonly Upstream[] = [];
+  /** PEM, of `dns.tls.ca`. */
+  #authorities: readonly string[] = [];
   #cache: AnswerCache;
   #forwarder: Forwarder;
   #watch: ResolvConfWatch | undefined;
@@ -96,7 +106,12 @@ export class DnsService {
     this.#now = options.now ?? (() => performance.now());
     this.#settings = options;
     this.#clients = new Clients(options.allowClients ?? LOCAL);
-    this.#pool = new UpstreamPool([], this.#observer);
+    this.#pool = new UpstreamPool([], this.#observer, ({ label, reason, isTls }) => {
+      // Of servers that refuse or say nothing the metrics tell; what is wrong with a certificate they cannot.
+      if (!isTls) return;
+      if (reason === undefined) options.log?.info({ upstream: label }, 'the upstream answers again');
+      else options.log?.warn({ upstream: label, reason }, 'the upstream cannot be asked over TLS');
+    });
     this.#cache = new AnswerCache(options.cache.maxEntries, this.#now);
     this.#forwarder = this.#makeForwarder();
   }
@@ -117,6 +132,7 @@ export class DnsService {
       cacheEntries: this.#cache.size,
       inFlight: this.#forwarder.inFlight,
       upstreams: this.#upstreams.map(({ endpoint }) => formatEndpoint(endpoint)),
+      failing: this.#pool.failing,
     };
   }
 
@@ -126,12 +142,13 @@ export class DnsService {
   }
 
   /**
-   * Everything takes effect at once; what stays the same keeps its connections and its cached answers. Throws G64_LISTEN or
-   * G64_DNS_UPSTREAM, changing nothing.
+   * Everything takes effect at once; what stays the same keeps its connections and its cached answers. Throws G64_LISTEN,
+   * G64_DNS_UPSTREAM, or G64_CONFIG_INVALID for a file of authorities, changing nothing.
    */
   async reload(settings: DnsSettings): Promise<void> {
     const path = settings.upstreams === 'resolv.conf' ? (settings.resolvConfPath ?? RESOLV_CONF) : undefined;
     const upstreams = settings.upstreams === 'resolv.conf' ? readResolvConf(path as string) : settings.upstreams;
+    const authorities = settings.tls?.ca === undefined ? [] : readAuthorities(settings.tls.ca);
     await this.#listen(settings.listen);
     const before = this.#policy;
     const { maxUdpSize } = this.#settings;
@@ -141,7 +158,7 @@ export class DnsService {
     if (maxUdpSize !== settings.maxUdpSize) this.#remake(() => true);
     this.#cache.resize(settings.cache.maxEntries);
     this.#decideAnew(before);
-    this.#use(upstreams);
+    this.#use(upstreams, authorities);
     if (this.#watch?.path === path) return;
     this.#watch?.close();
     this.#watch = path === undefined ? undefined : new ResolvConfWatch(path, (changed) => this.#use(changed));
@@ -196,15 +213,16 @@ export class DnsService {
   }
 
   /** The one place where upstreams change. With equal ones the cache keeps what it has from them. */
-  #use(upstreams: readonly Upstream[]): void {
+  #use(upstreams: readonly Upstream[], authorities = this.#authorities): void {
     // A resolv.conf that names none is being written, or its network is away: those known before may still answer.
     if (upstreams.length > 0) this.#known = upstreams;
     const own = ownAddresses(this.#listeners);
     // Asking ourselves would only wait for ourselves.
     const asked = this.#known.filter(({ endpoint }) => !own.has(formatEndpoint(endpoint)));
-    if (isDeepStrictEqual(asked, this.#upstreams)) return;
+    if (isDeepStrictEqual([asked, authorities], [this.#upstreams, this.#authorities])) return;
     this.#upstreams = asked;
-    this.#pool.replace(asked);
+    this.#authorities = authorities;
+    this.#pool.replace(asked, authorities);
     // Others may know other answers.
     this.#remake(() => false);
   }

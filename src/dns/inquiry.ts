@@ -6,6 +6,7 @@ import { rcodeLabel, type DnsObserver } from './observer.ts';
 import type { Asker } from './pending.ts';
 import type { UpstreamQuery } from './query.ts';
 import type { UpstreamServer } from './upstream-server.ts';
+import { TlsFailure } from './upstream-tls.ts';
 import {
   FLAG,
   HEADER_LENGTH,
@@ -91,8 +92,8 @@ export class Inquiry implements Asker {
   }
 
   onError(error: Error): void {
-    this.server.noteMiss();
-    this.#finish(error, 'refused');
+    this.server.noteMiss(error.message);
+    this.#finish(error, error instanceof TlsFailure ? 'tls' : 'refused');
   }
 
   #finish(result: Message | Error, label: string): void {

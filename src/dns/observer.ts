@@ -27,7 +27,7 @@ export interface DnsObserver {
   response(rcode: string, seconds: number): void;
   synthesized(): void;
   passthrough(reason: PassthroughReason): void;
-  /** One exchange with an upstream; `rcode` is also "timeout", "refused" (connection) or "malformed". */
+  /** One exchange with an upstream; `rcode` is also "timeout", "refused" (connection), "tls" or "malformed". */
   upstream(to: string, rcode: string, seconds: number): void;
   cacheHit(): void;
   cacheMiss(): void;

@@ -2,10 +2,11 @@
 // One connection to an upstream over TCP or TLS, and the questions that wait on it (RFC 7766, RFC 7858).
 
 import { connect, type Socket } from 'node:net';
-import { connect as connectTls } from 'node:tls';
+import { connect as connectTls, type SecureContext } from 'node:tls';
 import type { Upstream } from '../config/config.ts';
 import { FrameReader, frame } from './frames.ts';
 import { PendingTable, type Asker, type Pending } from './pending.ts';
+import { TlsFailure, tlsOptions } from './upstream-tls.ts';
 
 /** Below the 10 s after which many servers close, so that a question seldom meets a closing connection. */
 const IDLE_MS = 5000;
@@ -43,12 +44,12 @@ export class Connection<A extends Asker> {
   #silentSinceMs: number | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor({ kind, endpoint: { host, port }, serverName }: Upstream, events: ConnectionEvents) {
+  /** Over TLS with `context`. */
+  constructor(upstream: Upstream, context: SecureContext | undefined, events: ConnectionEvents) {
+    const { host, port } = upstream.endpoint;
     this.#events = events;
-    // Without a server name the certificate must name the address (RFC 7858 §3.2, RFC 8310 §8.1).
-    const name = serverName === undefined ? {} : { servername: serverName };
-    this.#socket =
-      kind === 'tls' ? connectTls({ host, port, ALPNProtocols: ['dot'], ...name }) : connect({ host, port });
+    this.#socket = context ? connectTls(tlsOptions(upstream, context)) : connect({ host, port });
+    let isConnected = false;
     this.#socket.setNoDelay(true);
     this.#socket.setKeepAlive(true, KEEP_ALIVE_MS);
     this.#socket.unref();
@@ -57,7 +58,8 @@ export class Connection<A extends Asker> {
     });
     const reader = new FrameReader();
     this.#socket.on('connect', () => {
-      this.isOpen = kind !== 'tls';
+      isConnected = true;
+      this.isOpen = context === undefined;
       this.#onLife();
     });
     this.#socket.on('secureConnect', () => {
@@ -68,7 +70,9 @@ export class Connection<A extends Asker> {
       this.#onLife();
       reader.push(chunk, (message) => this.#onMessage(message));
     });
-    this.#socket.on('error', (error) => this.close(error));
+    this.#socket.on('error', (error) =>
+      this.close(isConnected && !this.isOpen ? new TlsFailure(error.message, { cause: error }) : error),
+    );
     this.#socket.on('end', () => this.close(new Error('the server closed the connection')));
     this.#socket.on('close', () => this.close(new Error('the server closed the connection')));
   }

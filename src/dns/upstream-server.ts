@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // One upstream resolver: the ways to ask it, and how it has answered lately.
 
+import { isDeepStrictEqual } from 'node:util';
 import { formatEndpoint } from '../addr/ip.ts';
 import type { Upstream } from '../config/config.ts';
+import { trusting } from './upstream-tls.ts';
 import { StreamChannel } from './upstream-stream.ts';
 import { UdpChannel } from './upstream-udp.ts';
 
@@ -19,15 +21,22 @@ export class UpstreamServer {
   /** RFC 6891 §7: found out by its answers. */
   refusesEdns = false;
   readonly #upstream: Upstream;
+  /** PEM; beside those that are known anyhow. */
+  readonly #authorities: readonly string[];
+  readonly #onReason: (server: UpstreamServer) => void;
+  #reason: string | undefined;
   #failures = 0;
   #downUntilMs = 0;
   #ourselvesUntilMs = 0;
 
-  constructor(upstream: Upstream) {
+  /** `onReason` hears of each change of `reason`. */
+  constructor(upstream: Upstream, authorities: readonly string[], onReason: (server: UpstreamServer) => void) {
     this.label = formatEndpoint(upstream.endpoint);
     this.udp = upstream.kind === 'tls' ? undefined : new UdpChannel(upstream.endpoint);
-    this.stream = new StreamChannel(upstream);
+    this.stream = new StreamChannel(upstream, upstream.kind === 'tls' ? trusting(authorities) : undefined);
     this.#upstream = upstream;
+    this.#authorities = authorities;
+    this.#onReason = onReason;
   }
 
   /** Questions sent and neither answered nor cancelled. */
@@ -45,8 +54,18 @@ export class UpstreamServer {
     return this.#ourselvesUntilMs > performance.now();
   }
 
-  isFor({ kind, endpoint, serverName }: Upstream): boolean {
+  /** Why it could not be asked the last time; undefined once it has answered. */
+  get reason(): string | undefined {
+    return this.#reason;
+  }
+
+  get isTls(): boolean {
+    return this.#upstream.kind === 'tls';
+  }
+
+  isFor({ kind, endpoint, serverName }: Upstream, authorities: readonly string[]): boolean {
     return (
+      (kind !== 'tls' || isDeepStrictEqual(authorities, this.#authorities)) &&
       kind === this.#upstream.kind &&
       formatEndpoint(endpoint) === this.label &&
       serverName === this.#upstream.serverName
@@ -56,9 +75,12 @@ export class UpstreamServer {
   noteAnswer(): void {
     this.#failures = 0;
     this.#downUntilMs = 0;
+    this.#setReason(undefined);
   }
 
-  noteMiss(): void {
+  /** `reason`: what went wrong, where more is known than that no answer came. */
+  noteMiss(reason?: string): void {
+    if (reason !== undefined) this.#setReason(reason);
     this.#failures++;
     if (this.#failures < FAILURES_UNTIL_DOWN) return;
     this.#downUntilMs = performance.now() + Math.min(MAX_DOWN_MS, 500 * 2 ** Math.min(this.#failures, 10));
@@ -76,6 +98,12 @@ export class UpstreamServer {
   /** For when addresses have changed, ours or its. */
   forgetLoop(): void {
     this.#ourselvesUntilMs = 0;
+  }
+
+  #setReason(reason: string | undefined): void {
+    if (reason === this.#reason) return;
+    this.#reason = reason;
+    this.#onReason(this);
   }
 
   close(): void {

@@ -2,6 +2,7 @@
 // Asks one upstream over TCP or TLS by as many connections as the load needs (RFC 7766 §6.2.2). Servers that answer one
 // question after the other, that close after an answer, or that leave one unanswered, keep nobody else waiting.
 
+import type { SecureContext } from 'node:tls';
 import type { Upstream } from '../config/config.ts';
 import type { Asker, Pending } from './pending.ts';
 import { Connection } from './upstream-connection.ts';
@@ -71,6 +72,7 @@ class Place implements Asker {
 
 export class StreamChannel {
   readonly #upstream: Upstream;
+  readonly #context: SecureContext | undefined;
   #connections: Connection<Place>[] = [];
   /** Those that wait for room. */
   readonly #queue = new Set<StreamQuestion>();
@@ -79,8 +81,10 @@ export class StreamChannel {
   #isDoubted = false;
   #isClosed = false;
 
-  constructor(upstream: Upstream) {
+  /** By TLS with `context`. */
+  constructor(upstream: Upstream, context?: SecureContext) {
     this.#upstream = upstream;
+    this.#context = context;
   }
 
   /** Questions that are neither answered nor cancelled; one that is on two connections counts twice. */
@@ -144,7 +148,7 @@ export class StreamChannel {
   }
 
   #connect(): Connection<Place> {
-    const connection: Connection<Place> = new Connection<Place>(this.#upstream, {
+    const connection: Connection<Place> = new Connection<Place>(this.#upstream, this.#context, {
       onChange: () => this.#onChange(connection),
       onSilence: () => this.#onSilence(connection),
     });

@@ -13,12 +13,15 @@ const GRACE_MS = 2000;
 
 export class UpstreamPool {
   readonly #observer: DnsObserver;
+  readonly #onReason: (server: UpstreamServer) => void;
   #servers: readonly UpstreamServer[] = [];
   /** No longer asked, with the timer that closes them. */
   readonly #leaving = new Map<UpstreamServer, NodeJS.Timeout>();
 
-  constructor(upstreams: readonly Upstream[], observer: DnsObserver) {
+  /** `onReason` hears when the reason changes why a server cannot be asked. */
+  constructor(upstreams: readonly Upstream[], observer: DnsObserver, onReason?: (server: UpstreamServer) => void) {
     this.#observer = observer;
+    this.#onReason = onReason ?? (() => {});
     this.replace(upstreams);
   }
 
@@ -31,12 +34,20 @@ export class UpstreamPool {
     return this.#all().reduce((sum, server) => sum + server.pending, 0);
   }
 
-  /** Asks `upstreams` from now on. Those that were there before keep their connections, and what is known of them. */
-  replace(upstreams: readonly Upstream[]): void {
+  /** Those that could not be asked the last time, with why. */
+  get failing(): { readonly upstream: string; readonly reason: string }[] {
+    return this.#servers.flatMap(({ label, reason }) => (reason === undefined ? [] : [{ upstream: label, reason }]));
+  }
+
+  /**
+   * Asks `upstreams` from now on. Those that were there before keep their connections, and what is known of them; those
+   * over TLS if `authorities` (PEM) are the same too.
+   */
+  replace(upstreams: readonly Upstream[], authorities: readonly string[] = []): void {
     const before = this.#all();
     this.#servers = upstreams.map((upstream) => {
-      const at = before.findIndex((server) => server.isFor(upstream));
-      return before.splice(at, at < 0 ? 0 : 1)[0] ?? new UpstreamServer(upstream);
+      const at = before.findIndex((server) => server.isFor(upstream, authorities));
+      return before.splice(at, at < 0 ? 0 : 1)[0] ?? new UpstreamServer(upstream, authorities, this.#onReason);
     });
     for (const server of this.#servers) {
       server.forgetLoop();

@@ -21,7 +21,12 @@ export interface ServiceStatus {
   readonly startedAt: string;
   readonly draining: boolean;
   readonly config: { readonly file: string | null; readonly lastReload: ReloadStatus };
-  readonly dns: HalfStatus & { readonly listen: readonly string[]; readonly upstreams: readonly string[] };
+  readonly dns: HalfStatus & {
+    readonly listen: readonly string[];
+    readonly upstreams: readonly string[];
+    /** Those that could not be asked the last time; absent where none is told of. */
+    readonly failing?: readonly { readonly upstream: string; readonly reason: string }[];
+  };
   readonly nat64: HalfStatus & {
     readonly egress: string;
     readonly uplink: string | null;

@@ -114,6 +114,7 @@ function servicePairs(service: ServiceStatus, context: CliContext): Pair[] {
     ['dns', half(dns)],
     ['  listen', dns.listen.join(', ')],
     ['  upstreams', dns.upstreams.join(', ')],
+    ...(dns.failing ?? []).map(({ upstream, reason }): Pair => ['', bad(`${upstream}: ${reason}`, stdout)]),
     ['nat64', half(nat64)],
     ['  way out', `${nat64.egress}${nat64.uplink === null ? '' : ` by ${nat64.uplink}`}`],
     ['  attached', attachText(nat64)],

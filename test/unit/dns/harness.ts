@@ -165,7 +165,7 @@ export class Harness {
   }
 
   static async start(options: Partial<DnsOptions> = {}, upstream?: ScriptedServer): Promise<Harness> {
-    const { now, observer, onSynthesized, ...changes } = options;
+    const { now, observer, onSynthesized, log, ...changes } = options;
     const server = upstream ?? (await ScriptedServer.start());
     const clock = { offsetMs: 0 };
     const settings: DnsSettings = {
@@ -179,7 +179,7 @@ export class Harness {
       ...changes,
     };
     const shifted = () => performance.now() + clock.offsetMs;
-    const dns = await DnsService.start({ ...settings, now: now ?? shifted, observer, onSynthesized });
+    const dns = await DnsService.start({ ...settings, now: now ?? shifted, observer, onSynthesized, log });
     return new Harness(server, dns, clock, settings);
   }
 
