@@ -12,6 +12,9 @@ const ATTEMPT_AT_MS = [0, 350, 800, 1250];
 /** With more servers than that: how long after the one before. */
 const FURTHER_ATTEMPT_MS = 200;
 
+/** Silence to EDNS is met by a question without (DNS flag day) in the third attempt. */
+const WITHOUT_EDNS_AFTER_MS = 700;
+
 export class Exchange {
   readonly #servers: readonly UpstreamServer[];
   readonly #query: UpstreamQuery;
@@ -57,9 +60,17 @@ export class Exchange {
     this.#attempts++;
     if (this.#inquiries.some((earlier) => earlier.server === server && earlier.holdsConnection)) return;
     this.#silent.add(server);
-    const inquiry = new Inquiry(server, this.#query, this.#observer, (result) => this.#onResult(server, result));
+    const isLastResort = this.#isDeafToEdns(server);
+    const onResult = (result: Message | Error) => this.#onResult(server, result);
+    const inquiry = new Inquiry(server, this.#query, this.#observer, onResult, isLastResort);
     this.#inquiries.push(inquiry);
     inquiry.send();
+  }
+
+  /** Asked before in this exchange, silent for longer than a lost datagram explains, and never heard with EDNS. */
+  #isDeafToEdns(server: UpstreamServer): boolean {
+    const wasAsked = this.#inquiries.some((earlier) => earlier.server === server);
+    return wasAsked && !server.knowsEdns && performance.now() - this.#startedAt >= WITHOUT_EDNS_AFTER_MS;
   }
 
   #onResult(server: UpstreamServer, result: Message | Error): void {

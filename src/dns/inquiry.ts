@@ -30,19 +30,20 @@ export class Inquiry implements Asker {
   #isWithoutOpt: boolean;
   #cancel = () => {};
 
-  /** `done` is called once at most; never after `cancel`. */
+  /** `done` is called once at most; never after `cancel`. `isLastResort`: without EDNS, which some drop. */
   constructor(
     server: UpstreamServer,
     query: UpstreamQuery,
     observer: DnsObserver,
     done: (result: Message | Error) => void,
+    isLastResort = false,
   ) {
     this.server = server;
     this.#query = query;
     this.#observer = observer;
     this.#done = done;
     this.#isOnStream = server.udp === undefined;
-    this.#isWithoutOpt = server.refusesEdns && query.withoutOpt !== undefined;
+    this.#isWithoutOpt = (server.refusesEdns || isLastResort) && query.withoutOpt !== undefined;
   }
 
   /** It waits on a live connection, where nothing is lost: to ask the same again there would only add to the load. */
@@ -74,7 +75,7 @@ export class Inquiry implements Asker {
     }
     let message: Message;
     try {
-      message = readMessage(bytes.readUInt16BE(4) === 0 ? withQuestion(bytes, this.#query.bytes) : bytes);
+      message = compact(readMessage(bytes.readUInt16BE(4) === 0 ? withQuestion(bytes, this.#query.bytes) : bytes));
     } catch (error) {
       this.server.noteMiss();
       this.#finish(error as Error, 'malformed');
@@ -87,7 +88,8 @@ export class Inquiry implements Asker {
       this.send();
       return;
     }
-    if (this.#isWithoutOpt && !isServerError(rcode)) this.server.refusesEdns = true;
+    if (this.#isWithoutOpt && !isServerError(rcode)) this.server.noteEdns(false);
+    if (!this.#isWithoutOpt && message.records.some(({ type }) => type === TYPE.OPT)) this.server.noteEdns(true);
     this.#finish(message, rcodeLabel(rcode));
   }
 
@@ -116,4 +118,13 @@ function withQuestion(header: Buffer, query: Buffer): Buffer {
   header.copy(bytes, 0, 0, 4);
   bytes.fill(0, 6, HEADER_LENGTH);
   return bytes;
+}
+
+/** In memory of its own size, since it may be kept for long: what trails it, or shares its memory, is not kept along. */
+function compact(message: Message): Message {
+  const { bytes } = message;
+  if (bytes.buffer.byteLength === bytes.length) return message;
+  const own = Buffer.allocUnsafeSlow(bytes.length);
+  bytes.copy(own);
+  return { ...message, bytes: own };
 }

@@ -9,17 +9,21 @@ import { StreamChannel } from './upstream-stream.ts';
 import { UdpChannel } from './upstream-udp.ts';
 
 const FAILURES_UNTIL_DOWN = 2;
+const WITHOUT_EDNS_MS = 300_000;
 const MAX_DOWN_MS = 30_000;
 /** How long an upstream that led back here is left alone: routes and addresses change. */
 const OURSELVES_MS = 60_000;
+/** Within which a second of its queries has to come back for that. */
+const SECOND_LOOP_MS = 10_000;
 
 export class UpstreamServer {
   readonly label: string;
   /** Undefined when it is to be asked over TLS only. */
   readonly udp: UdpChannel | undefined;
   readonly stream: StreamChannel;
-  /** RFC 6891 §7: found out by its answers. */
-  refusesEdns = false;
+  /** It has answered a question with EDNS by an answer with EDNS: what it does not answer is not for that. */
+  #knowsEdns = false;
+  #refusesEdnsUntilMs = 0;
   readonly #upstream: Upstream;
   /** PEM; beside those that are known anyhow. */
   readonly #authorities: readonly string[];
@@ -27,6 +31,7 @@ export class UpstreamServer {
   #reason: string | undefined;
   #failures = 0;
   #downUntilMs = 0;
+  #loopedAtMs = -Infinity;
   #ourselvesUntilMs = 0;
 
   /** `onReason` hears of each change of `reason`. */
@@ -72,6 +77,20 @@ export class UpstreamServer {
     );
   }
 
+  /** RFC 6891 §7: found out by its answers, or by none; for a while, since servers change. */
+  get refusesEdns(): boolean {
+    return this.#refusesEdnsUntilMs > performance.now();
+  }
+
+  get knowsEdns(): boolean {
+    return this.#knowsEdns;
+  }
+
+  noteEdns(knows: boolean): void {
+    if (knows) this.#knowsEdns = true;
+    this.#refusesEdnsUntilMs = knows ? 0 : performance.now() + WITHOUT_EDNS_MS;
+  }
+
   noteAnswer(): void {
     this.#failures = 0;
     this.#downUntilMs = 0;
@@ -86,11 +105,16 @@ export class UpstreamServer {
     this.#downUntilMs = performance.now() + Math.min(MAX_DOWN_MS, 500 * 2 ** Math.min(this.#failures, 10));
   }
 
-  /** True when `query`, which came to our listener from `port`, is one that was sent here: its exchange fails at once. */
-  noteLoop(port: number, query: Buffer): boolean {
-    const own = this.udp?.takeOwn(port, query);
+  /**
+   * True when `query`, which came to our listener from `port` and `address`, is one that was sent here: its exchange fails
+   * at once. Who guesses one of them has spoilt one answer; it takes two to leave the server alone.
+   */
+  noteLoop(port: number, query: Buffer, address?: string): boolean {
+    const own = this.udp?.takeOwn(port, query, address);
     if (own === undefined) return false;
-    this.#ourselvesUntilMs = performance.now() + OURSELVES_MS;
+    const now = performance.now();
+    if (now - this.#loopedAtMs < SECOND_LOOP_MS) this.#ourselvesUntilMs = now + OURSELVES_MS;
+    this.#loopedAtMs = now;
     own.asker.onError(new Error('the query came back to gate64 itself'));
     return true;
   }

@@ -24,6 +24,7 @@ class UdpSocket {
   silentSinceMs: number | undefined;
   answeredAtMs = -Infinity;
   #port = 0;
+  #address = '';
   readonly #socket: Socket;
   #waiting: Buffer[] | undefined = [];
 
@@ -37,12 +38,18 @@ class UdpSocket {
     // ECONNREFUSED arrives here: a port nobody listens on is noticed at once, without a timeout.
     this.#socket.on('error', (error) => this.close(error));
     this.#socket.on('connect', () => {
-      this.#port = this.#socket.address().port;
+      const { port, address } = this.#socket.address();
+      this.#port = port;
+      this.#address = address;
       const waiting = this.#waiting ?? [];
       this.#waiting = undefined;
       for (const bytes of waiting) this.#send(bytes);
     });
     this.#socket.connect(endpoint.port, endpoint.host);
+  }
+
+  get address(): string {
+    return this.#address;
   }
 
   get port(): number {
@@ -119,10 +126,11 @@ export class UdpChannel {
     return () => void socket.pending.remove(pending);
   }
 
-  /** Removes and returns the query that this channel has sent itself, known by port, ID and question. */
-  takeOwn(port: number, query: Buffer): Pending | undefined {
+  /** Removes and returns the query that this channel has sent itself, known by port, address, ID and question. */
+  takeOwn(port: number, query: Buffer, address?: string): Pending | undefined {
     for (const socket of [...this.#sockets, ...this.#retired]) {
-      const pending = socket.port === port ? socket.pending.takeAsked(query) : undefined;
+      const isFrom = socket.port === port && (address === undefined || sameAddress(address, socket.address));
+      const pending = isFrom ? socket.pending.takeAsked(query) : undefined;
       if (pending) return pending;
     }
     return undefined;
@@ -188,4 +196,10 @@ export class UdpChannel {
 /** ECONNREFUSED is the server's word; all other errors are the node's, or of the way there. */
 function isOfServer(error: Error): boolean {
   return 'code' in error && error.code === 'ECONNREFUSED';
+}
+
+/** Without zones, and IPv4 as a listener for both families shows it. */
+function sameAddress(a: string, b: string): boolean {
+  const bare = (text: string) => text.replace(/^::ffff:(?=\d+\.)/, '').replace(/%.*$/, '');
+  return bare(a) === bare(b);
 }

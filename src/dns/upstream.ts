@@ -62,9 +62,9 @@ export class UpstreamPool {
     return new Exchange(this.#order(), query, budgetMs, this.#observer).run();
   }
 
-  /** Marks the upstream whose query has come back to our own listener; it is not asked again for a while. */
-  noteLoop(port: number, query: Buffer): boolean {
-    return this.#all().some((server) => server.noteLoop(port, query));
+  /** Marks the upstream whose query has come back to our own listener; when that happens again it is not asked again for a while. */
+  noteLoop(port: number, query: Buffer, address?: string): boolean {
+    return this.#all().some((server) => server.noteLoop(port, query, address));
   }
 
   close(): void {

@@ -94,6 +94,8 @@ export class ScriptedServer {
   readonly #tcp: Server;
   readonly #connections = new Set<TcpSocket>();
   fallback: Script = { rcode: 3 };
+  /** Hears the port that a question came from over UDP. */
+  onQuestion: (port: number) => void = () => {};
   /** TCP connections that were made to it. */
   accepted = 0;
 
@@ -101,6 +103,7 @@ export class ScriptedServer {
     this.#udp = udp;
     this.#tcp = tcp;
     udp.on('message', (query, from) => {
+      this.onQuestion(from.port);
       this.#answer(query, 'udp', (bytes) => udp.send(bytes, from.port, from.address));
     });
     tcp.on('connection', (socket) => {

@@ -5,6 +5,7 @@ import { createSocket } from 'node:dgram';
 import { expect } from 'chai';
 import type { DnsObserver } from '../../../src/dns/observer.ts';
 import { SILENT_OBSERVER } from '../../../src/dns/observer.ts';
+import { UpstreamPool } from '../../../src/dns/upstream.ts';
 import { destinations, exchangeTcp, exchangeUdp, Harness, query, see } from './harness.ts';
 import { encode, rr, ScriptedServer, T } from './scripted-server.ts';
 
@@ -12,6 +13,11 @@ const plain = (server: { endpoint: ScriptedServer['endpoint'] }) => ({
   kind: 'plain' as const,
   endpoint: server.endpoint,
 });
+
+async function expectSoon(holds: () => boolean): Promise<void> {
+  for (let i = 0; i < 100 && !holds(); i++) await new Promise((done) => setTimeout(done, 2));
+  expect(holds()).to.equal(true);
+}
 
 /** A port of this host that nobody listens on. */
 async function deadEndpoint() {
@@ -92,6 +98,18 @@ describe('upstream', () => {
     expect((await h.ask({ name, type: T.A })).answers).to.have.length(1);
   });
 
+  it('keeps an answer in memory of its own size, whatever trails it', async () => {
+    const pool = new UpstreamPool([plain(h.upstream)], SILENT_OBSERVER);
+    const name = 'trailing.example';
+    h.upstream.on(name, T.A, {
+      raw: (sent) => [Buffer.concat([encode(sent, { answers: [rr.a(name, '192.0.2.1')] }), Buffer.alloc(20_000)])],
+    });
+    const asked = { bytes: query({ name, type: T.A }), withoutOpt: undefined };
+    const answer = await pool.exchange(asked, 1000);
+    pool.close();
+    expect(answer?.bytes.buffer.byteLength).to.equal(answer?.bytes.length).and.be.below(100);
+  });
+
   it('a truncated answer is fetched over TCP', async () => {
     const name = 'large.example';
     h.upstream.onTransport(name, T.A, 'udp', { tc: true });
@@ -109,6 +127,73 @@ describe('upstream', () => {
     expect([host.rcode, probe.rcode]).to.deep.equal([2, 2]);
     expect(host.elapsedMs).to.be.below(1900);
     expect(probe.elapsedMs).to.be.below(700);
+  });
+});
+
+describe('an upstream that drops queries with EDNS', () => {
+  const name = 'host.example';
+  const hasOpt = (sent: Buffer) => sent.readUInt16BE(10) > 0;
+
+  it('is asked without within the budget, and so for a while', async () => {
+    const h = await Harness.start({ cache: { maxEntries: 0 } });
+    h.upstream.on(name, T.A, {
+      raw: (sent) => (hasOpt(sent) ? [] : [encode(sent, { answers: [rr.a(name, '192.0.2.1')] })]),
+    });
+    try {
+      expect((await h.ask({ name, type: T.A })).answers).to.have.length(1);
+      expect((await h.ask({ name, type: T.A })).elapsedMs, 'remembered').to.be.below(300);
+    } finally {
+      await h.stop();
+    }
+  });
+
+  it('is never asked without when it has answered with EDNS', async () => {
+    const h = await Harness.start({ cache: { maxEntries: 0 } });
+    h.upstream.on('first.example', T.A, {
+      raw: (sent) => {
+        const bytes = Buffer.concat([encode(sent, {}), Buffer.from([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0])]);
+        bytes.writeUInt16BE(1, 10);
+        return [bytes];
+      },
+    });
+    h.upstream.on(name, T.A, { mute: true });
+    try {
+      await h.ask({ name: 'first.example', type: T.A });
+      expect((await h.ask({ name, type: T.A })).rcode).to.equal(2);
+      const sent = h.upstream.asked.filter((one) => one.name === name);
+      expect(sent.map((one) => hasOpt(one.query))).to.deep.equal(sent.map(() => true));
+    } finally {
+      await h.stop();
+    }
+  });
+});
+
+describe('a query of our own that comes back', () => {
+  it('counts from its own address only, and leaves the server alone from the second on', async () => {
+    const server = await ScriptedServer.start();
+    const ports: number[] = [];
+    const pool = new UpstreamPool([plain(server)], SILENT_OBSERVER);
+    server.fallback = { mute: true };
+    server.onQuestion = (port) => ports.push(port);
+    const ask = async (address: string) => {
+      const done = pool.exchange({ bytes: query({ name: 'loop.example' }), withoutOpt: undefined }, 300);
+      const before = server.asked.length;
+      await expectSoon(() => server.asked.length > before);
+      const { query: sent } = server.asked.at(-1) as { query: Buffer };
+      const noted = pool.noteLoop(ports.at(-1) as number, sent, address);
+      await done;
+      return noted;
+    };
+    try {
+      expect([await ask('127.0.0.2'), await ask('127.0.0.2')]).to.deep.equal([false, false]);
+      expect([await ask('127.0.0.1'), await ask('::ffff:127.0.0.1')]).to.deep.equal([true, true]);
+      const asked = server.asked.length;
+      await pool.exchange({ bytes: query({ name: 'loop.example' }), withoutOpt: undefined }, 300);
+      expect(server.asked.length, 'left alone').to.equal(asked);
+    } finally {
+      pool.close();
+      await server.stop();
+    }
   });
 });
 
