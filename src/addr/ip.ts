@@ -136,6 +136,16 @@ export function parseEndpoint(text: string, defaultPort?: number): Endpoint {
   return { family: 4, host: match[2] ?? '', port };
 }
 
+/** As parseEndpoint; a link-local IPv6 address may have a zone, "fe80::1%eth0", which then stands in `host` (RFC 4007). */
+export function parseZonedEndpoint(text: string, defaultPort: number): Endpoint {
+  const zone = /%[A-Za-z0-9_.@-]{1,15}(?=\]|$)/.exec(text)?.[0];
+  if (zone === undefined) return parseEndpoint(text, defaultPort);
+  const endpoint = parseEndpoint(text.replace(zone, ''), defaultPort);
+  const isLinkLocal = endpoint.family === 6 && ip6InNet(parseIp6(endpoint.host), parseIp6Net('fe80::/10'));
+  if (!isLinkLocal) throw invalid(text, 'a link-local address, which alone have zones');
+  return { ...endpoint, host: endpoint.host + zone };
+}
+
 export function formatEndpoint(endpoint: Endpoint): string {
   return endpoint.family === 6 ? `[${endpoint.host}]:${endpoint.port}` : `${endpoint.host}:${endpoint.port}`;
 }

@@ -13,6 +13,7 @@ import {
   parseIp4Net,
   parseIp6,
   parseIp6Net,
+  parseZonedEndpoint,
   type Ip4Net,
   type Ip6Net,
 } from '../addr/ip.ts';
@@ -53,7 +54,7 @@ export function parseUpstream(text: string): Upstream {
 
 function endpointOr(text: string, defaultPort: number) {
   try {
-    return parseEndpoint(text, defaultPort);
+    return parseZonedEndpoint(text, defaultPort);
   } catch (cause) {
     throw new ValueError(UPSTREAM_EXPECTED, { cause });
   }

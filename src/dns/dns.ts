@@ -84,6 +84,14 @@ export class DnsService {
     if (refusal) reply(refusal);
     return refusal !== undefined;
   };
+  readonly #log: DnsOptions['log'];
+  /** Names in resolv.conf that were said to be no use. */
+  readonly #unusable = new Set<string>();
+  readonly #sayUnusable = (address: string): void => {
+    if (this.#unusable.has(address)) return;
+    this.#unusable.add(address);
+    this.#log?.warn({ nameserver: address }, 'resolv.conf names what is no address');
+  };
   #settings: DnsSettings;
   #clients: Clients;
   /** What the NAT64 beside has in force. */
@@ -103,14 +111,15 @@ export class DnsService {
   private constructor(options: DnsOptions) {
     this.#observer = options.observer ?? SILENT_OBSERVER;
     this.#onSynthesized = options.onSynthesized;
+    this.#log = options.log;
     this.#now = options.now ?? (() => performance.now());
     this.#settings = options;
     this.#clients = new Clients(options.allowClients ?? LOCAL);
-    this.#pool = new UpstreamPool([], this.#observer, ({ label, reason, isTls }) => {
-      // Of servers that refuse or say nothing the metrics tell; what is wrong with a certificate they cannot.
-      if (!isTls) return;
+    this.#pool = new UpstreamPool([], this.#observer, ({ label, reason, isNoted }) => {
+      // Of servers that refuse or say nothing the metrics tell; what is wrong with a certificate or a zone they cannot.
+      if (!isNoted) return;
       if (reason === undefined) options.log?.info({ upstream: label }, 'the upstream answers again');
-      else options.log?.warn({ upstream: label, reason }, 'the upstream cannot be asked over TLS');
+      else options.log?.warn({ upstream: label, reason }, 'the upstream cannot be asked');
     });
     this.#cache = new AnswerCache(options.cache.maxEntries, this.#now);
     this.#forwarder = this.#makeForwarder();
@@ -147,7 +156,8 @@ export class DnsService {
    */
   async reload(settings: DnsSettings): Promise<void> {
     const path = settings.upstreams === 'resolv.conf' ? (settings.resolvConfPath ?? RESOLV_CONF) : undefined;
-    const upstreams = settings.upstreams === 'resolv.conf' ? readResolvConf(path as string) : settings.upstreams;
+    const upstreams =
+      settings.upstreams === 'resolv.conf' ? readResolvConf(path as string, this.#sayUnusable) : settings.upstreams;
     const authorities = settings.tls?.ca === undefined ? [] : readAuthorities(settings.tls.ca);
     await this.#listen(settings.listen);
     const before = this.#policy;
@@ -161,7 +171,10 @@ export class DnsService {
     this.#use(upstreams, authorities);
     if (this.#watch?.path === path) return;
     this.#watch?.close();
-    this.#watch = path === undefined ? undefined : new ResolvConfWatch(path, (changed) => this.#use(changed));
+    this.#watch =
+      path === undefined
+        ? undefined
+        : new ResolvConfWatch(path, (changed) => this.#use(changed), undefined, this.#sayUnusable);
   }
 
   /**

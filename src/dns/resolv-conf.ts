@@ -3,33 +3,34 @@
 
 import { readFileSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
-import { parseEndpoint, formatEndpoint } from '../addr/ip.ts';
+import { formatEndpoint, parseZonedEndpoint } from '../addr/ip.ts';
 import type { Upstream } from '../config/config.ts';
 import { Gate64Error } from '../errors.ts';
 
 export const RESOLV_CONF = '/etc/resolv.conf';
 const POLL_MS = 2000;
 
-/** Lines that are no nameserver, or name an address that cannot be used (a zone identifier), are skipped. */
-export function parseResolvConf(text: string): Upstream[] {
+/** Lines that are no nameserver are skipped; `onUnusable` gets what stands where an address should. */
+export function parseResolvConf(text: string, onUnusable: (address: string) => void = () => {}): Upstream[] {
   const found = new Map<string, Upstream>();
   for (const line of text.split('\n')) {
     const match = /^\s*nameserver\s+([^\s#;]+)/.exec(line);
     if (match?.[1] === undefined) continue;
     try {
-      const endpoint = parseEndpoint(match[1], 53);
+      const endpoint = parseZonedEndpoint(match[1], 53);
       found.set(formatEndpoint(endpoint), { kind: 'plain', endpoint });
     } catch {
       // As the resolver library does: the other nameservers still serve.
+      onUnusable(match[1]);
     }
   }
   return [...found.values()];
 }
 
 /** Throws G64_DNS_UPSTREAM when the file cannot be read. An empty list is a list. */
-export function readResolvConf(path: string): Upstream[] {
+export function readResolvConf(path: string, onUnusable?: (address: string) => void): Upstream[] {
   try {
-    return parseResolvConf(readFileSync(path, 'utf8'));
+    return parseResolvConf(readFileSync(path, 'utf8'), onUnusable);
   } catch (cause) {
     throw new Gate64Error('G64_DNS_UPSTREAM', `cannot read the nameservers of ${path}`, {
       cause,
@@ -42,12 +43,19 @@ export function readResolvConf(path: string): Upstream[] {
 export class ResolvConfWatch {
   readonly path: string;
   readonly #onChange: (upstreams: Upstream[]) => void;
+  readonly #onUnusable: ((address: string) => void) | undefined;
   readonly #timer: NodeJS.Timeout;
   #last: Upstream[] | undefined;
 
   /** `onChange` gets what the file says: at the first look, and when it says something else. */
-  constructor(path: string, onChange: (upstreams: Upstream[]) => void, pollMs = POLL_MS) {
+  constructor(
+    path: string,
+    onChange: (upstreams: Upstream[]) => void,
+    pollMs = POLL_MS,
+    onUnusable?: (address: string) => void,
+  ) {
     this.path = path;
+    this.#onUnusable = onUnusable;
     this.#onChange = onChange;
     this.#timer = setInterval(() => this.#look(), pollMs).unref();
   }
@@ -59,7 +67,7 @@ export class ResolvConfWatch {
   #look(): void {
     let upstreams: Upstream[];
     try {
-      upstreams = readResolvConf(this.path);
+      upstreams = readResolvConf(this.path, this.#onUnusable);
     } catch {
       // Half-written or gone for a moment: what was known stays, the next look reads it again.
       return;

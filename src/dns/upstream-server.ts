@@ -64,8 +64,9 @@ export class UpstreamServer {
     return this.#reason;
   }
 
-  get isTls(): boolean {
-    return this.#upstream.kind === 'tls';
+  /** Whether more than a server may be the reason: a certificate, or a zone that is not there. */
+  get isNoted(): boolean {
+    return this.#upstream.kind === 'tls' || this.label.includes('%');
   }
 
   isFor({ kind, endpoint, serverName }: Upstream, authorities: readonly string[]): boolean {

@@ -96,7 +96,7 @@ describe('configuration: values', () => {
 
   it('takes upstreams as addresses, with ports, and over TLS', () => {
     const text = `dns: { upstreams: [192.0.2.53, "192.0.2.53:5353", "2001:db8::53", "[2001:db8::53]:5353",
-      "tls://192.0.2.53#dns.example", "tls://[2001:db8::53]:8853#dns.example", "tls://192.0.2.53"] }`;
+      "tls://192.0.2.53#dns.example", "tls://[2001:db8::53]:8853#dns.example", "tls://192.0.2.53", "fe80::1%eth0", "tls://[fe80::1%eth0]:8853"] }`;
     const shown = parse(text).dns.upstreams.map(
       ({ kind, endpoint, serverName }) => `${kind} ${formatEndpoint(endpoint)} ${serverName ?? '-'}`,
     );
@@ -108,6 +108,8 @@ describe('configuration: values', () => {
       'tls 192.0.2.53:853 dns.example',
       'tls [2001:db8::53]:8853 dns.example',
       'tls 192.0.2.53:853 -',
+      'plain [fe80::1%eth0]:53 -',
+      'tls [fe80::1%eth0]:8853 -',
     ]);
   });
 

@@ -21,13 +21,32 @@ describe('resolv.conf', () => {
       'nameserver 192.0.2.1',
       '\tnameserver   2001:db8::53 # second',
       'nameserver fe80::1%eth0',
+      'nameserver 2001:db8::1%eth0',
       'nameserver 192.0.2.1',
       'nameservers 192.0.2.8',
       'nameserver dns.example',
       'options ndots:5',
     ].join('\n');
-    expect(list(text)).to.deep.equal(['192.0.2.1:53', '[2001:db8::53]:53']);
+    expect(list(text)).to.deep.equal(['192.0.2.1:53', '[2001:db8::53]:53', '[fe80::1%eth0]:53']);
+    const unusable: string[] = [];
+    parseResolvConf(text, (one) => unusable.push(one));
+    expect(unusable).to.deep.equal(['2001:db8::1%eth0', 'dns.example']);
     expect(list('')).to.deep.equal([]);
+  });
+
+  it('a nameserver in a zone that is not there is said once', async () => {
+    const said: unknown[] = [];
+    const upstreams = parseResolvConf('nameserver fe80::1%nowhere0');
+    const log = { info: () => {}, warn: (fields: object, message: string) => void said.push([message, fields]) };
+    const h = await Harness.start({ upstreams, log });
+    try {
+      for (const name of ['one.example', 'two.example']) expect((await h.ask({ name })).rcode).to.equal(2);
+      const reason = h.dns.stats.failing[0]?.reason;
+      expect(reason).to.be.a('string');
+      expect(said).to.deep.equal([['the upstream cannot be asked', { upstream: '[fe80::1%nowhere0]:53', reason }]]);
+    } finally {
+      await h.stop();
+    }
   });
 
   it('is read again and again: each list that differs is told, once; what cannot be read is passed over', async () => {

@@ -2,7 +2,7 @@
 // Questions over connections: one that is closed or falls silent gives its place to the next.
 
 import { once } from 'node:events';
-import { createServer, type AddressInfo, type Server } from 'node:net';
+import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { expect } from 'chai';
 import { FrameReader, frame } from '../../../src/dns/frames.ts';
 import { StreamChannel } from '../../../src/dns/upstream-stream.ts';
@@ -80,5 +80,34 @@ describe('questions over a connection', function () {
     for (const cancel of cancels) cancel();
     expect(channel.pending).to.equal(0);
     channel.ask(bytes, silent)();
+  });
+
+  it('refuses what a server that does not read would leave with us', async () => {
+    const sockets: Socket[] = [];
+    const deaf = createServer({ pauseOnConnect: true }, (socket) => sockets.push(socket.on('error', () => {})));
+    deaf.listen(0, '127.0.0.1');
+    await once(deaf, 'listening');
+    const { port } = deaf.address() as AddressInfo;
+    const deafChannel = new StreamChannel({ kind: 'plain', endpoint: { family: 4, host: '127.0.0.1', port } });
+    const large = Buffer.concat([query({ name: 'large.example' }), Buffer.alloc(60_000)]);
+    let taken = 0;
+    let refused = 0;
+    for (let turn = 0; turn < 100; turn++) {
+      for (let i = 0; i < 50; i++) {
+        try {
+          deafChannel.ask(large, { onAnswer: () => {}, onError: () => {} })();
+          taken++;
+        } catch {
+          refused++;
+        }
+      }
+      await new Promise((done) => setTimeout(done, 5));
+    }
+    deafChannel.close();
+    for (const socket of sockets) socket.destroy();
+    deaf.close();
+    expect(refused).to.be.above(0);
+    // What the kernel's buffers hold of each connection, 64 KiB more, and no 300 MB.
+    expect(taken * large.length).to.be.below(100 * 1024 * 1024);
   });
 });

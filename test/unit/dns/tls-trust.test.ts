@@ -100,7 +100,7 @@ describe('who vouches for a TLS upstream', () => {
       const reason = h.dns.stats.failing[0]?.reason;
       expect(reason).to.match(/self-signed certificate/);
       expect(h.dns.stats.failing).to.deep.equal([{ upstream: label, reason }]);
-      expect(said).to.deep.equal([['the upstream cannot be asked over TLS', { upstream: label, reason }]]);
+      expect(said).to.deep.equal([['the upstream cannot be asked', { upstream: label, reason }]]);
       expect([...labels]).to.deep.equal(['tls']);
       await h.reload({ tls: { ca } });
       expect((await h.ask({ name: 'tls.example', type: T.A })).rcode).to.equal(0);
