@@ -85,7 +85,7 @@ class Service {
     if (nat64.enabled) this.#lock = InstanceLock.take('stop it first; `gate64 status` shows its pid');
     this.#log.info({ version: gate64Version(), config: this.#file ?? 'defaults' }, 'gate64 starts');
     this.#http = await HttpEndpoint.start({ listen: http.listen, metrics: this.#metrics, status: () => this.status() });
-    if (dns.enabled && dns.tls.ca !== undefined) readAuthorities(dns.tls.ca);
+    if (dns.enabled && dns.tls.ca !== '') readAuthorities(dns.tls.ca);
     if (dns.enabled) await checkListen(dns.listen);
     if (nat64.enabled) this.#node = await this.#startNat64();
     if (dns.enabled) this.#dns = await DnsService.start(this.#dnsOptions(this.#config));

@@ -140,10 +140,9 @@ export const configSchema = section({
       .describe('The resolvers it asks; empty: the nameservers of /etc/resolv.conf.'),
     tls: section({
       ca: text('the path of a PEM file')
-        .min(1, { error: 'the path of a PEM file' })
-        .optional()
+        .default('')
         .describe(
-          'A PEM file of authorities that tls:// upstreams are believed by, beside those of the system and of Node.js.',
+          'A PEM file of authorities that tls:// upstreams are believed by, beside those of the system and of Node.js; empty: none.',
         ),
     }).prefault({}),
     translateAll: bool().default(false).describe('Whether names that have AAAA records are synthesized all the same.'),

@@ -32,7 +32,7 @@ export interface DnsSettings {
   readonly listen: readonly Endpoint[];
   readonly upstreams: readonly Upstream[] | 'resolv.conf';
   readonly resolvConfPath?: string | undefined;
-  /** `ca`: a PEM file of authorities that TLS upstreams are believed by, beside the known ones. */
+  /** `ca`: a PEM file of authorities that TLS upstreams are believed by, beside the known ones; empty: none. */
   readonly tls?: { readonly ca?: string | undefined } | undefined;
   readonly translateAll: boolean;
   readonly ignoreChecking?: boolean | undefined;
@@ -158,7 +158,8 @@ export class DnsService {
     const path = settings.upstreams === 'resolv.conf' ? (settings.resolvConfPath ?? RESOLV_CONF) : undefined;
     const upstreams =
       settings.upstreams === 'resolv.conf' ? readResolvConf(path as string, this.#sayUnusable) : settings.upstreams;
-    const authorities = settings.tls?.ca === undefined ? [] : readAuthorities(settings.tls.ca);
+    const ca = settings.tls?.ca ?? '';
+    const authorities = ca === '' ? [] : readAuthorities(ca);
     await this.#listen(settings.listen);
     const before = this.#policy;
     const { maxUdpSize } = this.#settings;
