@@ -133,7 +133,7 @@ export const configSchema = section({
       .min(1, { error: 'a list with a network in it' })
       .prefault(['local'])
       .describe(
-        'Who may ask, others are refused. "local": loopback, private, shared (100.64.0.0/10), link-local and unique-local addresses and the networks of the host\'s interfaces as they are at the time; clients with other addresses have to be named. Anyone: 0.0.0.0/0 and ::/0.',
+        'Who may ask, others are refused. "local": loopback, private, shared (100.64.0.0/10), link-local and unique-local addresses, and the networks that the host is in or has a route to other than its default one, as they are at the time; clients with other addresses have to be named. Anyone: 0.0.0.0/0 and ::/0.',
       ),
     upstreams: list(upstream, 'upstream addresses')
       .prefault([])

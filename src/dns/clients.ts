@@ -2,13 +2,13 @@
 // Who may ask: a resolver that answers anyone is a weapon against others (RFC 5358).
 
 import { BlockList, isIPv6 } from 'node:net';
-import { networkInterfaces } from 'node:os';
 import { formatIp4, formatIp6, type Ip4Net, type Ip6Net } from '../addr/ip.ts';
 import { renderRefusal } from './answer.ts';
+import { localNetworks } from './local-networks.ts';
 import { readQuery } from './query.ts';
 import { RCODE } from './wire.ts';
 
-/** "local": what no packet from the internet has for its source, and the networks of this host's interfaces. */
+/** "local": what no packet from the internet has for its source, and this host's networks. */
 export type AllowedClients = readonly ('local' | Ip4Net | Ip6Net)[];
 
 const LOCAL_NETS = [
@@ -22,7 +22,7 @@ const LOCAL_NETS = [
   ['fc00::', 7],
   ['fe80::', 10],
 ] as const;
-/** Interfaces are looked at this often, and for who is refused this soon after they were. */
+/** The host's networks are looked at this often, and for who is refused this soon after they were. */
 const LOOK_MS = 10_000;
 const LOOK_FOR_REFUSED_MS = 1000;
 const MAX_KNOWN = 10_000;
@@ -31,17 +31,17 @@ const MAX_UDP_REFUSALS = 10;
 
 export class Clients {
   readonly #allowed: AllowedClients;
-  readonly #interfaces: typeof networkInterfaces;
+  readonly #localNetworks: () => string[];
   readonly #known = new Map<string, boolean>();
   #nets = new BlockList();
-  #interfaceNets: string | undefined;
+  #found: string | undefined;
   #lookedAt = -Infinity;
   #refusalsSince = -Infinity;
   #refusals = 0;
 
-  constructor(allowed: AllowedClients, interfaces: typeof networkInterfaces = networkInterfaces) {
+  constructor(allowed: AllowedClients, networks: () => string[] = localNetworks) {
     this.#allowed = allowed;
-    this.#interfaces = interfaces;
+    this.#localNetworks = networks;
     this.#look(performance.now());
   }
 
@@ -83,14 +83,14 @@ export class Clients {
     let found: string[] = [];
     if (this.#allowed.includes('local')) {
       try {
-        found = Object.values(this.#interfaces()).flatMap((all) => (all ?? []).flatMap(({ cidr }) => cidr ?? []));
+        found = this.#localNetworks();
       } catch {
         // Those known before stay.
         return;
       }
     }
-    if (found.join() === this.#interfaceNets) return;
-    this.#interfaceNets = found.join();
+    if (found.join() === this.#found) return;
+    this.#found = found.join();
     this.#known.clear();
     this.#nets = new BlockList();
     const add = (address: string, length: number) =>
@@ -102,8 +102,7 @@ export class Clients {
     }
     for (const cidr of found) {
       const [address, length] = cidr.split('/') as [string, string];
-      // A route to everything is no network of this host.
-      if (length !== '0') add(address, Number(length));
+      add(address, Number(length));
     }
   }
 }

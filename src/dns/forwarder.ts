@@ -71,7 +71,8 @@ export class Forwarder {
     }
     const own = query.isRaw ? this.#local(query) : undefined;
     // A query that we have sent ourselves: an upstream is this very listener, or one that forwards to it.
-    const isLoop = transport === 'udp' && this.#waiting > 0 && this.#options.upstreams.noteLoop(from.port, bytes);
+    const { upstreams } = this.#options;
+    const isLoop = transport === 'udp' && this.#waiting > 0 && upstreams.noteLoop(from.port, bytes, from.address);
     if (own || isLoop || this.#waiting >= MAX_WAITING) {
       const served = own ?? fresh(errorAnswer(query, RCODE.SERVFAIL));
       this.#finish(served, query, transport, startedAt, reply);

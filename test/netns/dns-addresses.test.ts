@@ -128,12 +128,8 @@ describe('DNS on all addresses of a node', function () {
     for (const [name, script] of SETUP) await sh(name, script);
     await sh('node', 'nft -f -', NFT);
     const file = join(directory, 'gate64.yaml');
-    const dns = {
-      listen: [`0.0.0.0:${PORT}`, `[::]:${PORT}`],
-      // The pods of a ptp CNI are routed to: no interface of the node has a network of their global addresses.
-      allowClients: ['local', '203.0.113.128/25', '2001:db8:3::/64'],
-      upstreams: ['192.0.2.2:53'],
-    };
+    // The pods of a ptp CNI are routed to: no interface of the node has a network of their global addresses.
+    const dns = { listen: [`0.0.0.0:${PORT}`, `[::]:${PORT}`], upstreams: ['192.0.2.2:53'] };
     writeFileSync(file, stringify({ dns, nat64: { enabled: false } }));
     gate64 = start(enter('node', [GATE64, 'run', '-c', file]));
     await eventually(
