@@ -26,7 +26,6 @@ import type {
   DatapathLimits,
   DatapathSizes,
   DropRow,
-  DropSample,
   LiveCounts,
   MapFillRow,
   PacketCounterRow,
@@ -39,15 +38,8 @@ import type {
   SweepResult,
 } from '../../src/datapath/datapath.ts';
 import { FakeBlocks, type FakeBlock } from './blocks.ts';
+import { FakeDrops, PACKET_BYTES, type FakeFlow } from './drops.ts';
 import { refusedDestination, refusedSource } from './policy.ts';
-
-/** What the first packet of a flow says. ICMP: the source's port is the identifier, `port` says nothing. */
-export interface FakeFlow {
-  readonly protocol: Protocol;
-  readonly source: TransportAddress6;
-  readonly destination6: Uint8Array;
-  readonly port: number;
-}
 
 /** The session, why the packet was dropped, or undefined when no program took it for its own. */
 export type FlowResult = SessionRow | DropReason | undefined;
@@ -81,9 +73,7 @@ interface FakeSession {
   readonly key4: string;
 }
 
-const PACKET_BYTES = 100;
 const DEFAULT_MAX_BLOCKS = 16384;
-const IP_PROTOCOL: Readonly<Record<Protocol, number>> = { tcp: 6, udp: 17, icmp: 58 };
 const BEGINS_IN: Readonly<Record<Protocol, number>> = {
   tcp: STATE.V6_INIT,
   udp: STATE.OPEN_UDP,
@@ -123,7 +113,7 @@ export class FakeDatapath implements Datapath {
   readonly #sessions = new Map<string, FakeSession>();
   readonly #flows4 = new Set<string>();
   readonly #ofPod = new Map<string, number>();
-  readonly #drops = new Map<DropReason, { count: number; last: DropSample }>();
+  readonly #drops: FakeDrops;
   readonly #packets: Record<Protocol, number> = { tcp: 0, udp: 0, icmp: 0 };
   readonly #listeners = new Set<(event: DatapathEvent) => void>();
 
@@ -132,6 +122,7 @@ export class FakeDatapath implements Datapath {
     this.sizes = sizes;
     this.#now = now;
     this.#replaced = replaced;
+    this.#drops = new FakeDrops(now);
     this.#blocks = new FakeBlocks(this.limits().blocks, now);
   }
 
@@ -274,9 +265,7 @@ export class FakeDatapath implements Datapath {
   }
 
   drops(): DropRow[] {
-    return [...this.#drops]
-      .map(([reason, { count, last }]): DropRow => ({ reason, direction: '6to4', count, last }))
-      .sort((a, b) => b.count - a.count);
+    return this.#drops.rows();
   }
 
   packetCounters(): PacketCounterRow[] {
@@ -323,7 +312,7 @@ export class FakeDatapath implements Datapath {
     const isOver = known !== undefined && known.row.expiresAt <= this.#now();
     if (isOver) this.#end(known);
     const session = known === undefined || isOver ? this.#begin(flow, prefix, key) : known;
-    if (typeof session === 'string') return this.#drop(session, flow);
+    if (typeof session === 'string') return this.#drops.count(session, flow);
     const { row } = session;
     row.lastSeenAt = this.#now();
     row.expiresAt = this.#now() + Number(this.programs.timeoutNs[BEGINS_IN[flow.protocol]] ?? 0n) / 1_000_000;
@@ -447,23 +436,6 @@ export class FakeDatapath implements Datapath {
     const sessions = (this.#ofPod.get(pod) ?? 0) + change;
     if (sessions === 0) this.#ofPod.delete(pod);
     else this.#ofPod.set(pod, sessions);
-  }
-
-  #drop(reason: DropReason, { protocol, source, destination6, port }: FakeFlow): DropReason {
-    const isIcmp = protocol === 'icmp';
-    const last: DropSample = {
-      at: this.#now(),
-      source: formatIp6(source.v6),
-      destination: formatIp6(destination6),
-      protocol: IP_PROTOCOL[protocol],
-      sourcePort: isIcmp ? 0 : source.port,
-      destinationPort: isIcmp ? 0 : port,
-      icmpType: isIcmp ? 128 : null,
-      icmpCode: isIcmp ? 0 : null,
-      length: PACKET_BYTES,
-    };
-    this.#drops.set(reason, { count: (this.#drops.get(reason)?.count ?? 0) + 1, last });
-    return reason;
   }
 
   #allocate(protocol: Protocol, source: TransportAddress6): FakeBinding | DropReason {
