@@ -397,6 +397,38 @@ static __always_inline void pod_create_empty(const __u8 *src)
 	bpf_map_update_elem(&n64_pods, src, &new->pod, BPF_NOEXIST);
 }
 
+/* A flood of flows that find no port costs so many searches in a while: the rest is refused without one. */
+#define REFUSED_NS 1000000
+#define REFUSED_SEARCHES 4
+
+/* Why the pod was refused a moment ago, again and again; N64_PASS when it was not. */
+static __always_inline int pod_refused(struct n64_pod *pod, __u32 protocol)
+{
+	barrier_var(protocol);
+	if (protocol >= N64_PROTOCOLS)
+		return N64_DROP_POOL_EXHAUSTED;
+	if (READ_ONCE(pod->refused[protocol]) < REFUSED_SEARCHES)
+		return N64_PASS;
+	if (ns_since(bpf_ktime_get_ns(), pod->refused_ns[protocol]) >= REFUSED_NS)
+		return N64_PASS;
+	return READ_ONCE(pod->refused_for[protocol]);
+}
+
+static __always_inline void pod_refuse(struct n64_pod *pod, __u32 protocol, int reason)
+{
+	__u64 now = bpf_ktime_get_ns();
+
+	barrier_var(protocol);
+	if (protocol >= N64_PROTOCOLS)
+		return;
+	pod->refused_for[protocol] = reason;
+	if (ns_since(now, pod->refused_ns[protocol]) >= REFUSED_NS) {
+		pod->refused_ns[protocol] = now;
+		pod->refused[protocol] = 0;
+	}
+	pod->refused[protocol]++;
+}
+
 /* Finds and takes a port for the (X',x) of making()->request; N64_PASS, or why there is none. */
 GLOBAL int port_take(void)
 {
@@ -416,12 +448,17 @@ GLOBAL int port_take(void)
 				return reason;
 			continue;
 		}
+		reason = pod_refused(pod, request->protocol);
+		if (reason)
+			return reason;
 		/* C-18: the source port itself if it is free. */
 		if (!pod_take_port(pod, request, request->wanted) || !pod_take_port(pod, request, ANY_PORT))
 			return N64_PASS;
 		reason = pod_grow(pod, request->src);
-		if (reason)
+		if (reason) {
+			pod_refuse(pod, request->protocol, reason);
 			return reason;
+		}
 	}
 	return N64_DROP_POOL_EXHAUSTED;
 }

@@ -200,6 +200,10 @@ struct n64_pod {
 	__u32 hint;
 	/* As many as it has, those of its static bindings too; two processors may lose one of them. */
 	__u32 sessions;
+	/* Flows that found no port, by protocol: since when they are counted, how many, and why the last one (a drop reason). */
+	__u64 refused_ns[N64_PROTOCOLS];
+	__u32 refused[N64_PROTOCOLS];
+	__u32 refused_for[N64_PROTOCOLS];
 	/* Index plus one; 0 is none. */
 	__u32 block[N64_MAX_BLOCKS_PER_POD];
 };

@@ -442,27 +442,36 @@ export interface Pod {
   readonly top: number;
   readonly hint: number;
   readonly sessions: number;
+  readonly refusedNs: readonly bigint[];
+  readonly refused: readonly number[];
+  readonly refusedFor: readonly number[];
   readonly block: readonly number[];
 }
 
 export const podCodec = {
-  size: 1040,
+  size: 1088,
   read(view: DataView, offset: number): Pod {
     return {
       slot: view.getUint32(offset, true),
       top: view.getUint32(offset + 4, true),
       hint: view.getUint32(offset + 8, true),
       sessions: view.getUint32(offset + 12, true),
-      block: repeat(256, (i) => view.getUint32(offset + 16 + 4 * i, true)),
+      refusedNs: repeat(3, (i) => view.getBigUint64(offset + 16 + 8 * i, true)),
+      refused: repeat(3, (i) => view.getUint32(offset + 40 + 4 * i, true)),
+      refusedFor: repeat(3, (i) => view.getUint32(offset + 52 + 4 * i, true)),
+      block: repeat(256, (i) => view.getUint32(offset + 64 + 4 * i, true)),
     };
   },
   write(view: DataView, offset: number, value: Pod): void {
-    clear(view, offset, 1040);
+    clear(view, offset, 1088);
     view.setUint32(offset, value.slot, true);
     view.setUint32(offset + 4, value.top, true);
     view.setUint32(offset + 8, value.hint, true);
     view.setUint32(offset + 12, value.sessions, true);
-    value.block.forEach((element, i) => view.setUint32(offset + 16 + 4 * i, element, true));
+    value.refusedNs.forEach((element, i) => view.setBigUint64(offset + 16 + 8 * i, element, true));
+    value.refused.forEach((element, i) => view.setUint32(offset + 40 + 4 * i, element, true));
+    value.refusedFor.forEach((element, i) => view.setUint32(offset + 52 + 4 * i, element, true));
+    value.block.forEach((element, i) => view.setUint32(offset + 64 + 4 * i, element, true));
   },
 };
 

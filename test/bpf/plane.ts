@@ -96,6 +96,8 @@ export interface Outcome {
   frame: Uint8Array;
   /** From the IP header on. */
   l3: Uint8Array;
+  /** Nanoseconds that the program took. */
+  readonly duration: number;
 }
 
 export interface RunOptions {
@@ -226,10 +228,10 @@ export class Plane implements Disposable {
       if (options.gsoSize !== undefined) view.setUint32(164, options.gsoSegs ?? 1, true);
       view.setUint32(176, options.gsoSize ?? 0, true);
     }
-    const { retval, data } = program.testRun(bytes, { ...run, dataOutSize: bytes.length + 512 });
+    const { retval, data, duration } = program.testRun(bytes, { ...run, dataOutSize: bytes.length + 512 });
     const action = ACTIONS[retval];
     if (action === undefined) throw new Error(`the program returned ${retval}`);
-    return { action, frame: new Uint8Array(data), l3: new Uint8Array(data.slice(ETHERNET_BYTES)) };
+    return { action, frame: new Uint8Array(data), l3: new Uint8Array(data.slice(ETHERNET_BYTES)), duration };
   }
 
   /** Egress of the owned device. */
