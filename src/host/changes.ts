@@ -2,8 +2,9 @@
 // What differs between a node as it is and as it is to be. Pure: the changes are data, in the order to make them; make.ts
 // makes them.
 
+import { isDeepStrictEqual } from 'node:util';
 import { formatIp4, formatIp4Net, type Ip4Net } from '../addr/ip.ts';
-import type { HostRecord, Interface, NodeFacts, ProxyNeighbour, Route } from '../model/facts.ts';
+import type { TrackingTimes, HostRecord, Interface, NodeFacts, ProxyNeighbour, Route } from '../model/facts.ts';
 import type { DesiredNode, DesiredRoute } from '../plan/desired.ts';
 import { deviceConflict, peerName } from '../plan/device.ts';
 import { GUARD_METRIC, isGuard, leadsTo, ROUTE_PROTOCOL } from '../plan/own-routes.ts';
@@ -26,7 +27,12 @@ export type Change =
       readonly device: string;
     }
   /** The nftables table, written whole; no nets: it goes. */
-  | { readonly kind: 'masquerade'; readonly nets: readonly Ip4Net[]; readonly device: string }
+  | {
+      readonly kind: 'masquerade';
+      readonly nets: readonly Ip4Net[];
+      readonly device: string;
+      readonly times: TrackingTimes;
+    }
   | { readonly kind: 'proxy'; readonly verb: 'add' | 'del'; readonly proxy: ProxyNeighbour };
 
 /** The change in words; undefined for what concerns nobody but gate64. */
@@ -146,13 +152,18 @@ function routeChanges(routes: readonly Route[], { device: { name: device }, rout
   ];
 }
 
-function masqueradeChanges({ masquerade }: NodeFacts, { masquerade: nets, device }: DesiredNode): Change[] {
+function masqueradeChanges(
+  { masquerade }: NodeFacts,
+  { masquerade: nets, device, trackingTimes: times }: DesiredNode,
+): Change[] {
   const text = (list: readonly Ip4Net[] | undefined) => list?.map(formatIp4Net).join();
   const isRight =
     nets.length === 0
       ? masquerade === undefined
-      : text(masquerade?.nets) === text(nets) && masquerade?.device === device.name;
-  return isRight ? [] : [{ kind: 'masquerade', nets, device: device.name }];
+      : text(masquerade?.nets) === text(nets) &&
+        masquerade?.device === device.name &&
+        isDeepStrictEqual(masquerade.times, times);
+  return isRight ? [] : [{ kind: 'masquerade', nets, device: device.name, times }];
 }
 
 function proxyChanges({ proxies: present, record }: NodeFacts, desired: readonly ProxyNeighbour[]): Change[] {

@@ -7,7 +7,7 @@ import { Gate64Error } from '../errors.ts';
 import { peerName } from '../plan/device.ts';
 import { describe, routeWords, type Change } from './changes.ts';
 import { run, type Exec } from './exec.ts';
-import { nftScript, removeTable } from './nft.ts';
+import { writeTable, removeTable } from './nft.ts';
 import type { StateFile } from './state.ts';
 import type { Sysctls } from './sysctls.ts';
 
@@ -91,7 +91,7 @@ async function makeAlone({ exec, sysctls, state }: Tools, change: Change): Promi
       return;
     case 'masquerade':
       if (change.nets.length === 0) await removeTable(exec);
-      else await run(exec, 'nft', ['-j', ...nftScript(change.nets, change.device)]);
+      else await writeTable(exec, change);
       return;
     default:
       throw new TypeError(`nothing makes ${describe(change) ?? change.kind}`);

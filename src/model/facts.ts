@@ -69,12 +69,23 @@ export interface ProxyNeighbour {
   readonly device: string;
 }
 
+/** How long the node's connection tracking keeps masqueraded flows, in seconds. */
+export interface TrackingTimes {
+  readonly udp: number;
+  readonly tcpEstablished: number;
+  readonly tcpTransitory: number;
+}
+
 /** gate64's own nftables table, as far as it decides anything. */
 export interface MasqueradeTable {
   /** Networks that leave with the uplink's address, in the order of the rules; undefined: the table is not as it was made. */
   readonly nets: readonly Ip4Net[] | undefined;
   /** By any device but this one. */
   readonly device: string | undefined;
+  /** What it was made for; undefined: none. */
+  readonly times: TrackingTimes | undefined;
+  /** False where the kernel would not take them. */
+  readonly hasTimes: boolean;
 }
 
 /** A chain of nftables that drops forwarded packets unless a rule accepts them. */

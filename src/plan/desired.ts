@@ -5,7 +5,7 @@ import type { DestinationRule } from '../addr/destinations.ts';
 import type { Ip4Net, Ip6Net } from '../addr/ip.ts';
 import type { Timeouts } from '../config/config.ts';
 import type { StaticBinding } from '../model/binding.ts';
-import type { ProxyNeighbour } from '../model/facts.ts';
+import type { ProxyNeighbour, TrackingTimes } from '../model/facts.ts';
 import type { Config as ProgramConfig } from '../model/layout.gen.ts';
 import type { PoolRange } from '../model/pool.ts';
 
@@ -32,6 +32,7 @@ export interface DesiredNode {
   readonly proxies: readonly ProxyNeighbour[];
   /** Networks that leave with the uplink's address; empty: no table. */
   readonly masquerade: readonly Ip4Net[];
+  readonly trackingTimes: TrackingTimes;
   /** The interface that programs hang on besides the device; undefined: none. */
   readonly tcUplink: string | undefined;
 }

@@ -85,6 +85,11 @@ export const FINDINGS = {
     code: 'G64_FORWARDING_OFF',
     meaning: "A firewall of the node drops forwarded packets, and no rule of it is seen that accepts gate64's.",
   },
+  'tracking-times': {
+    code: 'G64_KERNEL_UNSUPPORTED',
+    meaning:
+      'The kernel does not take times for masqueraded flows, so that its connection tracking forgets them when it likes.',
+  },
   'forwarding-off': {
     code: 'G64_FORWARDING_OFF',
     meaning: 'The node does not forward IPv6, so that packets of pods do not reach gate64.',

@@ -47,6 +47,11 @@ export function plan(config: Config, node: NodeFacts, datapath: DatapathFacts): 
       routes: desiredRoutes(prefixes, routed),
       proxies,
       masquerade: isDirect ? [] : routed,
+      trackingTimes: {
+        udp: nat64.timeouts.udp,
+        tcpEstablished: nat64.timeouts.tcpEstablished,
+        tcpTransitory: nat64.timeouts.tcpTransitory,
+      },
       tcUplink: isDirect ? uplink.name : undefined,
     },
     datapath: desiredDatapath(config, node, datapath, { outside, pool, nodeAddresses, node6 }),
@@ -154,6 +159,16 @@ export function findings(config: Config, node: NodeFacts): Finding[] {
     note(error);
   }
   found.push(...forwardDrops(node.droppingForwards, nat64));
+  if (nat64.egress === 'masquerade' && node.masquerade?.times !== undefined && !node.masquerade.hasTimes) {
+    found.push({
+      name: 'tracking-times',
+      severity: 'warning',
+      message:
+        "the kernel's connection tracking keeps its own times for masqueraded flows: UDP ends after 30 or 120 s, and closed TCP connections fill its table for two minutes",
+      remedy:
+        'Load the module nfnetlink_cttimeout, or use a kernel with CONFIG_NF_CONNTRACK_TIMEOUT, and restart gate64.',
+    });
+  }
   if (node.sysctl(ALL_FORWARDING6) === '0') {
     found.push({
       name: 'forwarding-off',

@@ -192,7 +192,10 @@ export class FakeHost implements Host {
         break;
       }
       case 'masquerade':
-        this.masquerade = change.nets.length === 0 ? undefined : { nets: change.nets, device: change.device };
+        this.masquerade =
+          change.nets.length === 0
+            ? undefined
+            : { nets: change.nets, device: change.device, times: change.times, hasTimes: true };
         break;
       case 'proxy':
         this.proxies = this.proxies.filter((other) => !has([change.proxy], other));

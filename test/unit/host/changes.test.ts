@@ -4,7 +4,7 @@
 import { expect } from 'chai';
 import { parseIp4, parseIp4Net } from '../../../src/addr/ip.ts';
 import { changes, describe as wordsOf, type Change } from '../../../src/host/changes.ts';
-import type { HostRecord, Interface, NodeFacts, ProxyNeighbour } from '../../../src/model/facts.ts';
+import type { HostRecord, Interface, MasqueradeTable, NodeFacts, ProxyNeighbour } from '../../../src/model/facts.ts';
 import type { DesiredNode, DesiredSysctl } from '../../../src/plan/desired.ts';
 import { fakeInterface, fakeRoute } from '../../fakes/host.ts';
 import {
@@ -27,12 +27,14 @@ const FORWARDING: DesiredSysctl = { name: 'ipv4/conf/up0/forwarding', value: '1'
 const OWNED: DesiredSysctl = { name: 'ipv4/conf/gate64/rp_filter', value: '0', owned: true };
 
 /** Nothing of anything but the device. */
+const TIMES = { udp: 300, tcpEstablished: 7440, tcpTransitory: 240 };
 const NOTHING: DesiredNode = {
   device: { name: 'gate64', mtu: 9000 },
   sysctls: [],
   routes: [],
   proxies: [],
   masquerade: [],
+  trackingTimes: TIMES,
   tcUplink: undefined,
 };
 /** Something of everything. */
@@ -64,7 +66,7 @@ const ready = (more: State = {}): NodeFacts =>
     interfaces: [uplink(), ...ownDevice(), ...pods(2)],
     routes: [DEFAULT, ...prefixRoutes(), POOL_ROUTE],
     proxies: [...DESIRED.proxies],
-    masquerade: { nets: [POOL], device: 'gate64' },
+    masquerade: { nets: [POOL], device: 'gate64', times: TIMES, hasTimes: true },
     record: RECORD,
     sysctls: sysctls({ 'ipv4/conf/up0/forwarding': '1', 'ipv4/conf/gate64/rp_filter': '0' }),
     withQdisc: ['up0'],
@@ -309,10 +311,12 @@ describe('host/changes', () => {
   });
 
   describe('nftables', () => {
-    const table = (masquerade: NodeFacts['masquerade'], nets = [POOL]) =>
-      changes(ready({ masquerade }), { ...DESIRED, masquerade: nets });
+    const table = (masquerade: Partial<MasqueradeTable> | undefined, nets = [POOL]) => {
+      const made = { nets: undefined, device: undefined, times: TIMES, hasTimes: true };
+      return changes(ready({ masquerade: masquerade && { ...made, ...masquerade } }), { ...DESIRED, masquerade: nets });
+    };
     const other = parseIp4Net('192.0.2.0/24');
-    const write = (nets: readonly (typeof POOL)[]) => [{ kind: 'masquerade', nets, device: 'gate64' }];
+    const write = (nets: readonly (typeof POOL)[]) => [{ kind: 'masquerade', nets, device: 'gate64', times: TIMES }];
 
     it('are written whole when anything about the table differs', () => {
       expect(table(undefined)).to.deep.equal(write([POOL]));
@@ -322,6 +326,12 @@ describe('host/changes', () => {
       expect(table({ nets: [POOL, other], device: 'gate64' })).to.deep.equal(write([POOL]));
       expect(table({ nets: [{ ...POOL, length: 30 }], device: 'gate64' })).to.deep.equal(write([POOL]));
       expect(table({ nets: [POOL], device: 'gate64' }, [POOL, other])).to.deep.equal(write([POOL, other]));
+      const times = { ...TIMES, udp: 30 };
+      expect(table({ nets: [POOL], device: 'gate64', times })).to.deep.equal(write([POOL]));
+    });
+
+    it('are left where the kernel does not take times for connection tracking', () => {
+      expect(table({ nets: [POOL], device: 'gate64', hasTimes: false })).to.deep.equal([]);
     });
 
     it('go where none are wanted, also when they are not as gate64 made them', () => {

@@ -26,6 +26,7 @@ const masquerade = (...nets: string[]): Change => ({
   kind: 'masquerade',
   nets: nets.map(parseIp4Net),
   device: 'gate64',
+  times: { udp: 300, tcpEstablished: 7440, tcpTransitory: 240 },
 });
 
 /** Everything that was done, in order; commands as `ip -batch - <the first line`, … */
@@ -35,12 +36,14 @@ class Recorder {
   readonly args: (readonly string[])[] = [];
   /** What commands answer, by how they begin. */
   answers: Record<string, ExecResult> = {};
+  refuses: (args: readonly string[]) => boolean = () => false;
 
   readonly exec: Exec = (command, args, input) => {
     const line = [command, ...args].join(' ');
     this.done.push(line);
     this.inputs.push(input);
     this.args.push(args);
+    if (this.refuses(args)) return Promise.resolve(failed('Error: Operation not supported\n'));
     const known = Object.entries(this.answers).find(([beginning]) => line.startsWith(beginning));
     return Promise.resolve(known?.[1] ?? DONE);
   };
@@ -131,7 +134,7 @@ neighbour del proxy 203.0.113.9 dev up0
       'ip -batch',
       'sysctl ipv4/conf/up0/forwarding=1',
       'ip -batch',
-      'nft -j',
+      'nft add',
       'record gate64',
       'sysctl ipv4/conf/up0/forwarding=1',
       'ip -batch',
@@ -194,37 +197,29 @@ neighbour del proxy 203.0.113.9 dev up0
     it('of nft says what nft said', async () => {
       recorder.answers = { nft: failed('Error: Operation not permitted\n') };
       const error = await recorder.refusal([masquerade('192.0.0.0/29'), host(1)]);
-      expect(error.message).to.match(/^"nft -j .*failed with exit code 1: Error: Operation not permitted$/);
-      expect(recorder.done).to.have.length(1);
+      expect(error.message).to.match(/^"nft add table [^]*failed with exit code 1: Error: Operation not permitted$/);
+      expect(recorder.done, 'with times and without').to.have.length(2);
     });
   });
 
   describe('the nftables table', () => {
-    interface Script {
-      nftables: Record<'add' | 'delete', Record<string, unknown> | undefined>[];
-    }
-    const script = () => JSON.parse(recorder.args.at(-1)?.slice(1).join(' ') ?? '') as Script;
+    const script = () => recorder.args.at(-1)?.join(' ') ?? '';
 
-    it('is one transaction in JSON, which replaces the one before', async () => {
+    it('is one transaction, which replaces the one before and has the times of the configuration', async () => {
       await recorder.make([masquerade('192.0.0.0/29', '192.0.2.7')]);
       expect(recorder.done).to.have.length(1);
-      expect(recorder.done[0]).to.match(/^nft -j \{/);
-      const { nftables } = script();
-      expect(
-        nftables.map((step) => Object.entries(step).map(([verb, what]) => [verb, ...Object.keys(what ?? {})])),
-      ).to.deep.equal(
-        [
-          ['add', 'table'],
-          ['delete', 'table'],
-          ['add', 'table'],
-          ['add', 'chain'],
-          ['add', 'rule'],
-          ['add', 'rule'],
-        ].map((step) => [step]),
-      );
-      expect(JSON.stringify(nftables.at(-1)))
-        .to.include('"right":"192.0.2.7"')
-        .and.include('"right":"gate64"');
+      expect(script()).to.match(/^add table ip gate64\n delete table ip gate64\n table ip gate64 \{\n/);
+      expect(script())
+        .to.include('ip saddr 192.0.2.7/32 oifname != "gate64" goto ours')
+        .and.include('policy = { unreplied: 300, replied: 300 }')
+        .and.match(/established: 7440, .*time_wait: 10/);
+    });
+
+    it('goes without times where the kernel takes none', async () => {
+      recorder.refuses = (args) => args.join(' ').includes('ct timeout');
+      await recorder.make([masquerade('192.0.0.0/29')]);
+      expect(recorder.done).to.have.length(2);
+      expect(script()).to.include('masquerade').and.not.include('ct timeout');
     });
 
     it('of as many networks as there can be has no argument that is too long for the kernel', async () => {
@@ -232,7 +227,7 @@ neighbour del proxy 203.0.113.9 dev up0
       await recorder.make([masquerade(...nets)]);
       // MAX_ARG_STRLEN of linux/binfmts.h.
       expect(Math.max(...recorder.args.flat().map(({ length }) => length))).to.be.below(131_072);
-      expect(script().nftables).to.have.length(4 + 1024);
+      expect(script().match(/goto ours/g)).to.have.length(1024);
     });
 
     it('goes where there is one', async () => {

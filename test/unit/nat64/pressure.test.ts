@@ -17,10 +17,10 @@ const LIMITS: PressureLimits = {
 };
 
 describe('nat64/pressure', () => {
-  it('closed connections live as configured up to half, then the shorter the less is left, and two seconds at least', () => {
+  it('closed connections live as configured up to a quarter, then the shorter the less is left, and two seconds at least', () => {
     const at = (used: number) => closingMs({ used, total: 100 }, CONFIGURED_MS);
-    expect([0, 1, 50].map(at)).to.deep.equal([undefined, undefined, undefined]);
-    expect([60, 70, 80].map(at)).to.deep.equal([180_000, 120_000, 60_000]);
+    expect([0, 1, 25].map(at)).to.deep.equal([undefined, undefined, undefined]);
+    expect([30, 50, 70].map(at)).to.deep.equal([188_766, 55_931, 6991]);
     expect([90, 95, 100, 130].map(at)).to.deep.equal([2000, 2000, 2000, 2000]);
     expect(closingMs({ used: 1, total: 0 }, CONFIGURED_MS)).to.equal(2000);
     expect(closingMs({ used: 0, total: 0 }, CONFIGURED_MS)).to.equal(undefined);
@@ -62,8 +62,9 @@ describe('nat64/pressure', () => {
       const holders = new Map<string, { pod: Uint8Array; blocks: number[] }>();
       for (const { index, holder } of datapath.blocks()) {
         if (holder === undefined) continue;
-        const known = holders.get(formatIp6(holder));
-        if (known === undefined) holders.set(formatIp6(holder), { pod: holder, blocks: [index] });
+        const name = Buffer.from(holder).toString('hex');
+        const known = holders.get(name);
+        if (known === undefined) holders.set(name, { pod: holder, blocks: [index] });
         else known.blocks.push(index);
       }
       return { holders, ports, blockSize: PORTS };
@@ -76,17 +77,17 @@ describe('nat64/pressure', () => {
       datapath.closingTimes.map(({ pod: of, ms }) => `${of === undefined ? '*' : formatIp6(of)} ${ms}`);
 
     it('nothing while all is plenty', () => {
-      for (let n = 1; n <= 10; n++) open(n, 20);
+      for (let n = 1; n <= 10; n++) open(n, 16);
       pressure.tick(LIMITS, use());
       expect(told()).to.deep.equal([]);
       expect(log.lines).to.deep.equal([]);
     });
 
     it('of the pod alone that comes near its quota of blocks, among others that do not; and when it is over', () => {
-      for (let n = 2; n <= 10; n++) open(n, 20);
+      for (let n = 2; n <= 10; n++) open(n, 16);
       open(1, 48);
       pressure.tick(LIMITS, use());
-      expect(told()).to.deep.equal([`${formatIp6(pod(1))} 90000`]);
+      expect(told()).to.deep.equal([`${formatIp6(pod(1))} 2949`]);
       const sessions = datapath.sessions().filter(({ source }) => formatIp6(source.v6) === formatIp6(pod(1)));
       for (const session of sessions) datapath.closeFlow(session);
       pressure.tick(LIMITS, use());
@@ -100,16 +101,16 @@ describe('nat64/pressure', () => {
     it('of the pod alone that comes near its quota of sessions', () => {
       open(1, 20);
       open(2, 10);
-      pressure.tick({ ...LIMITS, maxSessionsPerPod: 25 }, use());
-      expect(told()).to.deep.equal([`${formatIp6(pod(1))} 60000`]);
+      pressure.tick({ ...LIMITS, maxSessionsPerPod: 40 }, use());
+      expect(told()).to.deep.equal([`${formatIp6(pod(1))} 55931`]);
     });
 
     it('of everybody as the pool or the table runs out', () => {
       for (let n = 1; n <= 10; n++) open(n, 16);
       pressure.tick(LIMITS, use(160 + 80 + 10));
       expect(told()).to.deep.equal(['* 2000']);
-      pressure.tick({ ...LIMITS, maxSessions: 200 }, use());
-      expect(told()).to.deep.equal(['* 60000']);
+      pressure.tick({ ...LIMITS, maxSessions: 400 }, use());
+      expect(told()).to.deep.equal(['* 109240']);
     });
   });
 });

@@ -112,11 +112,13 @@ const record = fc.record({
   proxies,
   withoutQdisc: fc.constantFrom([], ['up0'], ['up1']),
 });
+const times = { udp: 300, tcpEstablished: 7200, tcpTransitory: 240 };
 const masquerade = fc.constantFrom(
   undefined,
-  { nets: undefined, device: undefined },
-  { nets: [parseIp4Net('192.0.0.0/29')], device: 'gate64' },
-  { nets: [parseIp4Net('192.0.2.0/24')], device: 'nat0' },
+  { nets: undefined, device: undefined, times: undefined, hasTimes: false },
+  { nets: [parseIp4Net('192.0.0.0/29')], device: 'gate64', times, hasTimes: true },
+  { nets: [parseIp4Net('192.0.0.0/29')], device: 'gate64', times: { ...times, udp: 30 }, hasTimes: true },
+  { nets: [parseIp4Net('192.0.2.0/24')], device: 'nat0', times, hasTimes: false },
 );
 
 const node = fc
