@@ -42,6 +42,14 @@ static __noinline int policy_source(const __u8 *src)
 	return bpf_map_lookup_elem(&n64_src6, &key) ? N64_PASS : N64_DROP_SOURCE_NOT_ALLOWED;
 }
 
+/* One that the node had and has lost is another host's: what the node has still is refused before this is asked. */
+static __always_inline bool is_pool(__be32 dst)
+{
+	struct n64_pool_address *pool = bpf_map_lookup_elem(&n64_pool, &dst);
+
+	return pool && !(pool->shared && pool->draining);
+}
+
 GLOBAL int policy_destination(__be32 dst, __u32 prefix)
 {
 	struct n64_lpm4_key key = { .length = 32, .address_be = dst };
@@ -51,7 +59,7 @@ GLOBAL int policy_destination(__be32 dst, __u32 prefix)
 	case N64_NEVER:
 		return N64_DROP_DST_NEVER;
 	case N64_NODE:
-		return bpf_map_lookup_elem(&n64_pool, &dst) ? N64_DROP_DST_POOL : N64_DROP_DST_NODE;
+		return is_pool(dst) ? N64_DROP_DST_POOL : N64_DROP_DST_NODE;
 	case N64_DENIED:
 		return N64_DROP_DST_DENIED;
 	case N64_NON_GLOBAL:
@@ -59,5 +67,5 @@ GLOBAL int policy_destination(__be32 dst, __u32 prefix)
 		if (cfg.prefixes[prefix & (N64_MAX_PREFIXES - 1)].well_known)
 			return N64_DROP_DST_NON_GLOBAL;
 	}
-	return bpf_map_lookup_elem(&n64_pool, &dst) ? N64_DROP_DST_POOL : N64_PASS;
+	return is_pool(dst) ? N64_DROP_DST_POOL : N64_PASS;
 }

@@ -187,7 +187,11 @@ export class Reconciler {
 
   #datapathFacts(): DatapathFacts {
     if (this.#nat64 === undefined || this.#datapath === undefined) return this.#options.site.facts();
-    return { leased: this.#nat64.leasedAddresses(), places: this.#datapath.places() };
+    return {
+      leased: this.#nat64.leasedAddresses(),
+      shared: this.#datapath.sharedAddresses(),
+      places: this.#datapath.places(),
+    };
   }
 
   #convergeDatapath(desired: DesiredDatapath): void {

@@ -125,7 +125,7 @@ export interface PoolAddress {
   readonly slot: number;
   /** True when the node uses the address too: what is not ours passes to the host stack (requirements C-06). */
   readonly shared: boolean;
-  /** Left the pool: its flows go on, and nobody gets a new port of it. */
+  /** Left the pool: its flows go on, and nobody gets a new port of it. With `shared` pods may have it as a destination. */
   readonly draining: boolean;
 }
 
@@ -214,6 +214,8 @@ export interface DatapathReader extends Disposable {
   packetCounters(): PacketCounterRow[];
   counts(): LiveCounts;
   mapFill(): MapFillRow[];
+  /** Of the addresses that were told last, those that are shared; in order. */
+  sharedAddresses(): number[];
 }
 
 /** Where a node's data plane lies: whether one is there, and the ways to it. Tests have another. */
@@ -271,6 +273,13 @@ export interface Datapath extends DatapathReader {
   staticHolders(binding: StaticBinding): StaticHolders;
   putStaticBinding(binding: StaticBinding): void;
   deleteStaticBinding(binding: StaticBinding): void;
+
+  /**
+   * Puts the sessions of a pool address past their time: their next packets are those of new sessions, and a sweep ends
+   * them as any other. One that is in use this very moment may be missed. Says how many were still there, those from a
+   * call before included: 0 once all have ended.
+   */
+  endSessionsOf(v4: number): number;
 
   /** Deletes what has expired and takes back blocks that have been empty for `idleBlockMs`. */
   sweep(idleBlockMs: number, options?: SweepOptions): SweepResult;

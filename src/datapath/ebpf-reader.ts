@@ -32,6 +32,7 @@ import {
   flow6Codec,
   flow6KeyCodec,
   LIVE,
+  poolAddressCodec,
   PROTOCOL,
   type Config,
 } from '../model/layout.gen.ts';
@@ -52,6 +53,13 @@ export const u64Codec: Codec<bigint> = {
   size: 8,
   read: (view, offset) => view.getBigUint64(offset, true),
   write: (view, offset, value) => view.setBigUint64(offset, value, true),
+};
+
+/** Addresses in network order. */
+export const be32Codec: Codec<number> = {
+  size: 4,
+  read: (view, offset) => view.getUint32(offset, false),
+  write: (view, offset, value) => view.setUint32(offset, value, false),
 };
 
 const s64Codec: Codec<bigint> = { ...u64Codec, read: (view, offset) => view.getBigInt64(offset, true) };
@@ -197,6 +205,11 @@ export class EbpfReader implements DatapathReader {
       row('n64_bib4', sum(bindings)),
       row('n64_pods', pods),
     ];
+  }
+
+  sharedAddresses(): number[] {
+    const addresses = [...entries(this.maps.n64_pool, be32Codec, poolAddressCodec)];
+    return addresses.flatMap(([v4, { shared }]) => (shared === 0 ? [] : [v4])).sort((a, b) => a - b);
   }
 
   [Symbol.dispose](): void {

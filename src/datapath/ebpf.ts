@@ -25,7 +25,7 @@ import {
   type SweepOptions,
   type SweepResult,
 } from './datapath.ts';
-import { EbpfReader, openMaps, u32Codec, u64Codec, type MapSet } from './ebpf-reader.ts';
+import { be32Codec, EbpfReader, openMaps, u32Codec, u64Codec, type MapSet } from './ebpf-reader.ts';
 import {
   blockRecordCodec,
   configCodec,
@@ -38,6 +38,7 @@ import {
   VERDICT,
   type Prefix,
 } from '../model/layout.gen.ts';
+import { ageSessionsOf } from './ageing.ts';
 import { withCode } from './error-codes.ts';
 import { Hooks } from './hooks.ts';
 import { loadObject, misfit, type EbpfOptions } from './load-object.ts';
@@ -64,11 +65,6 @@ const SESSIONS_AT = (() => {
 
 /** In n64_closing: a time that holds for every pod. */
 const EVERYBODY = new Uint8Array(16);
-
-const poolKeyCodec = {
-  size: 4,
-  write: (view: DataView, offset: number, v4: number) => view.setUint32(offset, v4, false),
-};
 
 /** What the programs before were loaded with; undefined if that cannot be told. */
 export function currentPrograms(pins: Pins): ProgramConfig | undefined {
@@ -262,7 +258,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
 
   setPoolAddresses(addresses: readonly PoolAddress[]): void {
     const wanted = addresses.map(({ v4, slot, shared, draining }) => ({
-      key: encode(poolKeyCodec, v4),
+      key: encode(be32Codec, v4),
       value: encode(poolAddressCodec, { slot, shared: Number(shared), draining: Number(draining) }),
     }));
     // Addresses before queues: whoever gets a block finds its address.
@@ -306,6 +302,10 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
   }
 
   // ---- sweep ----
+
+  endSessionsOf(v4: number): number {
+    return ageSessionsOf(v4, this.maps, this.programs());
+  }
 
   sweep(idleBlockMs: number, { budgetMs = Infinity, maxRows = 1000 }: SweepOptions = {}): SweepResult {
     const started = performance.now();

@@ -37,13 +37,13 @@ export class PinnedSite implements DatapathSite {
   }
 
   facts(): DatapathFacts {
-    const nothing = { leased: [], places: [] };
+    const nothing = { leased: [], shared: [], places: [] };
     if (!this.isThere()) return nothing;
     try {
       using reader = openReader(this.#pins.root);
       const leased = reader.blocks().filter((row) => row.state === 'leased');
       const places = currentPrograms(this.#pins)?.prefixes ?? [];
-      return { leased: [...new Set(leased.map((row) => row.v4))], places };
+      return { leased: [...new Set(leased.map((row) => row.v4))], shared: reader.sharedAddresses(), places };
     } catch (error) {
       // It is of another version and will be replaced.
       if (error instanceof Gate64Error) return nothing;

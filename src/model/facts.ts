@@ -128,6 +128,8 @@ export interface NodeFacts {
 export interface DatapathFacts {
   /** Addresses of which pods hold ports, of the pool or not: packets for these have to find their way here. */
   readonly leased: readonly number[];
+  /** Addresses, of the pool or drained from it, that the data plane took for the node's own as well when it was told last. */
+  readonly shared: readonly number[];
   /** Where prefixes stand in the programs that run now; sessions name them by their place. */
   readonly places: readonly Prefix[];
 }

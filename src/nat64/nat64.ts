@@ -49,6 +49,9 @@ export class Nat64 {
   /** What the data plane was made last, whole. */
   #desired: DesiredDatapath | undefined;
   #refused: readonly RefusedBinding[] = [];
+  /** Addresses that the node has lost: all that the ledger has of them, and those whose sessions have not ended yet. */
+  #lost: readonly number[] = [];
+  readonly #ending = new Set<number>();
   /** The addresses that the data plane was told of last. */
   #addresses = '';
   #attached = true;
@@ -118,6 +121,7 @@ export class Nat64 {
     this.#setPoolAddresses(desired);
     this.#ledger.tick();
     this.#datapath.setPrograms({ ...desired.programs, slots: this.#ledger.slots() });
+    this.#giveUpLost(desired);
     this.#desired = desired;
     this.#attached = true;
   }
@@ -191,6 +195,7 @@ export class Nat64 {
   #tick(): void {
     this.#noteRefusals();
     this.#ledger.tick();
+    this.#endLost();
     this.#relieve();
     this.#releaseAddresses();
     this.#verify();
@@ -233,19 +238,51 @@ export class Nat64 {
     return statics.filter((binding) => !refused.has(binding));
   }
 
-  /** Addresses that left the pool stay known to the data plane until their last flow has ended. */
+  /**
+   * Addresses that left the pool stay known to the data plane until their last flow has ended. What was the node's stays
+   * marked so, in the data plane since a process may end: once the node has it no more it is nobody's here.
+   */
   #setPoolAddresses({ pool, nodeAddresses }: DesiredDatapath): void {
     const shared = new Map(poolAddresses(pool).map((address) => [address.v4, address.shared]));
+    const were = new Set([...nodeAddresses, ...this.#datapath.sharedAddresses()]);
     const addresses = this.#ledger.addresses();
     this.#datapath.setPoolAddresses(
       addresses.map(({ v4, slot, wanted }) => ({
         v4,
         slot,
-        shared: shared.get(v4) ?? nodeAddresses.includes(v4),
+        shared: shared.get(v4) ?? were.has(v4),
         draining: !wanted,
       })),
     );
     this.#addresses = addressesText(addresses);
+  }
+
+  /**
+   * An address that the node has lost (DHCP, a dial-up anew) is somebody else's by now: nothing is sent from it any more.
+   * Comes last, so that whoever loses a session finds a port of another address.
+   */
+  #giveUpLost({ nodeAddresses }: DesiredDatapath): void {
+    const shared = new Set(this.#datapath.sharedAddresses());
+    const left = this.#ledger.addresses().filter(({ wanted }) => !wanted);
+    const lost = left.map(({ v4 }) => v4).filter((v4) => shared.has(v4) && !nodeAddresses.includes(v4));
+    for (const v4 of lost) {
+      if (this.#lost.includes(v4)) continue;
+      const sessions = this.#datapath.endSessionsOf(v4);
+      if (sessions === 0) continue;
+      this.#ending.add(v4);
+      this.#log.warn(
+        { address: formatIp4(v4), sessions },
+        'the node has lost an address of the pool; its sessions end, new ones get another',
+      );
+    }
+    this.#lost = lost;
+  }
+
+  /** While one session of a binding lives, a new one joins it and has its address: again, until there is none. */
+  #endLost(): void {
+    for (const v4 of this.#ending) {
+      if (!this.#lost.includes(v4) || this.#datapath.endSessionsOf(v4) === 0) this.#ending.delete(v4);
+    }
   }
 
   #releaseAddresses(): void {

@@ -30,7 +30,7 @@ export function plan(config: Config, node: NodeFacts, datapath: DatapathFacts): 
   const conflict = deviceConflict(interfaces, nat64.device);
   if (conflict !== undefined) throw conflict;
   const { uplink, pool, nodeAddresses, node6 } = wayOut(config, node);
-  const routed = routedPoolNets([...pool, ...drainingRanges(pool, datapath.leased, nodeAddresses)]);
+  const routed = routedPoolNets([...pool, ...drainingRanges(pool, datapath, nodeAddresses)]);
   const isDirect = nat64.egress === 'direct';
   const proxies = isDirect ? desiredProxies(routed, uplink) : [];
   const outside = outsideInterfaces(interfaces, node.routes4, node.routes6, uplink);

@@ -4,7 +4,7 @@
 
 import { formatIp4Net, formatIp6Net, ip4InNet, ip4NetRange, type Ip4Net } from '../addr/ip.ts';
 import type { Prefix64 } from '../addr/rfc6052.ts';
-import type { Interface, ProxyNeighbour } from '../model/facts.ts';
+import type { DatapathFacts, Interface, ProxyNeighbour } from '../model/facts.ts';
 import type { PoolRange } from '../model/pool.ts';
 import type { DesiredRoute } from './desired.ts';
 
@@ -24,14 +24,18 @@ export function routedPoolNets(pool: readonly PoolRange[]): Ip4Net[] {
   return [...nets.values()];
 }
 
-/** Leased addresses that left the pool, as ranges; those of the node itself need no route. In order of addresses. */
+/**
+ * Leased addresses that left the pool, as ranges, in order of addresses. Those of the node itself need no route; what was
+ * the node's and is not any more may be somebody else's by now, and is not answered for.
+ */
 export function drainingRanges(
   pool: readonly PoolRange[],
-  leased: readonly number[],
+  { leased, shared }: Pick<DatapathFacts, 'leased' | 'shared'>,
   nodeAddresses: readonly number[],
 ): PoolRange[] {
+  const isOf = (v4: number, addresses: readonly number[]) => addresses.includes(v4);
   return leased
-    .filter((v4) => !nodeAddresses.includes(v4) && !pool.some(({ net }) => ip4InNet(v4, net)))
+    .filter((v4) => !isOf(v4, nodeAddresses) && !isOf(v4, shared) && !pool.some(({ net }) => ip4InNet(v4, net)))
     .sort((a, b) => a - b)
     .map((v4) => ({ net: { v4, length: 32 }, firstPort: 1, lastPort: 65535, shared: false }));
 }

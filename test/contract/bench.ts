@@ -79,6 +79,7 @@ export interface Stock {
   /** Ports of a block. */
   readonly size?: number;
   readonly draining?: readonly number[];
+  readonly shared?: readonly number[];
 }
 
 export interface Packet {
@@ -133,10 +134,11 @@ export class Stage implements Disposable {
   }
 
   /** Addresses in order of their slots. */
-  tellAddresses({ addresses = 1, draining = [] }: Stock = {}): void {
+  tellAddresses({ addresses = 1, draining = [], shared = [] }: Stock = {}): void {
     this.datapath.setPoolAddresses(
       Array.from({ length: addresses }, (_, slot): PoolAddress => {
-        return { v4: FIRST_ADDRESS + slot, slot, shared: false, draining: draining.includes(slot) };
+        const [isShared, isDraining] = [shared.includes(slot), draining.includes(slot)];
+        return { v4: FIRST_ADDRESS + slot, slot, shared: isShared, draining: isDraining };
       }),
     );
   }

@@ -3,7 +3,7 @@
 
 import { expect } from 'chai';
 import type { DestinationRule, DestinationVerdict } from '../../src/addr/destinations.ts';
-import { parseIp4, parseIp4Net, parseIp6Net, type Ip6Net } from '../../src/addr/ip.ts';
+import { formatIp4, parseIp4, parseIp4Net, parseIp6Net, type Ip6Net } from '../../src/addr/ip.ts';
 import { embedIp4, parsePrefix64 } from '../../src/addr/rfc6052.ts';
 import { FIRST_ADDRESS, PREFIX, type Play, type Stage } from './bench.ts';
 
@@ -75,6 +75,19 @@ export function policy(play: Play): void {
       expect(fates).to.deep.equal(['source_not_allowed', 'passed', 'passed', 'source_not_allowed']);
       stage.datapath.setPrograms(stage.wanted({ restrictSources: false }));
       expect(fate(stage, 0, 9), 'no allow list is in force').to.equal('passed');
+    });
+
+    it('an address of the pool is no destination, one that the node had and has lost is', () => {
+      const stage = play({ slots: 2 });
+      const second = formatIp4(FIRST_ADDRESS + 1);
+      stage.stock({ addresses: 2, draining: [1] });
+      expect(fate(stage, 1, 1, second), 'drains, and is ours still').to.equal('dst_pool');
+      stage.tellAddresses({ addresses: 2, shared: [1] });
+      expect(fate(stage, 1, 2, second)).to.equal('dst_pool');
+      stage.tellAddresses({ addresses: 2, shared: [1], draining: [1] });
+      expect(fate(stage, 1, 3, second)).to.equal('passed');
+      stage.datapath.setDestinations([rule(`${second}/32`, 'node')]);
+      expect(fate(stage, 1, 4, second), 'the node has it').to.equal('dst_node');
     });
 
     it('is asked once a session: one that is there goes on', () => {

@@ -146,7 +146,7 @@ export function succession(play: Play): void {
       expect(site.remove()).to.equal(true);
       expect(site.isThere()).to.equal(false);
       expect(site.remove()).to.equal(false);
-      expect(site.facts()).to.deep.equal({ leased: [], places: [] });
+      expect(site.facts()).to.deep.equal({ leased: [], shared: [], places: [] });
       expect(stage.send(1, FIRST_PORT)).to.equal('untranslated');
       stage.begin();
       expect(stage.datapath.info()).to.deep.include({ adopted: false, replaced: undefined });

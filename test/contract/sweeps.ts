@@ -4,7 +4,7 @@
 import { expect } from 'chai';
 import { formatIp6 } from '../../src/addr/ip.ts';
 import type { SessionRow, SweepResult } from '../../src/datapath/datapath.ts';
-import { IDLE_MS, pod, SERVER, type Play, type Stage } from './bench.ts';
+import { FIRST_ADDRESS, IDLE_MS, pod, SERVER, type Play, type Stage } from './bench.ts';
 
 const COUNT = 300;
 
@@ -91,6 +91,36 @@ export function sweeps(play: Play): void {
         datapath.blocks().reduce((sum, { used }) => sum + used.tcp, 0),
         'their ports are free',
       ).to.equal(3);
+    });
+
+    it('sessions of an address that is given up are over at once, those of others are not', () => {
+      const stage = play({ slots: 2 });
+      const { datapath } = stage;
+      stage.stock({ addresses: 2, blocks: 4 });
+      const all = [1, 2].flatMap((n) => (['tcp', 'udp', 'icmp'] as const).map((protocol) => ({ n, protocol })));
+      for (const { n, protocol } of all) stage.passed(n, 5, { protocol });
+      stage.passed(1, 5, { port: 54 });
+      const [lost = 0, kept = 0] = [1, 2].map((n) => stage.session(n, 5)?.pool.v4);
+      expect(lost, 'pods that follow one another get addresses of their own').not.to.equal(kept);
+      const of = (v4: number) => datapath.sessions().filter(({ pool }) => pool.v4 === v4).length;
+      stage.tellAddresses({ addresses: 2, draining: [lost - FIRST_ADDRESS], shared: [lost - FIRST_ADDRESS] });
+      expect(datapath.sharedAddresses()).to.deep.equal([lost]);
+      expect(datapath.endSessionsOf(lost)).to.equal(4);
+      // A session in use goes on by another address with its next packet.
+      expect(stage.passed(1, 5, { protocol: 'icmp' }).v4).to.equal(kept);
+      expect(datapath.endSessionsOf(lost), 'those that have not been swept').to.equal(3);
+      // One walk may step over a neighbour of what it deletes.
+      for (let walk = 0; walk < 2; walk++) datapath.sweep(IDLE_MS);
+      expect([of(lost), of(kept)]).to.deep.equal([0, 4]);
+      expect(datapath.endSessionsOf(lost)).to.equal(0);
+      expect(datapath.bindings().map(({ pool }) => pool.v4)).to.deep.equal(Array(4).fill(kept));
+      expect(datapath.counts().sessions).to.deep.equal({ tcp: 1, udp: 1, icmp: 2 });
+      const used = datapath
+        .blocks()
+        .filter(({ v4 }) => v4 === lost)
+        .map((row) => row.used);
+      for (const ports of used) expect(ports).to.deep.equal({ tcp: 0, udp: 0, icmp: 0 });
+      expect(stage.passed(1, 5).v4).to.equal(kept);
     });
 
     it('without a budget one call walks to the end, and each session ends once', () => {

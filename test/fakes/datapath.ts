@@ -2,17 +2,11 @@
 // The data plane in memory, for tests of the rooms above it: same interface, same promises (test/contract/), no kernel.
 // `openFlow` and `closeFlow` stand for packets: they ask the policy, lease blocks, keep bindings and sessions as bpf/ does.
 
-import { formatIp4, formatIp6, parseIp6, type Ip6Net } from '../../src/addr/ip.ts';
+import { formatIp6, parseIp6, type Ip6Net } from '../../src/addr/ip.ts';
 import type { DestinationRule } from '../../src/addr/destinations.ts';
 import { extractWithAny } from '../../src/addr/rfc6052.ts';
 import { Gate64Error } from '../../src/errors.ts';
-import {
-  PROTOCOLS,
-  type Protocol,
-  type StaticBinding,
-  type TransportAddress4,
-  type TransportAddress6,
-} from '../../src/model/binding.ts';
+import { PROTOCOLS, type Protocol, type StaticBinding, type TransportAddress6 } from '../../src/model/binding.ts';
 import type { DropReason } from '../../src/model/drops.gen.ts';
 import { configCodec, STATE, type Prefix } from '../../src/model/layout.gen.ts';
 import type {
@@ -38,8 +32,9 @@ import type {
   SweepResult,
 } from '../../src/datapath/datapath.ts';
 import { FakeBlocks, type FakeBlock } from './blocks.ts';
+import { side4, side6, type FakeBinding, type FakeSession, type Mutable } from './records.ts';
 import { FakeDrops, PACKET_BYTES, type FakeFlow } from './drops.ts';
-import { refusedDestination, refusedSource } from './policy.ts';
+import { refusedDestination, refusedSource, refuseMoreThan, sharedOf } from './policy.ts';
 
 /** The session, why the packet was dropped, or undefined when no program took it for its own. */
 export type FlowResult = SessionRow | DropReason | undefined;
@@ -52,36 +47,12 @@ export interface FakeOptions {
   readonly replaced?: string;
 }
 
-interface FakeBinding {
-  readonly protocol: Protocol;
-  readonly source: TransportAddress6;
-  readonly pool: TransportAddress4;
-  readonly isStatic: boolean;
-  readonly createdAt: number;
-  /** Of a dynamic one. */
-  readonly block: FakeBlock | undefined;
-  sessions: number;
-}
-
-type Mutable<T> = { -readonly [K in keyof T]: T[K] };
-
-interface FakeSession {
-  readonly row: Mutable<SessionRow>;
-  readonly binding: FakeBinding;
-  readonly key: string;
-  /** T,t and Z,z, which no two sessions share. */
-  readonly key4: string;
-}
-
 const DEFAULT_MAX_BLOCKS = 16384;
 const BEGINS_IN: Readonly<Record<Protocol, number>> = {
   tcp: STATE.V6_INIT,
   udp: STATE.OPEN_UDP,
   icmp: STATE.OPEN_ICMP,
 };
-
-const side6 = (protocol: Protocol, at: TransportAddress6): string => `${protocol} ${formatIp6(at.v6)} ${at.port}`;
-const side4 = (protocol: Protocol, at: TransportAddress4): string => `${protocol} ${formatIp4(at.v4)} ${at.port}`;
 
 export class FakeDatapath implements Datapath {
   /** What was set last, for assertions. */
@@ -230,6 +201,12 @@ export class FakeDatapath implements Datapath {
     };
   }
 
+  endSessionsOf(v4: number): number {
+    const found = [...this.#sessions.values()].filter(({ row }) => row.pool.v4 === v4);
+    for (const { row } of found) row.expiresAt = Math.min(row.expiresAt, this.#now());
+    return found.length;
+  }
+
   onEvent(listener: (event: DatapathEvent) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -288,14 +265,17 @@ export class FakeDatapath implements Datapath {
   mapFill(): MapFillRow[] {
     const { maxSessions: maxEntries } = this.sizes;
     const [sessions, bindings] = [this.#sessions.size, this.#by4.size];
-    const pods = new Set([...this.#ofPod.keys(), ...this.#blocks.holders()]);
     return [
       { map: 'flow6', entries: sessions, maxEntries },
       { map: 'flow4', entries: sessions, maxEntries },
       { map: 'bib6', entries: bindings, maxEntries },
       { map: 'bib4', entries: bindings, maxEntries },
-      { map: 'pods', entries: pods.size, maxEntries: 16384 },
+      { map: 'pods', entries: this.pods().length, maxEntries: 16384 },
     ];
+  }
+
+  sharedAddresses(): number[] {
+    return sharedOf(this.poolAddresses);
   }
 
   [Symbol.dispose](): void {
@@ -449,8 +429,15 @@ export class FakeDatapath implements Datapath {
         const isFull = this.#by4.size >= this.sizes.maxSessions;
         if (isFull) this.#blocks.release(got.block, protocol, got.port);
         if (isFull) return 'sessions_full';
-        const { block } = got;
-        return this.#bind({ protocol, source, pool, isStatic: false, createdAt: this.#now(), block, sessions: 0 });
+        return this.#bind({
+          protocol,
+          source,
+          pool,
+          isStatic: false,
+          createdAt: this.#now(),
+          block: got.block,
+          sessions: 0,
+        });
       }
       // A static binding that is younger than the block's lease.
       this.#blocks.passOver(got.block);
@@ -489,8 +476,4 @@ export class FakeDatapath implements Datapath {
     }
     return 'pool_exhausted';
   }
-}
-
-function refuseMoreThan(room: number, entries: readonly unknown[]): void {
-  if (entries.length > room) throw new Gate64Error('G64_DATAPATH_MAP', `${entries.length} entries, room for ${room}`);
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who may use the data plane in memory, and where to: what bpf/policy.h says of the lists, for one packet.
+// Who may use the data plane in memory, and where to: what bpf/policy.h says of the lists, for one packet; what they are.
 
 import type { DestinationRule, DestinationVerdict } from '../../src/addr/destinations.ts';
 import { ip4InNet, ip6InNet, type Ip6Net } from '../../src/addr/ip.ts';
 import type { PoolAddress, ProgramConfig } from '../../src/datapath/datapath.ts';
+import { Gate64Error } from '../../src/errors.ts';
 import type { DropReason } from '../../src/model/drops.gen.ts';
 import type { Prefix } from '../../src/model/layout.gen.ts';
 
@@ -25,7 +26,7 @@ export function refusedDestination(
   prefix: Prefix,
 ): DropReason | undefined {
   const [rule] = destinations.filter(({ net }) => ip4InNet(v4, net)).toSorted((a, b) => b.net.length - a.net.length);
-  const isPool = poolAddresses.some((address) => address.v4 === v4);
+  const isPool = poolAddresses.some((address) => address.v4 === v4 && !(address.shared && address.draining));
   const reasons: Readonly<Record<DestinationVerdict, DropReason | undefined>> = {
     allow: undefined,
     never: 'dst_never',
@@ -34,4 +35,13 @@ export function refusedDestination(
     configured: 'dst_denied',
   };
   return reasons[rule?.verdict ?? 'allow'] ?? (isPool ? 'dst_pool' : undefined);
+}
+
+export function refuseMoreThan(room: number, entries: readonly unknown[]): void {
+  if (entries.length > room) throw new Gate64Error('G64_DATAPATH_MAP', `${entries.length} entries, room for ${room}`);
+}
+
+export function sharedOf(addresses: readonly PoolAddress[]): number[] {
+  const shared = addresses.filter((address) => address.shared);
+  return shared.map(({ v4 }) => v4).sort((a, b) => a - b);
 }

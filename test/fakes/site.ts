@@ -27,6 +27,7 @@ export class FakeSite implements DatapathSite {
     const held = this.datapath?.blocks().filter(({ state }) => state === 'leased') ?? [];
     return {
       leased: [...new Set([...this.leased, ...held.map(({ v4 }) => v4)])],
+      shared: this.datapath?.sharedAddresses() ?? [],
       places: this.datapath?.places() ?? [],
     };
   }

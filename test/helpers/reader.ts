@@ -59,6 +59,10 @@ export class MemoryReader implements DatapathReader {
     return [...(this.rows.mapFill ?? [])];
   }
 
+  sharedAddresses(): number[] {
+    return [];
+  }
+
   [Symbol.dispose](): void {
     this.disposed = true;
   }

@@ -1,57 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect } from 'chai';
-import { parseIp4, parseIp4Net, parseIp6Net, type Ip4Net, type Ip6Net } from '../../../src/addr/ip.ts';
+import { parseIp4, parseIp4Net, parseIp6Net } from '../../../src/addr/ip.ts';
 import type { StaticBinding } from '../../../src/model/binding.ts';
-import { destinationRules } from '../../../src/addr/destinations.ts';
 import { Gate64Error } from '../../../src/errors.ts';
 import { Nat64, type Readiness } from '../../../src/nat64/nat64.ts';
 import { HOLD_DOWN_SECONDS } from '../../../src/nat64/timeouts.ts';
 import type { DesiredDatapath } from '../../../src/plan/desired.ts';
 import { allocationFailures, filterSessions, poolUsage } from '../../../src/nat64/views.ts';
 import type { FakeDatapath } from '../../fakes/datapath.ts';
-import { programsOf, testPrograms, TIMEOUTS, type TestPrograms } from '../../helpers/programs.ts';
-import type { PoolRange } from '../../../src/model/pool.ts';
-import { fakeDatapath, flow, passed, pod, PREFIX, range, TestClock, TestLog } from './support.ts';
+import {
+  desired,
+  fakeDatapath,
+  flow,
+  passed,
+  pod,
+  range,
+  TestClock,
+  TestLog,
+  type Facts,
+  type Settings,
+} from './support.ts';
 
-interface Settings extends Partial<TestPrograms> {
-  readonly blockSize?: number;
-  readonly deny?: readonly Ip4Net[];
-  readonly allowSources?: readonly Ip6Net[];
-  readonly static?: readonly StaticBinding[];
-}
-interface Facts {
-  readonly pool?: readonly PoolRange[];
-  readonly nodeAddresses?: readonly number[];
-  readonly device?: TestPrograms['device'];
-}
 const settings = (changes: Settings = {}): Settings => changes;
 const facts = (changes: Facts = {}): Facts => changes;
-
-/** What is to be true with these settings on that node. */
-function desired(changed: Settings, node: Facts): DesiredDatapath {
-  const { blockSize = 4, deny = [], allowSources = [], static: statics = [], ...programs } = changed;
-  const { pool = [range('192.0.2.1', 1000, 1007)], nodeAddresses = [parseIp4('203.0.113.2')], ...more } = node;
-  const { slots: _, ...rest } = programsOf(
-    testPrograms({
-      prefixes: [PREFIX],
-      maxBlocksPerPod: 2,
-      restrictSources: allowSources.length > 0,
-      ...programs,
-      ...more,
-    }),
-  );
-  return {
-    programs: rest,
-    destinations: destinationRules({ allowNonGlobalIpv4: [], deny, nodeAddresses, pool: pool.map(({ net }) => net) }),
-    sources: allowSources,
-    pool,
-    blockSize,
-    timeouts: TIMEOUTS,
-    statics,
-    nodeAddresses,
-    sizes: { maxSessions: 10_000, maxBlocks: 16_384 },
-  };
-}
 
 const binding = (port: number, podPort = 80, protocol: StaticBinding['protocol'] = 'tcp'): StaticBinding => ({
   protocol,

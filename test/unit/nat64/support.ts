@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the tests of this room share: a clock that stands still, a log that can be read, a data plane in memory.
 
-import { parseIp4, parseIp6, parseIp4Net } from '../../../src/addr/ip.ts';
+import { destinationRules } from '../../../src/addr/destinations.ts';
+import { parseIp4, parseIp6, parseIp4Net, type Ip4Net, type Ip6Net } from '../../../src/addr/ip.ts';
 import type { PoolRange } from '../../../src/model/pool.ts';
 import { embedIp4, parsePrefix64 } from '../../../src/addr/rfc6052.ts';
-import type { Protocol } from '../../../src/model/binding.ts';
+import type { Protocol, StaticBinding } from '../../../src/model/binding.ts';
 import type { SessionRow } from '../../../src/datapath/datapath.ts';
 import type { Clock } from '../../../src/nat64/clock.ts';
+import type { DesiredDatapath } from '../../../src/plan/desired.ts';
 import type { Log } from '../../../src/nat64/log.ts';
 import { FakeDatapath, type FlowResult } from '../../fakes/datapath.ts';
-import { programsOf, testPrograms, type TestPrograms } from '../../helpers/programs.ts';
+import { programsOf, testPrograms, TIMEOUTS, type TestPrograms } from '../../helpers/programs.ts';
 
 export const PREFIX = parsePrefix64('2001:db8:64::/96');
 
@@ -107,4 +109,42 @@ export function flow(
 export function passed(result: FlowResult): SessionRow {
   if (result === undefined || typeof result === 'string') throw new Error(`dropped: ${result ?? 'detached'}`);
   return result;
+}
+
+export interface Settings extends Partial<TestPrograms> {
+  readonly blockSize?: number;
+  readonly deny?: readonly Ip4Net[];
+  readonly allowSources?: readonly Ip6Net[];
+  readonly static?: readonly StaticBinding[];
+}
+export interface Facts {
+  readonly pool?: readonly PoolRange[];
+  readonly nodeAddresses?: readonly number[];
+  readonly device?: TestPrograms['device'];
+}
+
+/** What is to be true with these settings on that node. */
+export function desired(changed: Settings, node: Facts): DesiredDatapath {
+  const { blockSize = 4, deny = [], allowSources = [], static: statics = [], ...programs } = changed;
+  const { pool = [range('192.0.2.1', 1000, 1007)], nodeAddresses = [parseIp4('203.0.113.2')], ...more } = node;
+  const { slots: _, ...rest } = programsOf(
+    testPrograms({
+      prefixes: [PREFIX],
+      maxBlocksPerPod: 2,
+      restrictSources: allowSources.length > 0,
+      ...programs,
+      ...more,
+    }),
+  );
+  return {
+    programs: rest,
+    destinations: destinationRules({ allowNonGlobalIpv4: [], deny, nodeAddresses, pool: pool.map(({ net }) => net) }),
+    sources: allowSources,
+    pool,
+    blockSize,
+    timeouts: TIMEOUTS,
+    statics,
+    nodeAddresses,
+    sizes: { maxSessions: 10_000, maxBlocks: 16_384 },
+  };
 }

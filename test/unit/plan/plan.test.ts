@@ -15,9 +15,14 @@ import { address4, address6, facts, ownDevice, pods, pool, settings, SHARED, sys
 function planned(
   nat64: Partial<Nat64Config> = {},
   node: NodeFacts = facts(),
-  { prefixes, leased = [], places = [] }: { prefixes?: string[]; leased?: string[]; places?: readonly Prefix[] } = {},
+  {
+    prefixes,
+    leased = [],
+    shared = [],
+    places = [],
+  }: { prefixes?: string[]; leased?: string[]; shared?: string[]; places?: readonly Prefix[] } = {},
 ): Desired {
-  return plan(settings(nat64, prefixes), node, { leased: leased.map(parseIp4), places });
+  return plan(settings(nat64, prefixes), node, { leased: leased.map(parseIp4), shared: shared.map(parseIp4), places });
 }
 const DIRECT = { egress: 'direct', pool: SHARED } as const;
 const dedicated = (...nets: string[]) => ({ egress: 'direct' as const, pool: pool(nets) });
@@ -157,6 +162,19 @@ describe('plan/plan: routes, proxies, nftables', () => {
       expect(routesOf(masquerade).slice(2)).to.deep.equal(['192.0.0.0/29']);
       expect(masquerade.node.masquerade.map(formatIp4Net)).to.deep.equal(['192.0.0.0/29']);
     }
+  });
+
+  it('an address that the node has lost is neither led here nor answered for, whatever pods hold of it', () => {
+    const leased = ['203.0.113.77', '203.0.113.88', '203.0.113.2'];
+    const shared = ['203.0.113.77', '203.0.113.2'];
+    for (const nat64 of [DIRECT, dedicated('203.0.113.8/30'), {}]) {
+      const desired = planned(nat64, facts(), { leased, shared });
+      expect(routesOf(desired)).to.include('203.0.113.88/32').and.not.include('203.0.113.77/32');
+      expect(proxiesOf(desired)).not.to.include('203.0.113.77 up0');
+      expect(desired.node.masquerade.map(formatIp4Net)).not.to.include('203.0.113.77/32');
+    }
+    const again = planned(dedicated('203.0.113.77'), facts(), { leased, shared });
+    expect(proxiesOf(again), 'the pool has it').to.include('203.0.113.77 up0');
   });
 
   it("direct: the uplink answers for what is on its own network, whatever the pool's, and for what left the pool", () => {

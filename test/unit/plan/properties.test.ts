@@ -149,7 +149,7 @@ const leased = fc.shuffledSubarray(HOSTS).map((texts) => texts.map(parseIp4));
 /** What is planned; undefined when that is refused, as findings() then says, too. */
 function planned(config: Config, seen: NodeFacts, used: readonly number[]): Desired | undefined {
   try {
-    return plan(config, seen, { leased: used, places: [] });
+    return plan(config, seen, { leased: used, shared: [], places: [] });
   } catch (error) {
     if (!(error instanceof FindingError)) throw error;
     expect(findings(config, seen)).to.deep.include(error.finding);
@@ -241,7 +241,7 @@ describe('plan and changes, whatever the node is like', () => {
         fc.property(config, fc.shuffledSubarray(interfaces, { minLength: interfaces.length }), (one, shuffled) => {
           const [usual, other] = [interfaces, shuffled].map((all) => {
             const seen = facts({ interfaces: all, record: NO_RECORD });
-            const desired = plan(one, seen, { leased: [parseIp4('192.0.2.9')], places: [] });
+            const desired = plan(one, seen, { leased: [parseIp4('192.0.2.9')], shared: [], places: [] });
             return { desired: shown(desired), differences: changes(seen, desired.node) };
           });
           expect(other).to.deep.equal(usual);

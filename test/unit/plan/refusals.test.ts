@@ -146,7 +146,7 @@ describe('plan/plan: what is refused', () => {
       const config = settings(nat64);
       let refused: unknown;
       try {
-        plan(config, node, { leased: [], places: [] });
+        plan(config, node, { leased: [], shared: [], places: [] });
       } catch (error) {
         refused = error;
       }
@@ -160,13 +160,15 @@ describe('plan/plan: what is refused', () => {
   }
 
   it('the longest name that leaves room for the peer’s is taken', () => {
-    const desired = plan(settings({ device: 'gate64-nat64-0' }), facts(), { leased: [], places: [] });
+    const desired = plan(settings({ device: 'gate64-nat64-0' }), facts(), { leased: [], shared: [], places: [] });
     expect(desired.node.device.name).to.equal('gate64-nat64-0');
   });
 
   it('the own device with a link-local address is no conflict, nor a pool that fills the queues', () => {
     const linkLocal = { addresses6: [address6('fe80::1', 'link')] };
     const node = facts({ interfaces: [uplink(), ...ownDevice('gate64', 9000, linkLocal)] });
-    expect(() => plan(settings({ pool: pool(['10.0.0.0/22']) }), node, { leased: [], places: [] })).not.to.throw();
+    expect(() =>
+      plan(settings({ pool: pool(['10.0.0.0/22']) }), node, { leased: [], shared: [], places: [] }),
+    ).not.to.throw();
   });
 });

@@ -334,6 +334,28 @@ describe('reconciler', () => {
     });
   });
 
+  it('an uplink with another address: nothing of the old one stays on the node, flows get the new one', async () => {
+    const uplink = [{ addresses: 'uplink', firstPort: 61_001, lastPort: 61_256, portsGiven: true } as const];
+    const reconciler = await start(settings({ egress: 'direct', pool: uplink }));
+    const open = () =>
+      datapath().openFlow({
+        protocol: 'udp',
+        source: { v6: parseIp6('2001:db8:1::1'), port: 1 },
+        destination6: embedIp4(parsePrefix64('64:ff9b::/96'), parseIp4('8.8.8.8')),
+        port: 53,
+      });
+    expect(open()).to.have.nested.property('pool.v4', parseIp4('203.0.113.2'));
+    const addresses4 = [{ v4: parseIp4('203.0.113.7'), length: 24, secondary: false }];
+    host.interfaces = host.interfaces.map((one) => (one.name === 'up0' ? { ...one, addresses4 } : one));
+    await reconciler.look();
+    expect(host.routes.filter(({ family, protocol }) => family === 4 && protocol === '64')).to.deep.equal([]);
+    expect(host.proxies).to.deep.equal([]);
+    expect(open()).to.have.nested.property('pool.v4', parseIp4('203.0.113.7'));
+    expect(messages('warn')).to.deep.equal([
+      'the node has lost an address of the pool; its sessions end, new ones get another',
+    ]);
+  });
+
   it('leads packets of an address that left the pool here for as long as pods hold ports of it', async () => {
     const reconciler = await start(settings({ pool: pool('192.0.2.9') }));
     const session = datapath().openFlow({
