@@ -11,6 +11,12 @@ import { writeTable, removeTable } from './nft.ts';
 import type { StateFile } from './state.ts';
 import type { Sysctls } from './sysctls.ts';
 
+/**
+ * Given when the device is made: udev changes one that the kernel made up (MACAddressPolicy), and programs know it. Nobody
+ * but the two ends sees them; locally administered.
+ */
+const MACS = { device: '02:64:00:00:00:01', peer: '02:64:00:00:00:02' } as const;
+
 export interface Tools {
   readonly exec: Exec;
   readonly sysctls: Pick<Sysctls, 'read' | 'write'>;
@@ -46,7 +52,7 @@ function ipLines(change: Change): string[] | undefined {
       const { name, mtu } = change;
       const peer = peerName(name);
       return [
-        `link add ${name} type veth peer name ${peer}`,
+        `link add ${name} address ${MACS.device} type veth peer name ${peer} address ${MACS.peer}`,
         ...[name, peer].map((end) => `link set ${end} addrgenmode none arp off mtu ${mtu}`),
         ...[peer, name].map((end) => `link set ${end} up`),
       ];

@@ -147,6 +147,17 @@ describe('host: a node with an uplink', () => {
     }
   });
 
+  it('the device has a MAC that was given (udev leaves it alone); the next look takes one that changed', async () => {
+    const side = host();
+    const { device } = await side.apply();
+    expect(sh('cat /sys/class/net/gate64/addr_assign_type /sys/class/net/gate64x/addr_assign_type')).to.equal('3\n3\n');
+    sh('ip link set gate64 address 02:00:5e:00:53:01');
+    const { found } = await side.reconcile();
+    expect(found.device.mac).not.to.deep.equal(device.mac);
+    expect(found.device.mac).to.deep.equal(Uint8Array.of(2, 0, 0x5e, 0, 0x53, 1));
+    await side.uninstall();
+  });
+
   it('uninstall goes on when a step fails, says so, and can be tried again', async () => {
     const before = nodeState();
     await host().apply();
@@ -173,6 +184,7 @@ describe('host: a node with an uplink', () => {
   for (const [what, command] of [
     ['a deleted route', 'ip route del 192.0.0.0/29'],
     ['a flushed ruleset', 'nft flush ruleset'],
+    ['another MAC', 'ip link set gate64 address 02:00:5e:00:53:01'],
   ] as const) {
     it(`watch tells of ${what} soon after`, async () => {
       await host().apply();

@@ -94,7 +94,7 @@ describe('host/make', () => {
     ]);
     expect(recorder.done).to.deep.equal(['ip -batch -']);
     expect(recorder.inputs[0]).to.equal(`link del old0
-link add gate64 type veth peer name gate64x
+link add gate64 address 02:64:00:00:00:01 type veth peer name gate64x address 02:64:00:00:00:02
 link set gate64 addrgenmode none arp off mtu 9000
 link set gate64x addrgenmode none arp off mtu 9000
 link set gate64x up
