@@ -54,7 +54,9 @@
 	  "The flow's IPv4 side belongs to another session: the same pod reaches one server by two prefixes, or " \
 	  "two processors met; a repeat passes.")                                                                 \
 	X(REWRITE_FAILED, rewrite_failed, "The kernel refused to change the packet: out of memory.")              \
-	X(NOT_CONFIGURED, not_configured, "The data plane has no pool yet.")
+	X(NOT_CONFIGURED, not_configured, "The data plane has no pool yet.")                                      \
+	X(ICMP_ERROR_FOREIGN, icmp_error_foreign,                                                                 \
+	  "An ICMPv6 error that one pod sent about another pod's flow; only its own pod and routers may.")
 
 enum n64_drop {
 	N64_PASS, /* no drop */

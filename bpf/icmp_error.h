@@ -167,7 +167,8 @@ static __noinline int quoted_read4(struct __sk_buff *skb, struct packet *p, stru
 	copy16(q->pod, bib->src);
 	q->port_new = bib->port_be;
 	q->prefix = prefix_first();
-	return N64_PASS;
+	/* The quote is the sender's word then: from where the pod may not go, nothing comes (RFC 6052 5.3). */
+	return policy_destination(q->remote, q->prefix) ? N64_DROP_FILTERED : N64_PASS;
 }
 
 /*
@@ -442,6 +443,17 @@ static __noinline int icmp_error_write4(struct __sk_buff *skb, struct packet *p,
 	return bpf_skb_store_bytes(skb, L3_OFF + IP4_LEN + 2, &scratch->four.check, 2, BPF_F_RECOMPUTE_CSUM);
 }
 
+/*
+ * Whether `src` may send an error about the quoted flow: the pod that has it, or a router on the way (RFC 4443 2.4), which
+ * is whoever has no sessions of its own. And whether an error may go there: a binding outlives what the policy allowed.
+ */
+static __noinline int error_allowed6(const __u8 *src, const struct quoted *q)
+{
+	if (!equal16(src, q->pod) && bpf_map_lookup_elem(&n64_pods, src))
+		return N64_DROP_ICMP_ERROR_FOREIGN;
+	return policy_destination(q->remote, q->prefix);
+}
+
 GLOBAL int icmp_error6(struct __sk_buff *skb, struct packet *p)
 {
 	struct error_scratch *scratch = error_scratch();
@@ -462,6 +474,8 @@ GLOBAL int icmp_error6(struct __sk_buff *skb, struct packet *p)
 		reason = N64_PASS;
 	if (!reason)
 		reason = quoted_read6(skb, p, scratch);
+	if (!reason)
+		reason = error_allowed6((const __u8 *)&ip6.saddr, &scratch->quoted);
 	if (!reason)
 		reason =
 			icmp_error_6to4(p->icmp_type, p->icmp_code, rest, scratch->quoted.fragmented, &scratch->answer);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* Who may use the gateway, and where to. Asked once a session, when it is created. */
+/* Who may use the gateway, and where to. Asked when a session is created, and for each ICMPv6 error. */
 #pragma once
 
 #include "rfc6052.h"

@@ -39,6 +39,7 @@ export const DROP_REASONS = [
   'session_conflict',
   'rewrite_failed',
   'not_configured',
+  'icmp_error_foreign',
 ] as const;
 
 export type DropReason = (typeof DROP_REASONS)[number];
@@ -81,4 +82,5 @@ export const DROP_TEXTS: Readonly<Record<DropReason, string>> = {
   session_conflict: 'The flow\'s IPv4 side belongs to another session: the same pod reaches one server by two prefixes, or two processors met; a repeat passes.',
   rewrite_failed: 'The kernel refused to change the packet: out of memory.',
   not_configured: 'The data plane has no pool yet.',
+  icmp_error_foreign: 'An ICMPv6 error that one pod sent about another pod\'s flow; only its own pod and routers may.',
 };

@@ -2,7 +2,7 @@
 // Who may go where: embedded destinations, the well-known prefix, allowed sources; and the errors that say so.
 
 import { expect } from 'chai';
-import { parseIp4Net, parseIp6Net } from '../../src/addr/ip.ts';
+import { parseIp4, parseIp4Net, parseIp6Net } from '../../src/addr/ip.ts';
 import type { DestinationRule } from '../../src/addr/destinations.ts';
 import { bare, eth, TCP, type Packet } from '../helpers/packet.ts';
 import { expectOut, expectSound, NODE, Plane, POD, POOL, PREFIX, SERVER6, withPlane } from './plane.ts';
@@ -153,6 +153,94 @@ describe('policy', () => {
       expectSound(other.gate(error('2001:db8:2::1', 2)));
       expectSound(other.gate(error(POD, 1)));
       expectSound(other.gate(error('2001:db8:1::20', 3)));
+    });
+  });
+
+  describe('errors with what they quote', () => {
+    const PORT = 40001;
+    const OTHER = '2001:db8:1::20';
+    const ROUTER = '2001:db8:9::1';
+    const errorAbout = (address: string, { src = POD, type = 1, prefix = PREFIX } = {}) =>
+      eth()
+        .ip6({ src, dst: `${prefix}${address}` })
+        .icmp6({ type, code: type === 1 ? 4 : 0, rest: type === 2 ? 1300 : 0 })
+        .payload(
+          bare()
+            .ip6({ src: `${prefix}${address}`, dst: POD })
+            .udp({ sport: 9, dport: PORT })
+            .payload('chosen'),
+        );
+    const refused = (other: Plane, packet: Packet, reason: string) => {
+      const before = other.state();
+      expect(other.dropsOf(() => expect(other.gate(packet).action).to.equal('drop'))).to.deep.equal({ [reason]: 1 });
+      expect(other.state()).to.deep.equal(before);
+    };
+    const both = {
+      prefixes: [`${PREFIX}/96`, `${WKP}/96`],
+      blocks: [0, 1].map((index) => ({
+        index,
+        slot: 0,
+        v4: parseIp4(POOL),
+        firstPort: 40000 + 512 * index,
+        size: 512,
+      })),
+    };
+
+    it('X7915-8-a: A6052-5.3-a: from inside go nowhere that the pod may not go, of whatever type and whoever sends them', () => {
+      withPlane(both, (other) => {
+        other.datapath.setDestinations(RULES);
+        expectSound(other.gate(to('198.51.100.7')));
+        for (const [address, prefix, reason] of [
+          ['127.0.0.1', PREFIX, 'dst_never'],
+          ['10.0.0.1', WKP, 'dst_non_global'],
+          ['198.51.100.200', PREFIX, 'dst_node'],
+          ['198.51.100.65', PREFIX, 'dst_denied'],
+          [POOL, PREFIX, 'dst_pool'],
+        ] as const) {
+          for (const src of [POD, ROUTER])
+            for (const type of [1, 2, 3, 4]) refused(other, errorAbout(address, { src, type, prefix }), reason);
+        }
+        for (const type of [1, 2, 3, 4]) expectSound(other.gate(errorAbout('198.51.100.80', { type })));
+      });
+    });
+
+    it('A6052-5.3-a: nor where it may not go any more', () => {
+      withPlane(both, (other) => {
+        other.datapath.setDestinations([]);
+        const about = errorAbout('198.51.100.65');
+        expectSound(other.gate(to('198.51.100.65')));
+        expectSound(other.gate(about));
+        other.datapath.setDestinations(RULES);
+        refused(other, about, 'dst_denied');
+      });
+    });
+
+    it('A6052-5.3-a: errors from outside about what the pod may not reach do not reach it', () => {
+      withPlane(both, (other) => {
+        other.datapath.setDestinations(RULES);
+        expectSound(other.gate(to('198.51.100.7')));
+        const about = (dst: string) =>
+          eth()
+            .ip4({ src: '198.51.100.9', dst: POOL })
+            .icmp4({ type: 3, code: 1 })
+            .payload(bare().ip4({ src: POOL, dst, ttl: 1 }).udp({ sport: PORT, dport: 9 }).payload('chosen'));
+        refused(other, about('198.51.100.65'), 'filtered');
+        refused(other, about('169.254.169.254'), 'filtered');
+        expectSound(other.gate(about('198.51.100.80')));
+      });
+    });
+
+    it('N6146-3.6.1-d: H4443-2.4-a: a pod sends none about another pod’s flow; a router does', () => {
+      withPlane(both, (other) => {
+        other.datapath.setDestinations(RULES);
+        expectSound(other.gate(to('198.51.100.7')));
+        expectSound(other.gate(eth().ip6({ src: OTHER, dst: SERVER6 }).udp({ sport: 40002, dport: 53 })));
+        expect(other.datapath.sessions()).to.have.length(2);
+        for (const type of [1, 2, 3, 4]) {
+          refused(other, errorAbout('198.51.100.7', { src: OTHER, type }), 'icmp_error_foreign');
+          for (const src of [POD, ROUTER]) expectSound(other.gate(errorAbout('198.51.100.7', { src, type })));
+        }
+      });
     });
   });
 
