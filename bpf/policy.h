@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* Who may use the gateway, and where to. Asked when a session is created, and for each ICMPv6 error. */
+/* Who may use the gateway, and where to. Asked when a session is created, at each sweep, and for each ICMPv6 error. */
 #pragma once
 
 #include "rfc6052.h"
@@ -27,19 +27,25 @@ static __always_inline bool ip4_source_illegal(__be32 src)
 	return first == 0 || first == 127 || first >= 224;
 }
 
-static __noinline int policy_source(const __u8 *src)
+/* Whether the list of allowed sources, if there is one, has it. */
+static __always_inline bool source_listed(const __u8 *src)
 {
 	struct n64_lpm6_key key = { .length = 128 };
 
+	if (!cfg.restrict_sources)
+		return true;
+	copy16(key.address, src);
+	return bpf_map_lookup_elem(&n64_src6, &key);
+}
+
+static __noinline int policy_source(const __u8 *src)
+{
 	if (ip6_source_illegal(src))
 		return N64_DROP_SOURCE_ILLEGAL;
 	/* RFC 6146 3.5: a source under our own prefix would loop. */
 	if (prefix_find(src) >= 0)
 		return N64_DROP_SOURCE_IN_PREFIX;
-	if (!cfg.restrict_sources)
-		return N64_PASS;
-	copy16(key.address, src);
-	return bpf_map_lookup_elem(&n64_src6, &key) ? N64_PASS : N64_DROP_SOURCE_NOT_ALLOWED;
+	return source_listed(src) ? N64_PASS : N64_DROP_SOURCE_NOT_ALLOWED;
 }
 
 /* One that the node had and has lost is another host's: what the node has still is refused before this is asked. */

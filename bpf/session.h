@@ -418,6 +418,9 @@ static __noinline int session_create4(const struct n64_flow4_key *key4, const st
 			return N64_DROP_FILTERED;
 	}
 	copy16(key.src, bib4->src);
+	/* A static binding says itself that the pod is to be reached. */
+	if (!is_static && !source_listed(key.src))
+		return N64_DROP_SOURCE_NOT_ALLOWED;
 	if (pod_is_full(key.src))
 		return N64_DROP_POD_QUOTA;
 	bib = bpf_map_lookup_elem(&n64_bib6, &key);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * Iterators that user space reads: one walks the sessions, deletes what has run out and writes what it deleted; the other
+ * Iterators that user space reads: one walks the sessions, deletes what has run out or may not be any more and writes what it deleted; the other
  * walks the blocks and takes back those that have been empty for a while.
  */
 #pragma once
@@ -75,6 +75,26 @@ static __always_inline bool state_is_closed(__u8 state)
 	return state == N64_BOTH_FIN_RCV || state == N64_TRANS;
 }
 
+/*
+ * Whether the policy in force refuses the session, as it would its first packet. Who has a static binding is reached from
+ * outside without being on the list of sources.
+ */
+static __noinline bool session_denied(const struct n64_flow6_key *key)
+{
+	struct n64_bib6_key bib_key = { .port_be = key->sport_be, .protocol = key->protocol };
+	struct n64_bib6 *bib;
+
+	if (!cfg.end_denied_sessions)
+		return false;
+	if (policy_destination(key->dst4_be, key->prefix))
+		return true;
+	if (source_listed(key->src))
+		return false;
+	copy16(bib_key.src, key->src);
+	bib = bpf_map_lookup_elem(&n64_bib6, &bib_key);
+	return !bib || !bib->is_static;
+}
+
 static __always_inline int sweep_session(struct bpf_iter__bpf_map_elem *ctx)
 {
 	struct n64_session_record record = {};
@@ -83,22 +103,22 @@ static __always_inline int sweep_session(struct bpf_iter__bpf_map_elem *ctx)
 	struct n64_flow4_key key4;
 	struct n64_flow4 *four;
 	__u64 now = bpf_ktime_get_ns(), limit;
+	bool denied;
 
 	if (!key || !six)
 		return 0;
-	limit = timeout_ns(six->state) + SWEEP_LATER_NS;
-	if (state_is_closed(six->state)) {
-		record.key = *key;
-		limit = closing_limit(&record.key, limit);
-	}
-	if (!ns_after(now, six->last_ns, limit))
-		return walk_on(ctx, &record);
 	record.key = *key;
+	denied = session_denied(&record.key);
+	limit = timeout_ns(six->state) + SWEEP_LATER_NS;
+	if (state_is_closed(six->state))
+		limit = closing_limit(&record.key, limit);
+	if (!denied && !ns_after(now, six->last_ns, limit))
+		return walk_on(ctx, &record);
 	record.six = *six;
 	flow4_key_of(&key4, &record.key, record.six.pool_be, record.six.port_be);
 	four = bpf_map_lookup_elem(&n64_flow4, &key4);
 	if (four) {
-		if (!ns_after(now, four->last_ns, limit))
+		if (!denied && !ns_after(now, four->last_ns, limit))
 			return walk_on(ctx, &record);
 		record.four = *four;
 	}

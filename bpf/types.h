@@ -71,7 +71,9 @@ struct n64_config {
 	__u32 max_sessions_per_pod;
 	__u8 node6[16];
 	__u8 device_mac[6];
-	__u8 zero[2];
+	/* Whether the sweep ends sessions that the policy has come to refuse. */
+	__u8 end_denied_sessions;
+	__u8 zero;
 };
 
 /* ---- sessions: RFC 6146 3.2, one entry a direction ---- */

@@ -209,6 +209,11 @@ export const configSchema = section({
     allowSources: list(ip6Net, 'IPv6 networks')
       .prefault([])
       .describe('IPv6 networks that may use the gateway; empty: all that do not arrive from the uplink.'),
+    endDeniedSessions: bool()
+      .default(true)
+      .describe(
+        'Whether running sessions end within seconds when deny, allowSources, allowNonGlobalIpv4 or the addresses of the node and the pool come to refuse them; their packets pass until then. false: they run on, new ones are refused.',
+      ),
     static: list(staticBinding, 'static bindings with "protocol", "ipv6" and "ipv4"')
       .prefault([])
       .describe('Pod ports that are reached from outside at a fixed pool port.'),

@@ -124,6 +124,7 @@ export interface Config {
   readonly maxSessionsPerPod: number;
   readonly node6: Uint8Array;
   readonly deviceMac: Uint8Array;
+  readonly endDeniedSessions: number;
 }
 
 export const configCodec = {
@@ -148,6 +149,7 @@ export const configCodec = {
       maxSessionsPerPod: view.getUint32(offset + 348, true),
       node6: bytes(view, offset + 352, 16),
       deviceMac: bytes(view, offset + 368, 6),
+      endDeniedSessions: view.getUint8(offset + 374),
     };
   },
   write(view: DataView, offset: number, value: Config): void {
@@ -170,6 +172,7 @@ export const configCodec = {
     view.setUint32(offset + 348, value.maxSessionsPerPod, true);
     setBytes(view, offset + 352, value.node6, 16);
     setBytes(view, offset + 368, value.deviceMac, 6);
+    view.setUint8(offset + 374, value.endDeniedSessions);
   },
 };
 

@@ -20,7 +20,7 @@ const NO_PREFIX: Prefix = { address: new Uint8Array(16).fill(0xff), length: 0, w
 /** The settings that programs know, by their names in the configuration. */
 export type ProgramSettings = Pick<
   Nat64Config,
-  'egress' | 'maxSessionsPerPod' | 'lowestIpv6Mtu' | 'filtering' | 'allowSources' | 'timeouts'
+  'egress' | 'maxSessionsPerPod' | 'lowestIpv6Mtu' | 'filtering' | 'allowSources' | 'endDeniedSessions' | 'timeouts'
 > & {
   /** As configured, or what fits the pool. */
   readonly maxBlocksPerPod: number;
@@ -61,6 +61,7 @@ export function desiredPrograms(
     uplinkMtu: uplinks[0]?.mtu ?? 0,
     endpointIndependentFiltering: Number(settings.filtering === 'endpointIndependent'),
     restrictSources: Number(settings.allowSources.length > 0),
+    endDeniedSessions: Number(settings.endDeniedSessions),
     maxBlocksPerPod: settings.maxBlocksPerPod,
     maxSessionsPerPod: settings.maxSessionsPerPod,
     lowestIpv6Mtu: settings.lowestIpv6Mtu,

@@ -165,6 +165,7 @@ export class Plane implements Disposable {
       node6: parseIp6(NODE),
       filtering: 'addressDependent',
       restrictSources: false,
+      endDeniedSessions: true,
       maxBlocksPerPod: 4,
       maxSessionsPerPod: 65_536,
       lowestIpv6Mtu: 1280,

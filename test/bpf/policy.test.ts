@@ -95,6 +95,20 @@ describe('policy', () => {
     });
   });
 
+  it('A6052-5.1-a: nobody outside begins a session with a pod that is no more on the list of sources', () => {
+    withPlane({ config: { filtering: 'endpointIndependent', restrictSources: true } }, (other) => {
+      const from = (src: string) => eth().ip4({ src, dst: POOL }).udp({ sport: 1, dport: 40001 });
+      other.datapath.setDestinations([]);
+      other.datapath.setSources([parseIp6Net(`${POD}/128`)]);
+      expectSound(other.gate(to('198.51.100.7')));
+      expectSound(other.gate(from('198.51.100.9')));
+      other.datapath.setSources([parseIp6Net('2001:db8:2::/64')]);
+      expect(other.dropsOf(() => other.gate(from('198.51.100.10')))).to.deep.equal({ source_not_allowed: 1 });
+      expect(other.datapath.sweep(60_000).endedCount + other.datapath.sweep(60_000).endedCount).to.equal(2);
+      expect(other.datapath.bindings()).to.deep.equal([]);
+    });
+  });
+
   it('A6052-3.1-b: from the IPv4 side, what 64:ff9b::/96 may not carry comes under the next prefix', () => {
     withPlane({ prefixes: [`${WKP}/96`, `${PREFIX}/96`], config: { filtering: 'endpointIndependent' } }, (other) => {
       other.datapath.setDestinations(RULES);

@@ -5,7 +5,7 @@ import { expect } from 'chai';
 import type { DestinationRule, DestinationVerdict } from '../../src/addr/destinations.ts';
 import { formatIp4, parseIp4, parseIp4Net, parseIp6Net, type Ip6Net } from '../../src/addr/ip.ts';
 import { embedIp4, parsePrefix64 } from '../../src/addr/rfc6052.ts';
-import { FIRST_ADDRESS, PREFIX, type Play, type Stage } from './bench.ts';
+import { FIRST_ADDRESS, IDLE_MS, pod, PREFIX, type Play, type Stage } from './bench.ts';
 
 const WELL_KNOWN = parsePrefix64('64:ff9b::/96');
 const rule = (net: string, verdict: DestinationVerdict): DestinationRule => ({ net: parseIp4Net(net), verdict });
@@ -90,12 +90,64 @@ export function policy(play: Play): void {
       expect(fate(stage, 1, 4, second), 'the node has it').to.equal('dst_node');
     });
 
-    it('is asked once a session: one that is there goes on', () => {
+    it('is asked once a session: one that is there goes on until a sweep', () => {
       const stage = play();
       stage.stock();
       expect(fate(stage, 1, 1)).to.equal('passed');
       stage.datapath.setDestinations([rule('192.0.2.1/32', 'configured')]);
       expect([fate(stage, 1, 1), fate(stage, 1, 2)]).to.deep.equal(['passed', 'dst_denied']);
+    });
+
+    const sweep = (stage: Stage) => [1, 2].flatMap(() => stage.datapath.sweep(IDLE_MS).ended);
+    const left = (stage: Stage) => stage.datapath.sessions().map(({ source }) => source.port);
+
+    it('sessions that the destinations have come to refuse end with the next sweep, and the others go on', () => {
+      const stage = play({ prefixes: [PREFIX, WELL_KNOWN] });
+      stage.stock();
+      const [a, b] = ['192.0.2.1', '192.0.2.2'];
+      expect([fate(stage, 1, 1, a), fate(stage, 1, 2, b)]).to.deep.equal(['passed', 'passed']);
+      expect([fate(stage, 1, 3, '192.0.2.3', WELL_KNOWN), fate(stage, 1, 4, '192.0.2.4')]).to.deep.equal([
+        'passed',
+        'passed',
+      ]);
+      expect(sweep(stage)).to.deep.equal([]);
+      stage.datapath.setDestinations([rule(`${a}/32`, 'configured'), rule('192.0.2.3/32', 'nonGlobal')]);
+      expect(sweep(stage).map(({ source }) => source.port)).to.have.members([1, 3]);
+      expect(left(stage)).to.have.members([2, 4]);
+      expect([fate(stage, 1, 1, a), fate(stage, 1, 2, b)]).to.deep.equal(['dst_denied', 'passed']);
+      stage.datapath.setDestinations([rule(`${b}/32`, 'node')]);
+      sweep(stage);
+      expect(left(stage)).to.have.members([4]);
+      stage.datapath.setPoolAddresses([{ v4: parseIp4('192.0.2.4'), slot: 0, shared: false, draining: false }]);
+      sweep(stage);
+      expect(left(stage)).to.deep.equal([]);
+      expect(stage.block(0).used.udp, 'their ports are free').to.equal(0);
+    });
+
+    it('sessions of sources that are no more on the list end with the next sweep, but for those of static bindings', () => {
+      const stage = play({ restrictSources: true });
+      stage.stock({ blocks: 4 });
+      const binding = (port: number) =>
+        ({ protocol: 'udp', source: { v6: pod(1), port }, pool: { v4: FIRST_ADDRESS, port: 60_000 } }) as const;
+      stage.datapath.setSources([parseIp6Net('2001:db8:1::/64')]);
+      stage.datapath.putStaticBinding(binding(7));
+      expect([fate(stage, 1, 1), fate(stage, 1, 7), fate(stage, 2, 2)]).to.deep.equal(['passed', 'passed', 'passed']);
+      expect(sweep(stage)).to.deep.equal([]);
+      stage.datapath.setSources([parseIp6Net('2001:db8:1::2/128')]);
+      expect(sweep(stage).map(({ source }) => source.port)).to.deep.equal([1]);
+      expect(left(stage)).to.have.members([2, 7]);
+      stage.datapath.setDestinations([rule('192.0.2.1/32', 'configured')]);
+      expect(sweep(stage).map(({ source }) => source.port)).to.have.members([2, 7]);
+    });
+
+    it('without endDeniedSessions they run on', () => {
+      const stage = play({ endDeniedSessions: false });
+      stage.stock();
+      expect(fate(stage, 1, 1)).to.equal('passed');
+      stage.datapath.setDestinations([rule('192.0.2.1/32', 'configured')]);
+      expect(sweep(stage)).to.deep.equal([]);
+      expect([fate(stage, 1, 1), fate(stage, 1, 2)]).to.deep.equal(['passed', 'dst_denied']);
+      expect(left(stage)).to.deep.equal([1]);
     });
 
     it('nobody reaches an address of the pool, draining or not, and one that is gone is like any other', () => {

@@ -34,7 +34,7 @@ import type {
 import { FakeBlocks, type FakeBlock } from './blocks.ts';
 import { side4, side6, type FakeBinding, type FakeSession, type Mutable } from './records.ts';
 import { FakeDrops, PACKET_BYTES, type FakeFlow } from './drops.ts';
-import { refusedDestination, refusedSource, refuseMoreThan, sharedOf } from './policy.ts';
+import { isDenied, refusedDestination, refusedSource, refuseMoreThan, sharedOf } from './policy.ts';
 
 /** The session, why the packet was dropped, or undefined when no program took it for its own. */
 export type FlowResult = SessionRow | DropReason | undefined;
@@ -188,10 +188,10 @@ export class FakeDatapath implements Datapath {
   }
 
   sweep(idleBlockMs: number, { budgetMs, maxRows = 1000 }: SweepOptions = {}): SweepResult {
-    const expired = [...this.#sessions.values()].filter(({ row }) => this.#isOver(row));
-    const turn = budgetMs === undefined ? expired : expired.slice(0, this.sweepStep);
+    const over = [...this.#sessions.values()].filter((session) => this.#isOver(session.row) || this.#isDenied(session));
+    const turn = budgetMs === undefined ? over : over.slice(0, this.sweepStep);
     for (const session of turn) this.#end(session);
-    const finished = turn.length === expired.length;
+    const finished = turn.length === over.length;
     return {
       endedCount: turn.length,
       ended: turn.slice(0, maxRows).map(({ row }) => ({ ...row })),
@@ -333,6 +333,11 @@ export class FakeDatapath implements Datapath {
     return this.closingTimes.some(({ pod, ms }) => {
       return (pod === undefined || formatIp6(pod) === formatIp6(source.v6)) && lastSeenAt + ms <= this.#now();
     });
+  }
+
+  #isDenied({ row }: FakeSession): boolean {
+    const isStatic = this.#by6.get(side6(row.protocol, row.source))?.isStatic === true;
+    return isDenied(this, row, { prefix: this.#prefixOf(row.destination6)?.prefix, isStatic });
   }
 
   #prefixOf(v6: Uint8Array): { v4: number; prefix: Prefix } | undefined {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who may use the data plane in memory, and where to: what bpf/policy.h says of the lists, for one packet; what they are.
+// Who may use the data plane in memory, and where to: what bpf/policy.h says of the lists, for one packet
+// or one session; what they are.
 
 import type { DestinationRule, DestinationVerdict } from '../../src/addr/destinations.ts';
 import { ip4InNet, ip6InNet, type Ip6Net } from '../../src/addr/ip.ts';
-import type { PoolAddress, ProgramConfig } from '../../src/datapath/datapath.ts';
+import type { PoolAddress, ProgramConfig, SessionRow } from '../../src/datapath/datapath.ts';
 import { Gate64Error } from '../../src/errors.ts';
 import type { DropReason } from '../../src/model/drops.gen.ts';
 import type { Prefix } from '../../src/model/layout.gen.ts';
@@ -23,14 +24,14 @@ export function refusedSource({ programs, sources }: Lists, v6: Uint8Array): Dro
 export function refusedDestination(
   { destinations, poolAddresses }: Lists,
   v4: number,
-  prefix: Prefix,
+  prefix: Prefix | undefined,
 ): DropReason | undefined {
   const [rule] = destinations.filter(({ net }) => ip4InNet(v4, net)).toSorted((a, b) => b.net.length - a.net.length);
   const isPool = poolAddresses.some((address) => address.v4 === v4 && !(address.shared && address.draining));
   const reasons: Readonly<Record<DestinationVerdict, DropReason | undefined>> = {
     allow: undefined,
     never: 'dst_never',
-    nonGlobal: prefix.wellKnown === 1 ? 'dst_non_global' : undefined,
+    nonGlobal: prefix?.wellKnown === 1 ? 'dst_non_global' : undefined,
     node: isPool ? 'dst_pool' : 'dst_node',
     configured: 'dst_denied',
   };
@@ -44,4 +45,15 @@ export function refuseMoreThan(room: number, entries: readonly unknown[]): void 
 export function sharedOf(addresses: readonly PoolAddress[]): number[] {
   const shared = addresses.filter((address) => address.shared);
   return shared.map(({ v4 }) => v4).sort((a, b) => a - b);
+}
+
+/** Whether a sweep ends the session. A static binding is reached from outside without being on the list of sources. */
+export function isDenied(
+  lists: Lists,
+  { source, destination }: SessionRow,
+  { prefix, isStatic }: { readonly prefix: Prefix | undefined; readonly isStatic: boolean },
+): boolean {
+  if (lists.programs.endDeniedSessions === 0) return false;
+  if (refusedDestination(lists, destination.v4, prefix) !== undefined) return true;
+  return !isStatic && refusedSource(lists, source.v6) !== undefined;
 }

@@ -63,6 +63,7 @@ describe('configuration: defaults', () => {
       allowNonGlobalIpv4: [],
       deny: [],
       allowSources: [],
+      endDeniedSessions: true,
       static: [],
     });
     expect(timeouts.tcpIncomingSyn).to.equal(6);

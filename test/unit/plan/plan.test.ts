@@ -313,6 +313,7 @@ describe('plan/plan: the data plane', () => {
           maxBlocksPerPod: 3,
           maxSessionsPerPod: 99,
           lowestIpv6Mtu: 1400,
+          endDeniedSessions: false,
           blockSize: 128,
         },
         withDevice(),
@@ -325,7 +326,9 @@ describe('plan/plan: the data plane', () => {
       maxBlocksPerPod: 3,
       maxSessionsPerPod: 99,
       lowestIpv6Mtu: 1400,
+      endDeniedSessions: 0,
     });
+    expect(datapathOf(planned(DIRECT, withDevice())).programs.endDeniedSessions).to.equal(1);
     expect(sources).to.deep.equal([parseIp6Net('2001:db8:1::/48')]);
     expect([blockSize, statics]).to.deep.equal([128, []]);
   });
