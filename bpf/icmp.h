@@ -10,6 +10,7 @@
 #include "policy.h"
 
 #define ICMP_ERRORS_PER_SECOND 1000
+#define ICMP_ERRORS_PER_SOURCE 100
 #define OWN_HOP_LIMIT 64
 /* RFC 1812 4.3.2.3 */
 #define ICMP4_MAX 576
@@ -21,30 +22,51 @@ struct icmp_answer {
 	__u32 rest;
 };
 
-/*
- * RFC 4443 2.4(f), RFC 1812 4.3.2.8: a token bucket a family, and one more for sizes: who has no path MTU stands still, so
- * nobody else's errors may use it up. Two processors may both take the last token.
- */
-static __always_inline bool rate_allows(__u32 family, __u32 reason)
+/* Two processors may both take the last token. */
+static __always_inline bool rate_take(struct n64_rate *rate, __u32 per_second)
 {
-	__u32 bucket = family + (reason == N64_DROP_TOO_BIG ? 2 : 0);
-	struct n64_rate *rate = bpf_map_lookup_elem(&n64_rate, &bucket);
 	__u64 now = now_ns(), gained;
 
-	if (!rate)
-		return false;
 	if (!ns_after(now, rate->last_ns, 0))
 		now = rate->last_ns;
-	gained = (now - rate->last_ns) / (NSEC_PER_SEC / ICMP_ERRORS_PER_SECOND);
+	gained = (now - rate->last_ns) / (NSEC_PER_SEC / per_second);
 	if (gained) {
 		rate->last_ns = now;
 		gained += rate->tokens;
-		rate->tokens = gained < ICMP_ERRORS_PER_SECOND ? gained : ICMP_ERRORS_PER_SECOND;
+		rate->tokens = gained < per_second ? gained : per_second;
 	}
 	if (!rate->tokens)
 		return false;
 	rate->tokens--;
 	return true;
+}
+
+/* Which of the buckets below a kind is an address's. Pods differ in the last byte, a word's highest: it decides here. */
+static __always_inline __u32 rate_source(const void *address, __u32 words)
+{
+	const __u32 *word = address;
+	__u32 hash = 0;
+
+	for (__u32 i = 0; i < words; i++)
+		hash = (hash ^ word[i]) * 0x9e3779b1u;
+	return hash >> (32 - N64_RATE_BITS);
+}
+
+/*
+ * RFC 4443 2.4(f), RFC 1812 4.3.2.8: a token bucket a family, and one more for sizes: who has no path MTU stands still, so
+ * nobody else's errors may use it up. Below them a bucket for each that errors go to, so that one's flood leaves the others
+ * theirs.
+ */
+static __always_inline bool rate_allows(__u32 family, __u32 reason, __u32 source)
+{
+	__u32 kind = family + (reason == N64_DROP_TOO_BIG ? 2 : 0);
+	__u32 below = kind * N64_RATE_SOURCES + source;
+	struct n64_rate *rate = bpf_map_lookup_elem(&n64_rate_source, &below);
+
+	if (!rate || !rate_take(rate, ICMP_ERRORS_PER_SOURCE))
+		return false;
+	rate = bpf_map_lookup_elem(&n64_rate, &kind);
+	return rate && rate_take(rate, ICMP_ERRORS_PER_SECOND);
 }
 
 /*
@@ -217,7 +239,7 @@ GLOBAL int refuse6(struct __sk_buff *skb, struct packet *p, __u32 reason, __u32 
 	/* RFC 6146 3.5: nor to an address under our own prefix, which would come back to us. */
 	if (prefix_find(&ip6.saddr) >= 0)
 		return TC_ACT_SHOT;
-	return rate_allows(1, reason) ? icmp6_send(skb, &answer) : TC_ACT_SHOT;
+	return rate_allows(1, reason, rate_source(&ip6.saddr, 4)) ? icmp6_send(skb, &answer) : TC_ACT_SHOT;
 }
 
 GLOBAL int refuse4(struct __sk_buff *skb, struct packet *p, __u32 reason, __u32 rest)
@@ -235,5 +257,5 @@ GLOBAL int refuse4(struct __sk_buff *skb, struct packet *p, __u32 reason, __u32 
 		return TC_ACT_SHOT;
 	if (ip4_source_illegal(ip4.saddr))
 		return TC_ACT_SHOT;
-	return rate_allows(0, reason) ? icmp4_send(skb, &answer) : TC_ACT_SHOT;
+	return rate_allows(0, reason, rate_source(&ip4.saddr, 1)) ? icmp4_send(skb, &answer) : TC_ACT_SHOT;
 }

@@ -9,6 +9,12 @@
 
 #include "common.h"
 
+/* A family each, and sizes apart. */
+#define N64_RATE_KINDS 4
+/* Who shares a bucket shares its errors. */
+#define N64_RATE_BITS 8
+#define N64_RATE_SOURCES (1 << N64_RATE_BITS)
+
 #define HASH_MAP(name_, key_, value_, entries_)       \
 	struct {                                      \
 		__uint(type, BPF_MAP_TYPE_HASH);      \
@@ -66,7 +72,9 @@ ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_statics, __u32, N64_PROTOCOLS);
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_current, struct n64_config, 1);
 ARRAY_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, n64_drops, __u64, N64_DROP_MAX *N64_DIRECTIONS);
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_drop_last, struct n64_drop_sample, N64_DROP_MAX *N64_DIRECTIONS);
-ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_rate, struct n64_rate, 4);
+/* Errors of our own: a bucket a kind, and N64_RATE_SOURCES below each, by whom they are for. */
+ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_rate, struct n64_rate, N64_RATE_KINDS);
+ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_rate_source, struct n64_rate, N64_RATE_KINDS *N64_RATE_SOURCES);
 
 /*
  * Shorter lives for closed TCP sessions, in nanoseconds, by pod; those of the address :: are everybody's. User space writes

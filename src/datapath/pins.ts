@@ -35,6 +35,7 @@ export const PINNED_MAPS = [
   'n64_drops',
   'n64_drop_last',
   'n64_rate',
+  'n64_rate_source',
   'n64_closing',
   'n64_free',
   'n64_events',

@@ -84,6 +84,7 @@ const ZEROED = [
   'n64_drops',
   'n64_drop_last',
   'n64_rate',
+  'n64_rate_source',
   'n64_statics',
   'n64_blocks',
 ] as const;
