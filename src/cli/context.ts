@@ -6,10 +6,11 @@ import type { Endpoint } from '../addr/ip.ts';
 import type { Config } from '../config/config.ts';
 import type { LoadedConfig } from '../config/load.ts';
 import type { DatapathReader } from '../datapath/datapath.ts';
+import type { Examination } from '../host/examine.ts';
 import type { ServiceStatus } from '../telemetry/status.ts';
 import { asRoot } from './as-root.ts';
 import { lookup, type LookupAnswer, type LookupType } from './lookup.ts';
-import { fetchStatus } from './status-client.ts';
+import { fetchReadiness, fetchStatus, type ReadinessAnswer } from './status-client.ts';
 
 export interface Output {
   write(text: string): void;
@@ -54,6 +55,10 @@ export interface CliContext {
   openReader(): Promise<DatapathReader>;
   /** What the running service says; undefined when none answers at `listen`. */
   fetchStatus(listen: Endpoint): Promise<ServiceStatus | undefined>;
+  /** What /readyz of the running service says; undefined when none answers at `listen`. */
+  fetchReadiness(listen: Endpoint): Promise<ReadinessAnswer | undefined>;
+  /** Looks at the node and changes nothing. */
+  examine(config: Config): Promise<Examination>;
   lookup(server: Endpoint, name: string, type: LookupType): Promise<LookupAnswer>;
   runService(loaded: LoadedConfig): Promise<number>;
   /** Says what was done, such as "removed: device gate64". */
@@ -82,6 +87,15 @@ export class ProcessContext implements CliContext {
 
   fetchStatus(listen: Endpoint): Promise<ServiceStatus | undefined> {
     return fetchStatus(listen);
+  }
+
+  fetchReadiness(listen: Endpoint): Promise<ReadinessAnswer | undefined> {
+    return fetchReadiness(listen);
+  }
+
+  async examine(config: Config): Promise<Examination> {
+    const [{ examine }, { LinuxHost }] = await Promise.all([import('../host/examine.ts'), import('../host/host.ts')]);
+    return examine(new LinuxHost(), config);
   }
 
   lookup(server: Endpoint, name: string, type: LookupType): Promise<LookupAnswer> {

@@ -8,6 +8,7 @@ import { gate64Version } from '../telemetry/version.ts';
 import { addrCommand } from './commands/addr.ts';
 import { bindingsCommand } from './commands/bindings.ts';
 import { checkCommand } from './commands/check.ts';
+import { doctorCommand } from './commands/doctor.ts';
 import { dropsCommand } from './commands/drops.ts';
 import { monitorCommand } from './commands/monitor.ts';
 import { poolCommand } from './commands/pool.ts';
@@ -23,6 +24,7 @@ import { EXIT_FINE, EXIT_PROBLEM, EXIT_USAGE, ExitCode } from './exit.ts';
 const COMMANDS = [
   runCommand,
   checkCommand,
+  doctorCommand,
   statusCommand,
   sessionsCommand,
   bindingsCommand,

@@ -64,8 +64,13 @@ export const execCommand: Exec = (command, args, input) =>
 export function missingCommand(command: CommandName, cause?: unknown): Gate64Error {
   return new Gate64Error('G64_HOST_COMMAND', `the command "${command}" is not installed, and gate64 needs it`, {
     cause,
-    hint: `Install the package ${COMMANDS[command].package}.`,
+    hint: `Install the package ${COMMANDS[command].package}. On Debian and Ubuntu: ${installing(command)}`,
   });
+}
+
+/** The line that brings `command` on Debian and Ubuntu. */
+export function installing(command: CommandName): string {
+  return `apt-get install -y ${COMMANDS[command].package}`;
 }
 
 function cannotRun(command: string, cause: Error): Gate64Error {

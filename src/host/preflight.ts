@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { Gate64Error } from '../errors.ts';
 import type { Finding } from '../plan/findings.ts';
-import { COMMANDS, type CommandName, type Exec } from './exec.ts';
+import { COMMANDS, installing, type CommandName, type Exec } from './exec.ts';
 
 /** Bits of linux/capability.h. */
 const CAPABILITIES = { CAP_NET_ADMIN: 12, CAP_SYS_ADMIN: 21, CAP_BPF: 39 } as const;
@@ -61,6 +61,8 @@ async function probe(exec: Exec, command: CommandName): Promise<Finding[]> {
     return [];
   } catch (error) {
     if (!(error instanceof Gate64Error)) throw error;
-    return [{ name: 'command-missing', severity: 'error', message: error.message, remedy: error.hint }];
+    const finding = { name: 'command-missing', severity: 'error', message: error.message, remedy: error.hint } as const;
+    // One that is there and cannot be run has no hint, and no package mends it.
+    return [error.hint === undefined ? finding : { ...finding, command: installing(command) }];
   }
 }

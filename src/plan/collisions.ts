@@ -19,6 +19,7 @@ import type { Finding, FindingName } from './findings.ts';
 import { isGuard, leadsTo } from './own-routes.ts';
 import { formatPoolRange } from './pool.ts';
 import { formatPortList } from './ports.ts';
+import { shellWord } from './shell.ts';
 
 const NODE_PORTS = { first: 30000, last: 32767 } as const;
 
@@ -91,13 +92,16 @@ export function directCollisions(options: {
       reserved,
     );
     if (taken.size > 0) {
-      problems.push(
-        collision(
+      // The sysctl is one list: what was reserved before stays so.
+      const command = `sysctl -w net.ipv4.ip_local_reserved_ports=${formatPortList(new Set([...reserved, ...taken]))}`;
+      problems.push({
+        ...collision(
           'pool-ports-ephemeral',
           `nat64.pool has ${text}, of which the node itself hands out ${formatPortList(taken)} (net.ipv4.ip_local_port_range is ${ephemeral.join('-')})`,
-          `Use ports above ${ephemeral[1]}, or reserve them: sysctl -w net.ipv4.ip_local_reserved_ports=${formatPortList(taken)}`,
+          `Use ports above ${ephemeral[1]}, or reserve them: ${command}`,
         ),
-      );
+        command,
+      });
     }
     for (const socket of sockets) {
       const hit =
@@ -153,12 +157,17 @@ export function routeConflicts(
     .filter((route) => route.table === 'main' || route.table === 'local')
     .map((route): Finding => {
       const table = route.table === 'main' ? '' : ` table ${route.table}`;
-      const text = `${route.type === 'unicast' ? '' : `${route.type} `}${route.dst} dev ${route.devices[0] ?? '-'}${table}`;
+      const [device] = route.devices;
+      const words = (name: string | undefined) => (name === undefined ? '' : ` dev ${name}`);
+      const kind = route.type === 'unicast' ? '' : `${route.type} `;
+      const text = `${kind}${route.dst}${words(device)}${table}`;
+      const command = `ip -6 route del ${kind}${route.dst}${words(device && shellWord(device))}${table}`;
       return {
         severity: 'error',
         name: 'prefix-routed-elsewhere',
         message: `there is a route "${text}" for the translation prefix ${route.dst}, which is not gate64's`,
-        remedy: `Another translator may be at work. If nothing needs the route: ip -6 route del ${text}`,
+        remedy: `Another translator may be at work. If nothing needs the route: ${command}`,
+        command,
       };
     });
 }

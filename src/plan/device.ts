@@ -4,6 +4,7 @@
 
 import type { Interface } from '../model/facts.ts';
 import { refuse, type FindingError } from './findings.ts';
+import { shellWord } from './shell.ts';
 
 const DEFAULT_MTU = 9000;
 const MAX_MTU = 65535;
@@ -37,19 +38,25 @@ export function deviceMtu(interfaces: readonly Interface[], device: string): num
 /** Why the device's name cannot be used, if so. */
 export function deviceConflict(interfaces: readonly Interface[], device: string): FindingError | undefined {
   const peer = peerName(device);
-  const no = (message: string) =>
-    refuse('device-name-taken', message, 'Remove that interface, or set nat64.device to another name.');
+  const no = (message: string, found?: Interface) => {
+    // What has no kind is a piece of hardware, which cannot be deleted.
+    const command = found?.kind === undefined ? undefined : `ip link delete dev ${shellWord(found.name)}`;
+    const how = command === undefined ? '' : ` If nothing needs it: ${command}`;
+    const remedy = `Remove that interface, or set nat64.device to another name.${how}`;
+    return refuse('device-name-taken', message, remedy, { command });
+  };
   if (peer.length > MAX_NAME) return no(`nat64.device "${device}" is longer than ${MAX_NAME - 1} characters`);
   for (const name of [device, peer]) {
     const found = interfaces.find((candidate) => candidate.name === name);
     if (found === undefined) continue;
     const what = `the interface "${name}" is there already and is not gate64's`;
-    if (found.kind !== 'veth') return no(`${what}: its kind is ${found.kind ?? found.linkType}, not veth`);
+    if (found.kind !== 'veth') return no(`${what}: its kind is ${found.kind ?? found.linkType}, not veth`, found);
     const other = name === device ? peer : device;
-    if (found.peer !== other) return no(`${what}: its peer is ${found.peer ?? 'in another namespace'}, not "${other}"`);
-    if (found.master !== undefined) return no(`${what}: it is part of "${found.master}"`);
+    if (found.peer !== other)
+      return no(`${what}: its peer is ${found.peer ?? 'in another namespace'}, not "${other}"`, found);
+    if (found.master !== undefined) return no(`${what}: it is part of "${found.master}"`, found);
     if (found.addresses4.length > 0 || found.addresses6.some((address) => address.scope !== 'link')) {
-      return no(`${what}: it has an address`);
+      return no(`${what}: it has an address`, found);
     }
   }
   return undefined;

@@ -106,6 +106,8 @@ export interface Finding {
   readonly message: string;
   /** What to do about it. */
   readonly remedy?: string | undefined;
+  /** A line for a shell that mends it, where there is one; root's to run. */
+  readonly command?: string | undefined;
 }
 
 /** A finding that keeps whoever threw it from going on. */
@@ -126,9 +128,10 @@ export function refuse(
   name: FindingName,
   message: string,
   remedy?: string,
-  options: { cause?: unknown } = {},
+  { command, ...options }: { cause?: unknown; command?: string | undefined } = {},
 ): FindingError {
-  return new FindingError({ name, severity: 'error', message, remedy }, message, options);
+  const finding = { name, severity: 'error', message, remedy, ...(command === undefined ? {} : { command }) } as const;
+  return new FindingError(finding, message, options);
 }
 
 /** Throws the first error among `findings`; the others are named in its message. */

@@ -3,6 +3,7 @@
 
 import type { ForwardChain } from '../model/facts.ts';
 import type { Finding } from './findings.ts';
+import { shellWord } from './shell.ts';
 
 /**
  * IPv6 packets are forwarded to the device and from it. IPv4 ones are in masquerade mode alone: the direct way out passes
@@ -26,11 +27,13 @@ export function forwardDrops(
     })
     .map(({ family, table, name }) => {
       const insert = (key: string) => `insert rule ${family} ${table} ${name} ${key} "${device}" accept`;
+      const command = `nft ${shellWord(`${insert('iifname')}; ${insert('oifname')}`)}`;
       return {
         name: 'forward-dropped',
         severity: 'warning',
         message: `the chain "${name}" of the nftables table ${family} ${table} drops forwarded packets, and no rule is seen that accepts those of ${device}`,
-        remedy: `If pods reach nothing (rules that accept them otherwise make this harmless): nft '${insert('iifname')}; ${insert('oifname')}'; have your firewall (docker, ufw, firewalld) keep such a rule.`,
+        remedy: `If pods reach nothing (rules that accept them otherwise make this harmless): ${command}; have your firewall (docker, ufw, firewalld) keep such a rule.`,
+        command,
       };
     });
 }

@@ -170,13 +170,14 @@ export function findings(config: Config, node: NodeFacts): Finding[] {
     });
   }
   if (node.sysctl(ALL_FORWARDING6) === '0') {
+    const command = 'sysctl -w net.ipv6.conf.all.forwarding=1';
     found.push({
       name: 'forwarding-off',
       severity: 'warning',
       message:
         'the node does not forward IPv6 (net.ipv6.conf.all.forwarding is 0), so packets of pods do not reach gate64',
-      remedy:
-        'sysctl -w net.ipv6.conf.all.forwarding=1 (an uplink configured by router advertisements then needs accept_ra=2).',
+      remedy: `${command} (an uplink configured by router advertisements then needs accept_ra=2).`,
+      command,
     });
   }
   return found;

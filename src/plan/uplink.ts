@@ -6,6 +6,7 @@ import { embedIp4, type Prefix64 } from '../addr/rfc6052.ts';
 import { ip6InNet, parseIp4, parseIp6Net } from '../addr/ip.ts';
 import type { Interface, Route } from '../model/facts.ts';
 import { refuse } from './findings.ts';
+import { shellWord } from './shell.ts';
 
 const DEFAULT4 = '0.0.0.0/0';
 const DEFAULT6 = '::/0';
@@ -58,7 +59,11 @@ function named(interfaces: readonly Interface[], { uplink, device }: UplinkReque
   if (found === undefined) {
     throw refuse('uplink-missing', `nat64.uplink names "${uplink}", but there is no such interface`, hint);
   }
-  if (!found.isUp) throw refuse('uplink-missing', `nat64.uplink names "${uplink}", which is down`, hint);
+  if (!found.isUp) {
+    const command = `ip link set dev ${shellWord(found.name)} up`;
+    const message = `nat64.uplink names "${uplink}", which is down`;
+    throw refuse('uplink-missing', message, `${hint} To bring it up: ${command}`, { command });
+  }
   return found;
 }
 

@@ -71,7 +71,7 @@ export function findingsPage(): string {
     '',
     'Made by `make docs` from src/plan/findings.ts; not edited by hand. gate64 looks for these at its start and at every',
     'reload. One that keeps it from working ends the start, or has the reload refused, with the error code; any other is a',
-    'warning in the log, with its name as `finding` and what to do about it as `hint`.',
+    'warning in the log, with its name as `finding` and what to do about it as `hint`. `gate64 doctor` shows them at any time.',
     '',
     '| finding | error code | meaning |',
     '| --- | --- | --- |',

@@ -351,6 +351,7 @@ describe('the command line', () => {
     for (const name of [
       'run',
       'check',
+      'doctor',
       'status',
       'sessions',
       'bindings',

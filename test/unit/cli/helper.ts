@@ -35,6 +35,8 @@ export async function cli(args: readonly string[], setup: CliSetup = {}): Promis
     signal: new AbortController().signal,
     openReader: () => Promise.resolve(new MemoryReader()),
     fetchStatus: () => Promise.resolve(undefined),
+    fetchReadiness: () => Promise.resolve(undefined),
+    examine: () => Promise.resolve({ findings: [], unseen: undefined }),
     lookup: () => Promise.resolve({ rcode: 3, records: [] } satisfies LookupAnswer),
     runService: () => Promise.reject(new Error('not expected here')),
     uninstall: () => Promise.reject(new Error('not expected here')),

@@ -67,7 +67,7 @@ tcp   TIME-WAIT 0   0            203.0.113.2:62003 198.51.100.1:443
     const path = process.env['PATH'];
     process.env['PATH'] = '/nonexistent';
     const missing = await error(execCommand('nft', ['-v'])).finally(() => (process.env['PATH'] = path));
-    expect(missing.hint).to.equal('Install the package nftables.');
+    expect(missing.hint).to.equal('Install the package nftables. On Debian and Ubuntu: apt-get install -y nftables');
     const failed = await error(run(execCommand, 'ip', ['link', 'show', 'nonesuch0']));
     expect(failed.code).to.equal('G64_HOST_COMMAND');
     expect(failed.message).to.match(/exit code 1: Device "nonesuch0" does not exist/);

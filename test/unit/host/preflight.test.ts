@@ -39,7 +39,8 @@ describe('host/preflight', () => {
           name: 'command-missing',
           severity: 'error',
           message: `the command "${name}" is not installed, and gate64 needs it`,
-          remedy: `Install the package ${COMMANDS[name].package}.`,
+          remedy: `Install the package ${COMMANDS[name].package}. On Debian and Ubuntu: apt-get install -y ${COMMANDS[name].package}`,
+          command: `apt-get install -y ${COMMANDS[name].package}`,
         },
       ]);
     });

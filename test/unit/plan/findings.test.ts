@@ -89,6 +89,7 @@ describe('plan/findings', () => {
           'there is a route "64:ff9b::/96 dev other0" for the translation prefix 64:ff9b::/96, which is not gate64\'s',
         remedy:
           'Another translator may be at work. If nothing needs the route: ip -6 route del 64:ff9b::/96 dev other0',
+        command: 'ip -6 route del 64:ff9b::/96 dev other0',
       });
     });
 
@@ -161,6 +162,7 @@ describe('plan/findings', () => {
         message:
           'nat64.pool has 203.0.113.2 ports 60990-62000, of which the node itself hands out 60990-60999 (net.ipv4.ip_local_port_range is 32768-60999)',
         remedy: 'Use ports above 60999, or reserve them: sysctl -w net.ipv4.ip_local_reserved_ports=60990-60999',
+        command: 'sysctl -w net.ipv4.ip_local_reserved_ports=60990-60999',
       });
     });
 
@@ -169,7 +171,9 @@ describe('plan/findings', () => {
         facts({
           sysctls: sysctls({ 'ipv4/ip_local_reserved_ports': reserved, 'ipv4/ip_local_port_range': range }),
         });
-      expect(only(shared(60_990, 62_000), node('60000-60997'))?.message).to.match(/hands out 60998-60999 \(/);
+      const some = only(shared(60_990, 62_000), node('60000-60997'));
+      expect(some?.message).to.match(/hands out 60998-60999 \(/);
+      expect(some?.command, 'what was reserved stays so').to.match(/=60000-60999$/);
       expect(found(shared(60_990, 62_000), node('60990-60999'))).to.deep.equal([]);
       expect(found(shared(60_990, 62_000), node('', '32768\t60989'))).to.deep.equal([]);
       expect(only(shared(61_001, 65_535), node('', '1024 65535'))?.message).to.match(/hands out 61001-65535 \(/);
@@ -247,6 +251,7 @@ describe('plan/findings', () => {
     expect(finding).to.include({ name: 'forwarding-off', severity: 'warning' });
     expect(finding?.message).to.match(/net\.ipv6\.conf\.all\.forwarding is 0/);
     expect(finding?.remedy).to.match(/^sysctl -w net\.ipv6\.conf\.all\.forwarding=1/);
+    expect(finding?.command).to.equal('sysctl -w net.ipv6.conf.all.forwarding=1');
     expect(found({}, node('1'))).to.deep.equal([]);
     expect(found({}, node(undefined))).to.deep.equal([]);
   });
@@ -311,8 +316,8 @@ describe('findings: a firewall that drops what is forwarded', () => {
       (one) => one.name === 'forward-dropped',
     );
     expect(finding?.severity).to.equal('warning');
-    expect(finding?.remedy).to.include(
-      `nft 'insert rule ip6 filter FORWARD iifname "gate64" accept; insert rule ip6 filter FORWARD oifname "gate64" accept'`,
-    );
+    const command = `nft 'insert rule ip6 filter FORWARD iifname "gate64" accept; insert rule ip6 filter FORWARD oifname "gate64" accept'`;
+    expect(finding?.command).to.equal(command);
+    expect(finding?.remedy).to.include(command);
   });
 });

@@ -61,7 +61,7 @@ const REFUSALS: readonly Refusal[] = [
     node: facts({ interfaces: [uplink({ isUp: false }), ...pods(1)] }),
     name: 'uplink-missing',
     message: /"up0", which is down/,
-    remedy: /Interfaces here: up0, pod1\./,
+    remedy: /Interfaces here: up0, pod1\..* ip link set dev up0 up$/,
   },
   {
     what: 'direct by a tunnel',
@@ -158,6 +158,15 @@ describe('plan/plan: what is refused', () => {
       expect(findings(config, node), 'findings() has it as well').to.deep.include(refused.finding);
     });
   }
+
+  it('an interface in the way can be deleted by the command that is named, unless it is a piece of hardware', () => {
+    const commandFor = (kind: string | undefined) => {
+      const node = facts({ interfaces: [uplink(), fakeInterface('gate64', 5, { kind })] });
+      return findings(settings({}), node).map(({ command }) => command);
+    };
+    expect(commandFor('bridge')).to.deep.equal(['ip link delete dev gate64']);
+    expect(commandFor(undefined)).to.deep.equal([undefined]);
+  });
 
   it('the longest name that leaves room for the peer’s is taken', () => {
     const desired = plan(settings({ device: 'gate64-nat64-0' }), facts(), { leased: [], shared: [], places: [] });

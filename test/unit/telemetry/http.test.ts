@@ -2,10 +2,10 @@
 // The HTTP endpoints over a real socket, and the client of /status.
 
 import { once } from 'node:events';
-import { request } from 'node:http';
-import { connect, type Socket } from 'node:net';
+import { createServer, request } from 'node:http';
+import { connect, type AddressInfo, type Socket } from 'node:net';
 import { expect } from 'chai';
-import { fetchStatus } from '../../../src/cli/status-client.ts';
+import { fetchReadiness, fetchStatus } from '../../../src/cli/status-client.ts';
 import { Gate64Error } from '../../../src/errors.ts';
 import { MAX_CONNECTIONS } from '../../../src/telemetry/http-connections.ts';
 import { HttpEndpoint } from '../../../src/telemetry/http.ts';
@@ -101,6 +101,22 @@ describe('http', () => {
     expect(error).to.be.instanceOf(Gate64Error).and.include({ code: 'G64_SERVICE_DOWN' });
     await other.close();
     expect(await fetchStatus(at)).to.equal(undefined);
+  });
+
+  it('/readyz is read back by the command line: ready, not ready, nobody, somebody else', async () => {
+    const at = { family: 4, host: '127.0.0.1', port: endpoint.port } as const;
+    expect(await fetchReadiness(at)).to.deep.equal({ ready: true, says: ['dns: ready', 'nat64: ready'] });
+    status = { ...READY, draining: true };
+    expect(await fetchReadiness(at)).to.deep.equal({ ready: false, says: ['draining', 'dns: ready', 'nat64: ready'] });
+    const other = createServer((_, response) => response.end('hello')).listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const elsewhere = { ...at, port: (other.address() as AddressInfo).port };
+    const error = await fetchReadiness(elsewhere).catch((reason: unknown) => reason);
+    expect(error).to.be.instanceOf(Gate64Error).and.include({ code: 'G64_SERVICE_DOWN' });
+    other.closeAllConnections();
+    other.close();
+    await once(other, 'close');
+    expect(await fetchReadiness(elsewhere)).to.equal(undefined);
   });
 
   it('HEAD has headers alone', async () => {
