@@ -142,6 +142,7 @@ class Service {
       destinations: new Destinations(destinationRules({ ...nat64, nodeAddresses: [], pool: [] })),
       allowClients: dns.allowClients,
       ignoreChecking: dns.ignoreChecking,
+      maxRate: dns.maxRate,
       maxUdpSize: dns.maxUdpSize,
       cache: dns.cache,
       observer: this.#dnsMetrics,

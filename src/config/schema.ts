@@ -154,6 +154,11 @@ export const configSchema = section({
       .describe(
         'Whether names are synthesized for queries with CD=1 too, as a validating resolver in front sends them. It costs that resolver its validation of AAAA: it must not validate itself, or takes what is synthesized in signed zones for forged (RFC 6147 5.5); the upstreams validate in its place, if they do.',
       ),
+    maxRate: whole(0, 1_000_000)
+      .default(200)
+      .describe(
+        'Answers by UDP a second for a network (IPv4 /24, IPv6 /56) of clients that are not local; beyond it every second one is empty and sends the client to TCP, the others are dropped. 0: no limit. Local ones, as dns.allowClients has them, are never limited.',
+      ),
     maxUdpSize: whole(512, 4096)
       .default(1232)
       .describe(

@@ -3,7 +3,7 @@
 // (RFC 1035 §4.1.1, RFC 2308 §5, RFC 6891 §6, RFC 8767 §5, RFC 8914).
 
 import type { Outcome } from './observer.ts';
-import { isHopOption, writeOpt, type Query, type Refusal } from './query.ts';
+import { isHopOption, readQuery, writeOpt, type Query, type Refusal } from './query.ts';
 import { rewrite } from './rewrite.ts';
 import { FLAG, HEADER_LENGTH, RCODE, TYPE, eachOption, findOpt, readMessage } from './wire.ts';
 import type { Message, RecordAt } from './wire.ts';
@@ -236,6 +236,16 @@ function stamp(out: Buffer, query: Query): void {
   out[1] = query.bytes[1] as number;
   out[2] = ((out[2] as number) & ~(FLAG.RD >> 8)) | ((query.flags & FLAG.RD) >> 8);
   out[3] = ((out[3] as number) & ~FLAG.CD) | FLAG.RA | (query.flags & FLAG.CD);
+}
+
+/** An empty answer that says: come by TCP (RFC 2181 §9). A query that cannot be taken gets its error; undefined: no query. */
+export function renderTruncated(bytes: Buffer): Buffer | undefined {
+  const query = readQuery(bytes);
+  if (query === undefined) return undefined;
+  if ('rcode' in query) return renderRefusal(bytes, query);
+  const out = renderRefusal(bytes, { ...query, rcode: RCODE.NOERROR });
+  out.writeUInt16BE(out.readUInt16BE(2) | FLAG.TC, 2);
+  return out;
 }
 
 /** The answer to a query that was refused before it could be looked up. */

@@ -8,16 +8,17 @@ import { formatEndpoint, type Endpoint, type Ip6Net } from '../addr/ip.ts';
 import type { Prefix64 } from '../addr/rfc6052.ts';
 import type { Upstream } from '../config/config.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import type { Answer } from './answer.ts';
+import { renderTruncated, type Answer } from './answer.ts';
 import { AnswerCache, type Clock } from './cache.ts';
 import { Clients, type AllowedClients } from './clients.ts';
 import { areRefusedOtherwise, type Dns64Policy } from './decide.ts';
 import { Forwarder } from './forwarder.ts';
 import { isWildcard } from './listener-wildcard.ts';
-import type { Listener, QueryHandler } from './listener.ts';
+import type { Listener, QueryHandler, Reply } from './listener.ts';
 import { openListeners } from './listeners.ts';
 import { OUR_UDP_SIZE } from './query.ts';
 import { SILENT_OBSERVER, type DnsObserver, type Transport } from './observer.ts';
+import { RateLimit } from './rate-limit.ts';
 import { RESOLV_CONF, ResolvConfWatch, readResolvConf } from './resolv-conf.ts';
 import { readAuthorities } from './upstream-tls.ts';
 import { UpstreamPool } from './upstream.ts';
@@ -41,6 +42,10 @@ export interface DnsSettings {
   readonly destinations: Destinations;
   /** Default: local ones. */
   readonly allowClients?: AllowedClients | undefined;
+  /** Answers by UDP a second for a network; 0, the default: no limit. */
+  readonly maxRate?: number | undefined;
+  /** For whom there is no such limit; default: local ones, as a cluster's CoreDNS asks from one address. */
+  readonly unlimitedClients?: AllowedClients | undefined;
   /** Octets of an answer over UDP at most; default 1232. */
   readonly maxUdpSize?: number | undefined;
   readonly cache: { readonly maxEntries: number };
@@ -78,7 +83,10 @@ export class DnsService {
   readonly #pool: UpstreamPool;
   // Listeners outlive the forwarder behind them.
   readonly #handle: QueryHandler = (query, transport, from, reply) => {
-    if (this.#clients.allows(from.address)) return this.#forwarder.handle(query, transport, from, reply);
+    if (this.#clients.allows(from.address)) {
+      if (transport === 'udp' && this.#isTooOften(query, from.address, reply)) return false;
+      return this.#forwarder.handle(query, transport, from, reply);
+    }
     this.#observer.clientRefused(transport, from.address);
     const refusal = this.#clients.refusal(query, transport);
     if (refusal) reply(refusal);
@@ -94,6 +102,8 @@ export class DnsService {
   };
   #settings: DnsSettings;
   #clients: Clients;
+  #unlimited: Clients;
+  #rate: RateLimit;
   /** What the NAT64 beside has in force. */
   #destinations: Destinations | undefined;
   #listeners: Listener[] = [];
@@ -115,6 +125,8 @@ export class DnsService {
     this.#now = options.now ?? (() => performance.now());
     this.#settings = options;
     this.#clients = new Clients(options.allowClients ?? LOCAL);
+    this.#unlimited = new Clients(options.unlimitedClients ?? LOCAL);
+    this.#rate = new RateLimit(options.maxRate ?? 0);
     this.#pool = new UpstreamPool([], this.#observer, ({ label, reason, isNoted }) => {
       // Of servers that refuse or say nothing the metrics tell; what is wrong with a certificate or a zone they cannot.
       if (!isNoted) return;
@@ -165,6 +177,9 @@ export class DnsService {
     const { maxUdpSize } = this.#settings;
     this.#settings = settings;
     this.#clients = new Clients(settings.allowClients ?? LOCAL);
+    this.#unlimited = new Clients(settings.unlimitedClients ?? LOCAL);
+    const maxRate = settings.maxRate ?? 0;
+    if (maxRate !== this.#rate.rate) this.#rate = new RateLimit(maxRate);
     // What is kept stays as it is: sizes are of one client's answer.
     if (maxUdpSize !== settings.maxUdpSize) this.#remake(() => true);
     this.#cache.resize(settings.cache.maxEntries);
@@ -195,6 +210,17 @@ export class DnsService {
     this.#listeners = [];
     await Promise.all(listeners.map((listener) => listener.close()));
     this.#pool.close();
+  }
+
+  /** Whether a query by UDP is beyond the rate; it has then been dealt with. */
+  #isTooOften(query: Buffer, address: string, reply: Reply): boolean {
+    if (this.#rate.rate === 0 || this.#unlimited.allows(address)) return false;
+    const verdict = this.#rate.judge(address);
+    if (verdict === 'answer') return false;
+    const truncated = verdict === 'truncate' ? renderTruncated(query) : undefined;
+    this.#observer.rateLimited(truncated === undefined ? 'dropped' : 'truncated');
+    if (truncated !== undefined) reply(truncated);
+    return true;
   }
 
   /** Opens what is new before anything old is closed, so that a failure leaves all as it was. */

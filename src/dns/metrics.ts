@@ -80,6 +80,12 @@ export const DNS_METRICS = {
     help: 'Requests of clients that dns.allowClients has not, by transport. They count nowhere else.',
     labels: ['proto'],
   },
+  rateLimited: {
+    name: 'gate64_dns_rate_limited_total',
+    type: 'counter',
+    help: 'Requests by UDP beyond dns.maxRate, by what became of them: truncated or dropped. They count nowhere else.',
+    labels: ['action'],
+  },
   corednsTranslated: {
     name: 'coredns_dns64_requests_translated_total',
     type: 'counter',
@@ -100,6 +106,7 @@ export class DnsMetrics implements DnsObserver {
   readonly #cacheHits: Tally;
   readonly #cacheMisses: Tally;
   readonly #clientsRefused: Tally;
+  readonly #rateLimited: Tally;
   readonly #corednsTranslated: Tally;
   readonly #onClientRefused: ((address: string) => void) | undefined;
   #toldAt = -Infinity;
@@ -109,6 +116,7 @@ export class DnsMetrics implements DnsObserver {
   constructor(metrics: Metrics, cacheEntries: () => number, onClientRefused?: (address: string) => void) {
     this.#onClientRefused = onClientRefused;
     this.#clientsRefused = new Tally(metrics, DNS_METRICS.clientsRefused);
+    this.#rateLimited = new Tally(metrics, DNS_METRICS.rateLimited);
     this.#requests = new Tally(metrics, DNS_METRICS.requests);
     this.#responses = new Tally(metrics, DNS_METRICS.responses);
     this.#duration = metrics.histogram(DNS_METRICS.duration);
@@ -157,6 +165,10 @@ export class DnsMetrics implements DnsObserver {
 
   cacheMiss(): void {
     this.#cacheMisses.add('');
+  }
+
+  rateLimited(action: 'truncated' | 'dropped'): void {
+    this.#rateLimited.add(action);
   }
 
   clientRefused(transport: Transport, address: string): void {

@@ -33,6 +33,8 @@ export interface DnsObserver {
   cacheMiss(): void;
   /** Of a client that may not ask. */
   clientRefused(transport: Transport, address: string): void;
+  /** A query by UDP of a network that asks too often. */
+  rateLimited(action: 'truncated' | 'dropped'): void;
 }
 
 export const SILENT_OBSERVER: DnsObserver = {
@@ -44,6 +46,7 @@ export const SILENT_OBSERVER: DnsObserver = {
   cacheHit() {},
   cacheMiss() {},
   clientRefused() {},
+  rateLimited() {},
 };
 
 /** The types CoreDNS labels its metrics with; all others are "other". */

@@ -23,6 +23,7 @@ function filled(): Metrics {
   dns.synthesized();
   dns.passthrough('aaaaExists');
   dns.clientRefused('udp', '192.0.2.1');
+  dns.rateLimited('dropped');
   dns.upstream('[2001:db8::53]:53', 'NOERROR', 0.02);
   dns.cacheHit();
   dns.cacheMiss();

@@ -57,6 +57,7 @@ describe('metrics of the DNS half', () => {
     observer.cacheMiss();
     observer.clientRefused('tcp', '192.0.2.1');
     observer.clientRefused('tcp', '192.0.2.2');
+    observer.rateLimited('dropped');
     const values = await samples(metrics);
     const expected: [string, number][] = [
       ['gate64_dns_requests_total{proto="udp",type="AAAA"}', 1],
@@ -72,6 +73,7 @@ describe('metrics of the DNS half', () => {
       ['gate64_dns_cache_misses_total', 2],
       ['gate64_dns_cache_entries', 42],
       ['gate64_dns_clients_refused_total{proto="tcp"}', 2],
+      ['gate64_dns_rate_limited_total{action="dropped"}', 1],
     ];
     for (const [sample, value] of expected) expect(values.get(sample), sample).to.equal(value);
     expect(told, 'once an hour').to.deep.equal(['192.0.2.1']);
