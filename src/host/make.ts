@@ -6,7 +6,7 @@ import { formatIp4 } from '../addr/ip.ts';
 import { Gate64Error } from '../errors.ts';
 import { peerName } from '../plan/device.ts';
 import { describe, routeWords, type Change } from './changes.ts';
-import { run, type Exec } from './exec.ts';
+import type { Exec } from './exec.ts';
 import { writeTable, removeTable } from './nft.ts';
 import type { StateFile } from './state.ts';
 import type { Sysctls } from './sysctls.ts';

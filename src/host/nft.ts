@@ -2,7 +2,7 @@
 // The one nftables table of masquerade mode: packets that carry a pool address leave with the uplink's (RFC 3022 NAPT by
 // the kernel). The table is gate64's own and is written whole, in one transaction.
 
-import { formatIp4, formatIp4Net, parseIp4Net, type Ip4Net } from '../addr/ip.ts';
+import { formatIp4Net, parseIp4Net, type Ip4Net } from '../addr/ip.ts';
 import type { MasqueradeTable, NodeFacts, TrackingTimes } from '../model/facts.ts';
 import { commandFailed, parseJson, run, type Exec } from './exec.ts';
 import { droppingForwards, listChains } from './forward-chains.ts';
