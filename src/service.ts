@@ -22,6 +22,8 @@ import { Reconciler } from './reconciler.ts';
 import { HttpEndpoint } from './telemetry/http.ts';
 import { Logger } from './telemetry/logger.ts';
 import { Metrics } from './telemetry/metrics.ts';
+import { Sysctls } from './host/sysctls.ts';
+import { trackedFlows } from './plan/tracking.ts';
 import { ServiceMetrics } from './telemetry/service-metrics.ts';
 import type { ReloadStatus, ServiceStatus } from './telemetry/status.ts';
 import { gate64Version } from './telemetry/version.ts';
@@ -66,7 +68,10 @@ class Service {
     );
     this.#dnsMetrics.setListen(loaded.config.dns.listen);
     this.#nat64Metrics = new Nat64Metrics(this.#metrics);
-    this.#serviceMetrics = new ServiceMetrics(this.#metrics, gate64Version());
+    const sysctls = new Sysctls();
+    this.#serviceMetrics = new ServiceMetrics(this.#metrics, gate64Version(), () =>
+      trackedFlows((name) => sysctls.read(name)),
+    );
     this.#lastReload = { at: this.#startedAt.toISOString(), successful: true };
     this.#serviceMetrics.configReloaded(true);
   }

@@ -90,6 +90,10 @@ export const FINDINGS = {
     meaning:
       'The kernel does not take times for masqueraded flows, so that its connection tracking forgets them when it likes.',
   },
+  'tracking-full': {
+    code: 'G64_HOST_COMMAND',
+    meaning: "The node's connection tracking, which masquerade needs, has hardly any room left.",
+  },
   'forwarding-off': {
     code: 'G64_FORWARDING_OFF',
     meaning: 'The node does not forward IPv6, so that packets of pods do not reach gate64.',

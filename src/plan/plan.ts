@@ -18,6 +18,7 @@ import { parsePortList } from './ports.ts';
 import { desiredPrograms } from './programs.ts';
 import { desiredProxies, desiredRoutes, drainingRanges, routedPoolNets } from './routes.ts';
 import { ALL_FORWARDING6, desiredSysctls, LOCAL_PORT_RANGE, RESERVED_PORTS } from './sysctls.ts';
+import { trackingFindings } from './tracking.ts';
 import { findUplink, nodeAddress6, nodeAddresses4, outsideInterfaces, uplinkAddress } from './uplink.ts';
 
 /** Fewer records of blocks are never asked for: a pool that grows must not replace the maps. */
@@ -159,16 +160,7 @@ export function findings(config: Config, node: NodeFacts): Finding[] {
     note(error);
   }
   found.push(...forwardDrops(node.droppingForwards, nat64));
-  if (nat64.egress === 'masquerade' && node.masquerade?.times !== undefined && !node.masquerade.hasTimes) {
-    found.push({
-      name: 'tracking-times',
-      severity: 'warning',
-      message:
-        "the kernel's connection tracking keeps its own times for masqueraded flows: UDP ends after 30 or 120 s, and closed TCP connections fill its table for two minutes",
-      remedy:
-        'Load the module nfnetlink_cttimeout, or use a kernel with CONFIG_NF_CONNTRACK_TIMEOUT, and restart gate64.',
-    });
-  }
+  if (nat64.egress === 'masquerade') found.push(...trackingFindings(node));
   if (node.sysctl(ALL_FORWARDING6) === '0') {
     const command = 'sysctl -w net.ipv6.conf.all.forwarding=1';
     found.push({

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The metrics of the service itself: its version and its configuration.
+// The metrics of the service itself, its version and its configuration, and of the node that it leans on.
 
 import type { Gauge } from 'prom-client';
 import type { MetricDefinition, Metrics } from './metrics.ts';
@@ -23,15 +23,38 @@ export const SERVICE_METRICS = {
     help: 'Versions of gate64 and of the Node it runs on; the value is 1.',
     labels: ['version', 'nodejs'],
   },
+  tracked: {
+    name: 'gate64_node_tracked_flows',
+    type: 'gauge',
+    help: "Flows in the node's connection tracking, which egress masquerade needs.",
+    labels: [],
+  },
+  trackedMax: {
+    name: 'gate64_node_tracked_flows_max',
+    type: 'gauge',
+    help: "Flows that the node's connection tracking can hold; when it is full, packets of the whole node are dropped.",
+    labels: [],
+  },
 } as const satisfies Record<string, MetricDefinition>;
 
 export class ServiceMetrics {
   readonly #reloadSuccessful: Gauge;
   readonly #reloadedAt: Gauge;
 
-  constructor(metrics: Metrics, version: string) {
+  /** `tracked`: flows in the node's connection tracking, and how many it can hold; undefined where there is none. */
+  constructor(metrics: Metrics, version: string, tracked: () => { now: number; max: number } | undefined) {
     this.#reloadSuccessful = metrics.gauge(SERVICE_METRICS.reloadSuccessful);
     this.#reloadedAt = metrics.gauge(SERVICE_METRICS.reloadedAt);
+    const [now, max] = [metrics.gauge(SERVICE_METRICS.tracked), metrics.gauge(SERVICE_METRICS.trackedMax)];
+    metrics.onScrape({
+      into: [now, max],
+      read: () => {
+        const flows = tracked();
+        if (flows === undefined) return;
+        now.set(flows.now);
+        max.set(flows.max);
+      },
+    });
     metrics.gauge(SERVICE_METRICS.buildInfo).set({ version, nodejs: process.version }, 1);
   }
 

@@ -282,6 +282,30 @@ describe('plan/findings', () => {
   });
 });
 
+describe('findings: the connection tracking that masquerade leans on', () => {
+  const found = (egress: 'masquerade' | 'direct', node: Parameters<typeof facts>[0]) =>
+    namesOf(egress === 'direct' ? DIRECT : {}, facts(node)).filter((name) => name.startsWith('tracking'));
+  const times = { udp: 300, tcpEstablished: 7200, tcpTransitory: 240 };
+  const table = (hasTimes: boolean) => ({ masquerade: { nets: [], device: 'gate64', times, hasTimes } });
+  const room = (now: string | undefined, max: string | undefined) => ({
+    sysctls: sysctls({ 'netfilter/nf_conntrack_count': now, 'netfilter/nf_conntrack_max': max }),
+  });
+
+  it('keeps its own times where the kernel takes none', () => {
+    expect(found('masquerade', table(false))).to.deep.equal(['tracking-times']);
+    expect(found('masquerade', table(true))).to.deep.equal([]);
+    expect(found('masquerade', {})).to.deep.equal([]);
+    expect(found('direct', table(false))).to.deep.equal([]);
+  });
+
+  it('has hardly any room left from nine tenths on', () => {
+    expect(found('masquerade', room('90000', '100000'))).to.deep.equal(['tracking-full']);
+    expect(found('masquerade', room('89999', '100000'))).to.deep.equal([]);
+    expect(found('masquerade', room(undefined, undefined)), 'nothing is tracked yet').to.deep.equal([]);
+    expect(found('direct', room('100000', '100000'))).to.deep.equal([]);
+  });
+});
+
 describe('findings: a firewall that drops what is forwarded', () => {
   const chain = (family: 'ip' | 'ip6' | 'inet', ...accepted: ForwardChain['accepted'][number][]): ForwardChain[] => [
     { family, table: 'filter', name: 'FORWARD', accepted },

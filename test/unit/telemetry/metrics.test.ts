@@ -129,13 +129,20 @@ describe('metrics', () => {
 describe('metrics of the service', () => {
   it('names version and Node, and tells a refused reload from an accepted one', async () => {
     const metrics = new Metrics();
-    const service = new ServiceMetrics(metrics, '1.2.3');
+    let flows: { now: number; max: number } | undefined;
+    const service = new ServiceMetrics(metrics, '1.2.3', () => flows);
     service.configReloaded(true, 1_000_000);
     service.configReloaded(false, 2_000_000);
     expect([...(await samples(metrics))]).to.deep.equal([
       [SERVICE_METRICS.reloadSuccessful.name, 0],
       [SERVICE_METRICS.reloadedAt.name, 1000],
+      ['gate64_node_tracked_flows', 0],
+      ['gate64_node_tracked_flows_max', 0],
       [`gate64_build_info{version="1.2.3",nodejs="${process.version}"}`, 1],
     ]);
+    flows = { now: 7, max: 262_144 };
+    const tracked = await samples(metrics);
+    expect(tracked.get('gate64_node_tracked_flows')).to.equal(7);
+    expect(tracked.get('gate64_node_tracked_flows_max')).to.equal(262_144);
   });
 });
