@@ -15,7 +15,13 @@
 
 static __always_inline __u64 timeout_ns(__u8 state)
 {
-	return cfg.timeout_ns[state < N64_STATES ? state : 0];
+	__u32 at = state;
+
+	/* The register that is checked must be the one that is used: Linux 6.1 does not see that two are the same. */
+	barrier_var(at);
+	if (at >= N64_STATES)
+		at = 0;
+	return cfg.timeout_ns[at];
 }
 
 static __always_inline bool is_icmp(__u8 protocol)

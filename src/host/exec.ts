@@ -108,6 +108,6 @@ export function parseJson<T>(text: string, command: string): T {
 }
 
 function line(command: string, args: readonly string[]): string {
-  const text = [command, ...args].join(' ');
+  const text = [command, ...args].join(' ').replaceAll(/\s+/g, ' ');
   return text.length > 120 ? `${text.slice(0, 117)}...` : text;
 }

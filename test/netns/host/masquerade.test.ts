@@ -29,7 +29,7 @@ describe('host: a node with an uplink, masquerade', () => {
     expect(sh('ip route get 192.0.0.5')).to.match(/dev gate64/);
     expect(sh('ip -6 route show')).to.match(/unreachable 64:ff9b::\/96 dev lo proto 64 metric 4294967295/);
     expect(sh('nft list table ip gate64')).to.match(
-      /hook postrouting priority srcnat - 10;[^}]*ip saddr 192\.0\.0\.0\/29 oifname != "gate64" masquerade/,
+      /hook postrouting priority srcnat - 10;[^}]*ip saddr 192\.0\.0\.0\/29 oifname != "gate64" goto ours /,
     );
     expect(sysctl('ipv4/conf/gate64/forwarding')).to.equal('1');
     expect(sysctl('ipv4/conf/up0/forwarding')).to.equal('1');
@@ -160,7 +160,7 @@ describe('host: a node with an uplink, masquerade', () => {
         : execCommand(command, args, input);
     const error = await errorOf(host({}, ['64:ff9b::/96'], failing).apply());
     expect(error.code).to.equal('G64_HOST_COMMAND');
-    expect(error.message).to.match(/^"nft -j .*exit code 1.*Operation not supported/);
+    expect(error.message).to.match(/^"nft add table ip gate64 delete .*exit code 1.*Operation not supported/);
     expect(nodeState()).to.deep.equal(before);
   });
 
