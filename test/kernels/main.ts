@@ -9,7 +9,7 @@ import { join } from 'node:path';
 
 /** Debian's releases with the oldest kernel that gate64 takes, without TCX, and with one that has it. */
 const RELEASES = ['bookworm', 'trixie'];
-const LIMIT_MINUTES = 5;
+const LIMIT_MINUTES = 10;
 
 interface Outcome {
   readonly kernel: string;
