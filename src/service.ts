@@ -15,15 +15,15 @@ import { DnsMetrics } from './dns/metrics.ts';
 import { readAuthorities } from './dns/upstream-tls.ts';
 import { LinuxHost } from './host/host.ts';
 import { InstanceLock } from './host/instance-lock.ts';
+import { Sysctls } from './host/sysctls.ts';
 import { UninstallError } from './host/uninstall-error.ts';
 import { NameTable } from './names/name-table.ts';
 import { Nat64Metrics } from './nat64/metrics.ts';
+import { trackedFlows } from './plan/tracking.ts';
 import { Reconciler } from './reconciler.ts';
 import { HttpEndpoint } from './telemetry/http.ts';
 import { Logger } from './telemetry/logger.ts';
 import { Metrics } from './telemetry/metrics.ts';
-import { Sysctls } from './host/sysctls.ts';
-import { trackedFlows } from './plan/tracking.ts';
 import { ServiceMetrics } from './telemetry/service-metrics.ts';
 import type { ReloadStatus, ServiceStatus } from './telemetry/status.ts';
 import { gate64Version } from './telemetry/version.ts';
@@ -89,7 +89,7 @@ class Service {
     // Of DNS forwarders there may be several on a node, of NAT64s one.
     if (nat64.enabled) this.#lock = InstanceLock.take('stop it first; `gate64 status` shows its pid');
     this.#log.info({ version: gate64Version(), config: this.#file ?? 'defaults' }, 'gate64 starts');
-    this.#http = await HttpEndpoint.start({ listen: http.listen, metrics: this.#metrics, status: () => this.status() });
+    this.#http = await this.#startHttp(http.listen);
     if (dns.enabled && dns.tls.ca !== '') readAuthorities(dns.tls.ca);
     if (dns.enabled) await checkListen(dns.listen);
     if (nat64.enabled) this.#node = await this.#startNat64();
@@ -234,21 +234,17 @@ class Service {
   async #moveHttp(before: Config, after: Config, undo: (() => Promise<void>)[]): Promise<void> {
     if (formatEndpoint(before.http.listen) === formatEndpoint(after.http.listen)) return;
     const old = this.#http;
-    const fresh = await HttpEndpoint.start({
-      listen: after.http.listen,
-      metrics: this.#metrics,
-      status: () => this.status(),
-    });
+    const fresh = await this.#startHttp(after.http.listen);
     this.#http = fresh;
     await old?.close();
     undo.push(async () => {
       await fresh.close();
-      this.#http = await HttpEndpoint.start({
-        listen: before.http.listen,
-        metrics: this.#metrics,
-        status: () => this.status(),
-      });
+      this.#http = await this.#startHttp(before.http.listen);
     });
+  }
+
+  #startHttp(listen: Endpoint): Promise<HttpEndpoint> {
+    return HttpEndpoint.start({ listen, metrics: this.#metrics, status: () => this.status() });
   }
 
   /** Not ready from now on, so that nobody is sent here any more; DNS still answers. */

@@ -2,6 +2,7 @@
 // Who may ask: a resolver that answers anyone is a weapon against others (RFC 5358).
 
 import { BlockList, isIPv6 } from 'node:net';
+import { isDeepStrictEqual } from 'node:util';
 import { formatIp4, formatIp6, type Ip4Net, type Ip6Net } from '../addr/ip.ts';
 import { renderRefusal } from './answer.ts';
 import { localNetworks } from './local-networks.ts';
@@ -43,6 +44,11 @@ export class Clients {
     this.#allowed = allowed;
     this.#localNetworks = networks;
     this.#look(performance.now());
+  }
+
+  /** Who is allowed after a reload; itself, and what it knows, where that is the same. */
+  allowing(allowed: AllowedClients): Clients {
+    return isDeepStrictEqual(allowed, this.#allowed) ? this : new Clients(allowed, this.#localNetworks);
   }
 
   allows(address: string): boolean {

@@ -176,8 +176,8 @@ export class DnsService {
     const before = this.#policy;
     const { maxUdpSize } = this.#settings;
     this.#settings = settings;
-    this.#clients = new Clients(settings.allowClients ?? LOCAL);
-    this.#unlimited = new Clients(settings.unlimitedClients ?? LOCAL);
+    this.#clients = this.#clients.allowing(settings.allowClients ?? LOCAL);
+    this.#unlimited = this.#unlimited.allowing(settings.unlimitedClients ?? LOCAL);
     const maxRate = settings.maxRate ?? 0;
     if (maxRate !== this.#rate.rate) this.#rate = new RateLimit(maxRate);
     // What is kept stays as it is: sizes are of one client's answer.

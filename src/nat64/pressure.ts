@@ -3,7 +3,7 @@
 // 240 ports for each new connection a second. As ports or sessions run short, closed sessions live the shorter the less is
 // left, so that they make room before anybody is refused: the oldest go first, open ones never.
 
-import type { ClosingTime, Datapath } from '../datapath/datapath.ts';
+import type { ClosingTime, Datapath, LiveCounts } from '../datapath/datapath.ts';
 import type { Log } from './log.ts';
 
 /** Up to here closed sessions live as configured. */
@@ -62,7 +62,8 @@ export class Pressure {
 
   /** To be called about once a second; cheap while nothing runs short. */
   tick(limits: PressureLimits, use: BlockUse): void {
-    const times = [...this.#everybody(limits, use), ...this.#pods(limits, use)];
+    const counts = this.#datapath.counts();
+    const times = [...everybody(limits, use, counts), ...this.#pods(limits, use, counts)];
     const text = times
       .map(({ pod, ms }) => `${pod === undefined ? '' : Buffer.from(pod).toString('hex')} ${ms}`)
       .join();
@@ -81,17 +82,7 @@ export class Pressure {
     }
   }
 
-  #everybody({ tcpClosingMs, maxSessions }: PressureLimits, use: BlockUse): ClosingTime[] {
-    const { sessions, bindings } = this.#datapath.counts();
-    // The last block of a pod is half empty on average, and nobody else's.
-    const total = Math.max(use.ports / 10, use.ports - (use.holders.size * use.blockSize) / 2);
-    return shortest(tcpClosingMs, [
-      { used: bindings.tcp, total },
-      { used: sessions.tcp + sessions.udp + sessions.icmp, total: maxSessions },
-    ]).map((ms) => ({ ms }));
-  }
-
-  #pods(limits: PressureLimits, use: BlockUse): ClosingTime[] {
+  #pods(limits: PressureLimits, use: BlockUse, { sessions: all }: LiveCounts): ClosingTime[] {
     const { tcpClosingMs, maxBlocksPerPod, maxSessionsPerPod } = limits;
     const times = new Map<string, ClosingTime>();
     const press = (name: string, pod: Uint8Array, fill: Fill) => {
@@ -103,9 +94,8 @@ export class Pressure {
       const used = this.#datapath.blocksAt(blocks).reduce((sum, row) => sum + row.used.tcp, 0);
       press(name, pod, { used, total: maxBlocksPerPod * use.blockSize });
     }
-    const { tcp } = this.#datapath.counts().sessions;
     // Otherwise nobody can have so many.
-    if (tcp > maxSessionsPerPod * EASE) {
+    if (all.tcp > maxSessionsPerPod * EASE) {
       for (const { pod, sessions } of this.#datapath.pods()) {
         press(Buffer.from(pod).toString('hex'), pod, { used: sessions, total: maxSessionsPerPod });
       }
@@ -114,8 +104,18 @@ export class Pressure {
   }
 }
 
-/** The least of what the fills allow; nothing when all are eased. */
-function shortest(configuredMs: number, fills: readonly Fill[]): number[] {
-  const times = fills.flatMap((fill) => closingMs(fill, configuredMs) ?? []);
-  return times.length === 0 ? [] : [Math.min(...times)];
+/** The least of what the pool and the table allow; nothing when both are eased. */
+function everybody(
+  { tcpClosingMs, maxSessions }: PressureLimits,
+  use: BlockUse,
+  { sessions, bindings }: LiveCounts,
+): ClosingTime[] {
+  // The last block of a pod is half empty on average, and nobody else's.
+  const total = Math.max(use.ports / 10, use.ports - (use.holders.size * use.blockSize) / 2);
+  const fills = [
+    { used: bindings.tcp, total },
+    { used: sessions.tcp + sessions.udp + sessions.icmp, total: maxSessions },
+  ];
+  const times = fills.flatMap((fill) => closingMs(fill, tcpClosingMs) ?? []);
+  return times.length === 0 ? [] : [{ ms: Math.min(...times) }];
 }

@@ -2,12 +2,12 @@
 // `make bench`: gate64 against plain IPv4 routing, nftables NAT44, Tayga, Unbound and CoreDNS, interleaved round by round
 // in one run. Asserts nothing but that every system carries what it is given. Needs root.
 
-import { spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { inSandbox } from '../helpers/in-sandbox.ts';
 import { FIGURES, PARTS, type FigureName, type Part } from './figures.ts';
 import { askCached, missMilliseconds, warm, writeQuestions } from './questions.ts';
 import { busyNote, jsonReport, markdownReport, textReport, type RunShape } from './report.ts';
@@ -140,22 +140,6 @@ function writePage(text: string): void {
   if (status !== 0) throw new Error('prettier could not format docs/benchmarks.md');
 }
 
-/** Runs this again where it may make namespaces; gives the exit code. Ended, it takes all of it along. */
-async function inSandbox(args: readonly string[]): Promise<number> {
-  const sandbox = join(ROOT, 'test/helpers/sandbox.sh');
-  const child = spawn(sandbox, [process.execPath, import.meta.filename, ...args], { stdio: 'inherit' });
-  let ended: NodeJS.Signals | undefined;
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.once(signal, () => {
-      ended = signal;
-      // The sandbox's process namespace dies with it, and its namespaces and pins with that.
-      child.kill('SIGKILL');
-    });
-  }
-  const [code] = (await once(child, 'close')) as [number | null];
-  return ended === undefined ? (code ?? 1) : 130;
-}
-
 /** Exit code. */
 async function main(): Promise<number> {
   const args = process.argv.slice(2);
@@ -169,7 +153,7 @@ async function main(): Promise<number> {
     return 2;
   }
   if (process.env['GATE64_SANDBOX'] !== '1') {
-    return inSandbox(args);
+    return inSandbox(import.meta.filename, args);
   }
   buildTools();
   const [loadAverage = 0] = loadavg();

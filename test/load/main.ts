@@ -3,13 +3,12 @@
 // each alone in namespaces of its own; with --long ten minutes and two. gate64 must refuse none. Needs root. `--pods 1` and
 // `--egress direct` leave the others out.
 
-import { spawnSync } from 'node:child_process';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Rig } from '../bench/rig.ts';
 import { runGate64 } from '../bench/systems.ts';
-import { buildTools, ROOT, SHORT_CONNECTIONS } from '../bench/tools.ts';
+import { buildTools, SHORT_CONNECTIONS } from '../bench/tools.ts';
+import { inSandbox } from '../helpers/in-sandbox.ts';
 import { eventually } from '../helpers/processes.ts';
 
 const FIRST_PORT = 8000;
@@ -108,9 +107,7 @@ async function main(): Promise<number> {
     return 2;
   }
   if (process.env['GATE64_SANDBOX'] !== '1') {
-    const sandbox = join(ROOT, 'test/helpers/sandbox.sh');
-    const argv = [process.execPath, import.meta.filename, ...process.argv.slice(2)];
-    return spawnSync(sandbox, argv, { stdio: 'inherit' }).status ?? 1;
+    return inSandbox(import.meta.filename, process.argv.slice(2));
   }
   buildTools();
   let failed = 0;
