@@ -109,6 +109,19 @@ static __always_inline bool equal16(const void *a, const void *b)
 	return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]));
 }
 
+/* Every bit of the words moves the upper half. Pods differ in the last byte, a word's highest: it decides as others do. */
+static __always_inline __u32 hash_words(const void *words, __u32 count)
+{
+	const __u32 *word = words;
+	__u32 hash = 0;
+
+	for (__u32 i = 0; i < count; i++) {
+		hash = (hash ^ word[i]) * 0x9e3779b1u;
+		hash ^= hash >> 15;
+	}
+	return hash * 0x85ebca6bu;
+}
+
 /* A traffic class is spread over two bytes of the IPv6 header (RFC 8200 3). */
 static __always_inline __u8 ip6_traffic_class(const struct ipv6hdr *ip6)
 {

@@ -61,15 +61,35 @@ static __always_inline bool frag_beyond_end(struct packet *p)
 	return p->frag_off * 8 + p->end - p->l4_off > 65535;
 }
 
-static __always_inline void frag_remember(struct n64_making *new)
+/* Where it lies: the sender's part of the table, and there by all else. */
+static __always_inline __u32 frag_place(const struct n64_frag_key *key)
 {
-	new->frag.expires_ns = now_ns() + cfg.fragment_ns;
-	bpf_map_update_elem(&n64_frags, &new->frag_key, &new->frag, BPF_ANY);
+	__u32 part = hash_words(key->src, 4) >> 16 & (N64_FRAG_PARTS - 1);
+
+	return part * N64_FRAGS_A_PART + (hash_words(key->dst, 6) >> 16 & (N64_FRAGS_A_PART - 1));
 }
 
-static __always_inline struct n64_frag *frag_find(struct n64_making *new)
+static __noinline void frag_remember(struct n64_making *new)
 {
-	struct n64_frag *frag = bpf_map_lookup_elem(&n64_frags, &new->frag_key);
+	__u32 place = frag_place(&new->frag_key);
 
-	return frag && ns_since(frag->expires_ns, now_ns()) > 0 ? frag : NULL;
+	new->frag.expires_ns = now_ns() + cfg.fragment_ns;
+	new->frag.key = new->frag_key;
+	bpf_map_update_elem(&n64_frags, &place, &new->frag, BPF_ANY);
+}
+
+static __noinline struct n64_frag *frag_find(struct n64_making *new)
+{
+	__u32 place = frag_place(&new->frag_key);
+	struct n64_frag *frag = bpf_map_lookup_elem(&n64_frags, &place);
+	const __u32 *a, *b;
+
+	if (!frag || ns_since(frag->expires_ns, now_ns()) <= 0)
+		return NULL;
+	a = (const __u32 *)&frag->key;
+	b = (const __u32 *)&new->frag_key;
+	for (__u32 i = 0; i < sizeof(frag->key) / 4; i++)
+		if (a[i] != b[i])
+			return NULL;
+	return frag;
 }

@@ -41,15 +41,10 @@ static __always_inline bool rate_take(struct n64_rate *rate, __u32 per_second)
 	return true;
 }
 
-/* Which of the buckets below a kind is an address's. Pods differ in the last byte, a word's highest: it decides here. */
+/* Which of the buckets below a kind is an address's. */
 static __always_inline __u32 rate_source(const void *address, __u32 words)
 {
-	const __u32 *word = address;
-	__u32 hash = 0;
-
-	for (__u32 i = 0; i < words; i++)
-		hash = (hash ^ word[i]) * 0x9e3779b1u;
-	return hash >> (32 - N64_RATE_BITS);
+	return hash_words(address, words) >> (32 - N64_RATE_BITS);
 }
 
 /*

@@ -50,15 +50,10 @@ HASH_MAP(n64_pods, __u8[16], struct n64_pod, 16384);
 HASH_MAP(n64_pool, __u32, struct n64_pool_address, N64_MAX_SLOTS);
 
 /*
- * Fragments live for two seconds and are capped apart, so that a flood of them starves nothing else (RFC 6146 3.4). The
- * one table that evicts: its entries expire sooner than anybody could sweep them.
+ * Fragments live for two seconds and are capped apart, so that a flood of them starves nothing else (RFC 6146 3.4). A place
+ * is given by a hash, and who comes later takes it: whoever floods takes places of their own part alone.
  */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
-	__type(key, struct n64_frag_key);
-	__type(value, struct n64_frag);
-} n64_frags SEC(".maps");
+HASH_MAP(n64_frags, __u32, struct n64_frag, N64_FRAG_PARTS *N64_FRAGS_A_PART);
 
 LPM_MAP(n64_dst4, struct n64_lpm4_key, __u32, 16384);
 LPM_MAP(n64_src6, struct n64_lpm6_key, __u32, 4096);

@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * Bindings and sessions (RFC 6146 3.1, 3.2, 3.5). A session is two entries, one a direction, each with all that its
- * direction needs; a binding is two entries, one a side. Entries are made with BPF_NOEXIST, so that of two processors one
- * wins. Expiry is judged by whichever entry was seen last.
+ * Sessions (RFC 6146 3.2, 3.5): two entries, one a direction, each with all that its direction needs. Entries are made with
+ * BPF_NOEXIST, so that of two processors one wins. Expiry is judged by whichever entry was seen last.
  */
 #pragma once
 
+#include "binding.h"
 #include "csum.h"
 #include "policy.h"
-#include "port.h"
 #include "tcp.h"
-
-#define EEXIST_RESULT (-17)
 
 static __always_inline __u64 timeout_ns(__u8 state)
 {
@@ -53,168 +50,8 @@ static __always_inline void flow6_key_of(struct n64_flow6_key *key6, const struc
 	key6->zero[0] = key6->zero[1] = 0;
 }
 
-/* ---- bindings ---- */
-
-static __always_inline bool bib_join(struct n64_bib6 *bib)
-{
-	if (__sync_fetch_and_add(&bib->refs, 1) & N64_BIB_DEAD) {
-		__sync_fetch_and_sub(&bib->refs, 1);
-		return false;
-	}
-	return true;
-}
-
-/*
- * RFC 6146 3.1: a dynamic binding goes with its last session, a static one stays. A binding that stands in the place of the
- * one that was joined counts other sessions: it is left alone.
- */
-static __noinline void bib_leave(const struct n64_bib6_key *key, __u32 generation)
-{
-	struct n64_bib6 *bib = bpf_map_lookup_elem(&n64_bib6, key);
-	struct n64_bib4_key key4 = {};
-	__u32 block, refs;
-
-	if (!bib || (__u32)bib->created_ns != generation)
-		return;
-	refs = __sync_fetch_and_sub(&bib->refs, 1);
-	if (!(refs & ~N64_BIB_DEAD))
-		__sync_fetch_and_add(&bib->refs, 1);
-	if (refs != 1 || bib->is_static)
-		return;
-	if (__sync_val_compare_and_swap(&bib->refs, 0, N64_BIB_DEAD) != 0)
-		return;
-	key4.pool_be = bib->pool_be;
-	key4.port_be = bib->port_be;
-	key4.protocol = key->protocol;
-	block = bib->block;
-	bpf_map_delete_elem(&n64_bib6, key);
-	bpf_map_delete_elem(&n64_bib4, &key4);
-	port_release(block, key->protocol, bpf_ntohs(key4.port_be));
-	count_live(N64_LIVE_BINDINGS, key->protocol, -1);
-}
-
-/* Takes a port and writes the IPv4 side; N64_PASS, why there is no port, or the update's own error. */
-static __always_inline int port_claim(struct port_request *request, struct n64_bib4_key *key4, struct n64_bib4 *bib4)
-{
-	int reason = port_take();
-
-	if (reason)
-		return reason;
-	key4->pool_be = request->pool_be;
-	key4->port_be = bpf_htons(request->port);
-	return bpf_map_update_elem(&n64_bib4, key4, bib4, BPF_NOEXIST);
-}
-
-/* Makes the binding of (X',x), or joins the one another processor just made; making()->bib6 has it. */
-GLOBAL int bib_create(const struct n64_bib6_key *wanted)
-{
-	struct n64_making *new = making();
-	struct n64_bib6_key *key;
-	struct port_request *request;
-	struct n64_bib4_key key4 = {};
-	struct n64_bib4 bib4 = {};
-	struct n64_bib6 *bib, *out;
-	int result;
-
-	if (!wanted || !new)
-		return N64_DROP_SESSION_CONFLICT;
-	key = &new->bib6_key;
-	*key = *wanted;
-	out = &new->bib6;
-	request = &new->request;
-	copy16(request->src, key->src);
-	request->protocol = key->protocol;
-	request->wanted = bpf_ntohs(key->port_be);
-	out->created_ns = bpf_ktime_get_ns();
-	out->is_static = out->zero = 0;
-	out->refs = 1;
-	key4.protocol = key->protocol;
-	copy16(bib4.src, key->src);
-	bib4.port_be = key->port_be;
-	result = port_claim(request, &key4, &bib4);
-	if (result == EEXIST_RESULT) {
-		/* A static binding that is younger than the block's lease: its bit stays set, and another port does as well. */
-		port_pass_over(request->block);
-		request->wanted = 0;
-		result = port_claim(request, &key4, &bib4);
-	}
-	if (result > 0)
-		return result;
-	out->pool_be = key4.pool_be;
-	out->port_be = key4.port_be;
-	out->block = request->block;
-	if (!result) {
-		result = bpf_map_update_elem(&n64_bib6, key, out, BPF_NOEXIST);
-		if (!result) {
-			count_live(N64_LIVE_BINDINGS, key->protocol, 1);
-			return N64_PASS;
-		}
-		bpf_map_delete_elem(&n64_bib4, &key4);
-	}
-	port_release(request->block, key->protocol, request->port);
-	if (result != EEXIST_RESULT)
-		return N64_DROP_SESSIONS_FULL;
-	bib = bpf_map_lookup_elem(&n64_bib6, key);
-	if (!bib || !bib_join(bib))
-		return N64_DROP_SESSION_CONFLICT;
-	*out = *bib;
-	return N64_PASS;
-}
-
-/* ---- address-dependent filtering ---- */
-
-/*
- * TCP from outside needs a session or a static binding anyway; an ICMP session is one with its filter. Kept under either
- * filtering: a session may end under another than it began under.
- */
-static __always_inline bool needs_peer(__u8 protocol)
-{
-	return protocol == N64_UDP;
-}
-
-static __always_inline struct n64_peer_key peer_key_of(const struct n64_flow4_key *flow)
-{
-	return (struct n64_peer_key){
-		.pool_be = flow->dst_be,
-		.remote_be = flow->src_be,
-		.port_be = flow->dport_be,
-		.protocol = flow->protocol,
-	};
-}
-
-static __noinline void peer_join(const struct n64_flow4_key *flow)
-{
-	struct n64_peer_key key = peer_key_of(flow);
-	struct n64_peer one = { .refs = 1 };
-	struct n64_peer *peer;
-
-	if (bpf_map_update_elem(&n64_peer, &key, &one, BPF_NOEXIST) == EEXIST_RESULT) {
-		peer = bpf_map_lookup_elem(&n64_peer, &key);
-		if (peer)
-			__sync_fetch_and_add(&peer->refs, 1);
-	}
-}
-
-static __noinline void peer_leave(const struct n64_flow4_key *flow)
-{
-	struct n64_peer_key key = peer_key_of(flow);
-	struct n64_peer *peer = bpf_map_lookup_elem(&n64_peer, &key);
-
-	if (peer && __sync_fetch_and_sub(&peer->refs, 1) <= 1)
-		bpf_map_delete_elem(&n64_peer, &key);
-}
-
-static __always_inline bool peer_known(const struct n64_flow4_key *flow)
-{
-	struct n64_peer_key key = peer_key_of(flow);
-
-	return bpf_map_lookup_elem(&n64_peer, &key) != NULL;
-}
-
-/* ---- sessions ---- */
-
 /* A session more of the pod. One that has static bindings alone gets its record here; without one it is not limited. */
-static __noinline void session_count_begin(const struct n64_flow6_key *key6)
+static __noinline void session_count_begin(const struct n64_flow6_key *key6, bool outside)
 {
 	struct n64_pod *pod;
 
@@ -224,11 +61,14 @@ static __noinline void session_count_begin(const struct n64_flow6_key *key6)
 		pod_create_empty(key6->src);
 		pod = bpf_map_lookup_elem(&n64_pods, key6->src);
 	}
-	if (pod)
-		__sync_fetch_and_add(&pod->sessions, 1);
+	if (!pod)
+		return;
+	__sync_fetch_and_add(&pod->sessions, 1);
+	if (outside)
+		__sync_fetch_and_add(&pod->outside, 1);
 }
 
-static __noinline void session_count_end(const struct n64_flow6_key *key6)
+static __noinline void session_count_end(const struct n64_flow6_key *key6, bool outside)
 {
 	struct n64_pod *pod;
 	__u32 sessions;
@@ -237,6 +77,8 @@ static __noinline void session_count_end(const struct n64_flow6_key *key6)
 	pod = bpf_map_lookup_elem(&n64_pods, key6->src);
 	if (!pod)
 		return;
+	if (outside && (__s32)__sync_fetch_and_sub(&pod->outside, 1) <= 0)
+		__sync_fetch_and_add(&pod->outside, 1);
 	sessions = __sync_fetch_and_sub(&pod->sessions, 1);
 	/* The record is younger than the session. */
 	if ((__s32)sessions <= 0)
@@ -246,11 +88,17 @@ static __noinline void session_count_end(const struct n64_flow6_key *key6)
 		bpf_map_delete_elem(&n64_pods, key6->src);
 }
 
-static __always_inline bool pod_is_full(const __u8 *src)
+/* Sessions begun from outside count apart: whoever fills their share takes nothing of the pod's own. */
+static __always_inline bool pod_is_full(const __u8 *src, bool outside)
 {
 	struct n64_pod *pod = bpf_map_lookup_elem(&n64_pods, src);
+	__s32 from_outside, count;
 
-	return pod && (__s32)READ_ONCE(pod->sessions) >= (__s32)cfg.max_sessions_per_pod;
+	if (!pod)
+		return false;
+	from_outside = READ_ONCE(pod->outside);
+	count = outside ? from_outside : (__s32)READ_ONCE(pod->sessions) - from_outside;
+	return count >= (__s32)cfg.max_sessions_per_pod;
 }
 
 /* Removes both entries and lets the binding go. Of two that try, the one that deletes the IPv6 entry does the rest. */
@@ -260,13 +108,15 @@ static __noinline void session_delete(const struct n64_flow6_key *key6, __be32 p
 	struct n64_flow6 *six = bpf_map_lookup_elem(&n64_flow6, key6);
 	struct n64_flow4_key key4;
 	__u32 generation;
+	bool outside;
 
 	if (!six)
 		return;
 	generation = six->generation;
+	outside = six->outside;
 	if (bpf_map_delete_elem(&n64_flow6, key6))
 		return;
-	session_count_end(key6);
+	session_count_end(key6, outside);
 	flow4_key_of(&key4, key6, pool, port);
 	bpf_map_delete_elem(&n64_flow4, &key4);
 	if (needs_peer(key6->protocol))
@@ -275,8 +125,11 @@ static __noinline void session_delete(const struct n64_flow6_key *key6, __be32 p
 	bib_leave(&bib, generation);
 }
 
+/* Beside the state that a session begins in. */
+#define FROM_OUTSIDE 0x100
+
 static __always_inline void flows_fill(const struct n64_flow6_key *key6, struct n64_flow6 *six, struct n64_flow4 *four,
-				       __be32 pool, __be16 port, __u8 state)
+				       __be32 pool, __be16 port, __u32 origin)
 {
 	__u8 dst6[16];
 	__u32 sum6, sum4;
@@ -290,7 +143,8 @@ static __always_inline void flows_fill(const struct n64_flow6_key *key6, struct 
 	six->last_ns = four->last_ns = now_ns();
 	six->pool_be = pool;
 	six->port_be = port;
-	six->state = four->state = state;
+	six->state = four->state = origin & 0xff;
+	six->outside = !!(origin & FROM_OUTSIDE);
 	six->csum_delta = csum_sub(sum4, sum6);
 	copy16(four->src, key6->src);
 	four->port_be = key6->sport_be;
@@ -299,7 +153,7 @@ static __always_inline void flows_fill(const struct n64_flow6_key *key6, struct 
 }
 
 /* Puts both entries in place; the binding has been joined already and is left again if that fails. */
-GLOBAL int session_insert(const struct n64_flow6_key *wanted, __be32 pool, __be16 port, __u8 state, __u32 generation)
+GLOBAL int session_insert(const struct n64_flow6_key *wanted, __be32 pool, __be16 port, __u32 origin, __u32 generation)
 {
 	struct n64_flow6_key *key6;
 	struct n64_bib6_key bib = {};
@@ -314,7 +168,7 @@ GLOBAL int session_insert(const struct n64_flow6_key *wanted, __be32 pool, __be1
 	*key6 = *wanted;
 	bib.port_be = key6->sport_be;
 	bib.protocol = key6->protocol;
-	flows_fill(key6, &new->six, &new->four, pool, port, state);
+	flows_fill(key6, &new->six, &new->four, pool, port, origin);
 	new->six.generation = generation;
 	flow4_key_of(&key4, key6, pool, port);
 	copy16(bib.src, key6->src);
@@ -329,14 +183,14 @@ GLOBAL int session_insert(const struct n64_flow6_key *wanted, __be32 pool, __be1
 			return N64_DROP_SESSION_CONFLICT;
 		/* Another processor is making this very session and counts it. */
 		if (!bpf_map_update_elem(&n64_flow6, key6, &new->six, BPF_NOEXIST))
-			session_count_begin(key6);
+			session_count_begin(key6, origin & FROM_OUTSIDE);
 		return N64_PASS;
 	}
 	if (!result) {
 		result = bpf_map_update_elem(&n64_flow6, key6, &new->six, BPF_NOEXIST);
 		if (!result || result == EEXIST_RESULT) {
 			if (!result)
-				session_count_begin(key6);
+				session_count_begin(key6, origin & FROM_OUTSIDE);
 			if (needs_peer(key6->protocol))
 				peer_join(&key4);
 			return N64_PASS;
@@ -376,7 +230,7 @@ GLOBAL int session_create6(const struct n64_flow6_key *key6, __u8 tcp_flags)
 		return N64_DROP_TCP_NO_SESSION;
 	copy16(key.src, key6->src);
 	/* RFC 6888 REQ-4 is about ports; one port with many destinations takes as much. */
-	if (pod_is_full(key.src))
+	if (pod_is_full(key.src, false))
 		return N64_DROP_POD_QUOTA;
 	bib = bpf_map_lookup_elem(&n64_bib6, &key);
 	if (bib) {
@@ -427,33 +281,78 @@ static __noinline int session_create4(const struct n64_flow4_key *key4, const st
 	/* A static binding says itself that the pod is to be reached. */
 	if (!is_static && !source_listed(key.src))
 		return N64_DROP_SOURCE_NOT_ALLOWED;
-	if (pod_is_full(key.src))
+	if (pod_is_full(key.src, true))
 		return N64_DROP_POD_QUOTA;
 	bib = bpf_map_lookup_elem(&n64_bib6, &key);
 	if (!bib || !bib_join(bib))
 		return N64_DROP_NO_BINDING;
-	return session_insert(&key6, key4->dst_be, key4->dport_be, initial_state(key4->protocol, N64_4TO6),
-			      bib->created_ns);
+	return session_insert(&key6, key4->dst_be, key4->dport_be,
+			      initial_state(key4->protocol, N64_4TO6) | FROM_OUTSIDE, bib->created_ns);
 }
 
-/* Writes a TCP step into both entries. */
-static __noinline void session_write(const struct n64_flow6_key *key6, const struct n64_flow4_key *key4,
-				     struct tcp_step *step)
+/* The four bytes of an entry that the state stands in; of the rest of them nothing changes while the entry lives. */
+static __always_inline __u32 *state_word6(struct n64_flow6 *six)
 {
-	struct n64_flow6 *six = bpf_map_lookup_elem(&n64_flow6, key6);
-	struct n64_flow4 *four = bpf_map_lookup_elem(&n64_flow4, key4);
-	__u64 now = now_ns();
+	return (__u32 *)(void *)&six->port_be;
+}
 
-	if (six) {
-		six->state = step->state;
-		if (step->refresh)
-			six->last_ns = now;
+static __always_inline __u32 *state_word4(struct n64_flow4 *four)
+{
+	return (__u32 *)(void *)&four->port_be;
+}
+
+/* Both have the state in their third byte. */
+#define STATE_SHIFT (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 16 : 8)
+
+static __always_inline __u8 state_of(__u32 word)
+{
+	return word >> STATE_SHIFT;
+}
+
+static __always_inline __u32 with_state(__u32 word, __u8 state)
+{
+	return (word & ~(0xffu << STATE_SHIFT)) | (__u32)state << STATE_SHIFT;
+}
+
+/*
+ * A TCP segment's step, into both entries. Segments of the two directions may meet on two processors, FIN and FIN above all:
+ * the IPv6 entry decides, who finds it changed meanwhile makes the step from there, and the other entry follows it.
+ */
+GLOBAL int session_step(const struct n64_flow6_key *of, __be32 pool, __be16 port, __u32 direction, __u32 event)
+{
+	struct n64_flow6_key key6;
+	struct n64_flow4_key key4;
+	struct tcp_step step = {};
+	struct n64_flow6 *six;
+	struct n64_flow4 *four;
+	__u64 now = now_ns();
+	__u32 old, seen;
+
+	if (!of)
+		return 0;
+	key6 = *of;
+	flow4_key_of(&key4, &key6, pool, port);
+	six = bpf_map_lookup_elem(&n64_flow6, &key6);
+	four = bpf_map_lookup_elem(&n64_flow4, &key4);
+	if (!six || !four)
+		return 0;
+	for (int try = 0; try < 4; try++) {
+		old = READ_ONCE(*state_word6(six));
+		step = tcp_step(state_of(old), direction, event);
+		if (step.state == state_of(old) ||
+		    __sync_val_compare_and_swap(state_word6(six), old, with_state(old, step.state)) == old)
+			break;
 	}
-	if (four) {
-		four->state = step->state;
-		if (step->refresh)
-			four->last_ns = now;
+	/* Whoever writes last has read last. */
+	for (int try = 0; try < 4; try++) {
+		seen = state_of(READ_ONCE(*state_word6(six)));
+		WRITE_ONCE(four->state, seen);
+		if (seen == state_of(READ_ONCE(*state_word6(six))))
+			break;
 	}
+	if (step.refresh)
+		six->last_ns = four->last_ns = now;
+	return 0;
 }
 
 /* In these states a packet without control flags changes nothing but the time it was seen. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * Iterators that user space reads: one walks the sessions, deletes what has run out or may not be any more and writes what it deleted; the other
- * walks the blocks and takes back those that have been empty for a while.
+ * Iterators that user space reads: one walks the sessions, deletes what has run out or may not be any more and writes what
+ * it deleted; the other walks the blocks and takes back those that have been empty for a while.
  */
 #pragma once
 
@@ -56,17 +56,23 @@ static __always_inline int walk_on(struct bpf_iter__bpf_map_elem *ctx, struct n6
 	return 0;
 }
 
-/* How long a closed session of the pod is kept: `limit`, or less while there is want of what it holds. */
-static __noinline __u64 closing_limit(const struct n64_flow6_key *key, __u64 limit)
+/* A session that nobody has answered is kept so many times as long as a closed one. */
+#define ONE_SIDED 4
+
+/* How long a session that may give way is kept: `limit`, or less while there is want of what it holds. */
+GLOBAL __u64 closing_limit(const struct n64_flow6_key *key, __u64 limit, __u64 times)
 {
-	__u8 everybody[16] = {};
+	__u8 pod[16] = {};
 	__u64 *closing;
 
-	closing = bpf_map_lookup_elem(&n64_closing, everybody);
-	if (closing && *closing < limit)
-		limit = *closing;
-	closing = bpf_map_lookup_elem(&n64_closing, key->src);
-	return closing && *closing < limit ? *closing : limit;
+	closing = bpf_map_lookup_elem(&n64_closing, pod);
+	if (closing && *closing * times < limit)
+		limit = *closing * times;
+	if (!key)
+		return limit;
+	copy16(pod, key->src);
+	closing = bpf_map_lookup_elem(&n64_closing, pod);
+	return closing && *closing * times < limit ? *closing * times : limit;
 }
 
 /* Both ends have said that they are done, or one that it knows of no connection (RFC 7857 2.1, 2.2). */
@@ -75,22 +81,38 @@ static __always_inline bool state_is_closed(__u8 state)
 	return state == N64_BOTH_FIN_RCV || state == N64_TRANS;
 }
 
+/* RFC 4787 REQ-6: what comes from outside alone keeps a session for so long after the pod was heard last. */
+static __always_inline bool inbound_counts(const struct n64_flow6 *six, __u64 now, __u64 limit)
+{
+	if (cfg.inbound_refresh == N64_REFRESH_ALWAYS)
+		return true;
+	return cfg.inbound_refresh == N64_REFRESH_ONCE && !ns_after(now, six->last_ns, 2 * limit);
+}
+
+/* Of UDP and ICMP: one side has not said a word. */
+static __always_inline bool is_one_sided(const struct n64_flow6 *six, const struct n64_flow4 *four)
+{
+	return six->state <= N64_OPEN_ICMP && (!six->packets || !four->packets);
+}
+
 /*
  * Whether the policy in force refuses the session, as it would its first packet. Who has a static binding is reached from
  * outside without being on the list of sources.
  */
-static __noinline bool session_denied(const struct n64_flow6_key *key)
+GLOBAL bool session_denied(const struct n64_flow6_key *key)
 {
-	struct n64_bib6_key bib_key = { .port_be = key->sport_be, .protocol = key->protocol };
+	struct n64_bib6_key bib_key = {};
 	struct n64_bib6 *bib;
 
-	if (!cfg.end_denied_sessions)
+	if (!cfg.end_denied_sessions || !key)
 		return false;
 	if (policy_destination(key->dst4_be, key->prefix))
 		return true;
 	if (source_listed(key->src))
 		return false;
 	copy16(bib_key.src, key->src);
+	bib_key.port_be = key->sport_be;
+	bib_key.protocol = key->protocol;
 	bib = bpf_map_lookup_elem(&n64_bib6, &bib_key);
 	return !bib || !bib->is_static;
 }
@@ -111,17 +133,19 @@ static __always_inline int sweep_session(struct bpf_iter__bpf_map_elem *ctx)
 	denied = session_denied(&record.key);
 	limit = timeout_ns(six->state) + SWEEP_LATER_NS;
 	if (state_is_closed(six->state))
-		limit = closing_limit(&record.key, limit);
-	if (!denied && !ns_after(now, six->last_ns, limit))
-		return walk_on(ctx, &record);
+		limit = closing_limit(&record.key, limit, 1);
 	record.six = *six;
 	flow4_key_of(&key4, &record.key, record.six.pool_be, record.six.port_be);
 	four = bpf_map_lookup_elem(&n64_flow4, &key4);
 	if (four) {
-		if (!denied && !ns_after(now, four->last_ns, limit))
-			return walk_on(ctx, &record);
 		record.four = *four;
+		if (is_one_sided(&record.six, &record.four))
+			limit = closing_limit(&record.key, limit, ONE_SIDED);
+		if (!denied && !ns_after(now, four->last_ns, limit) && inbound_counts(&record.six, now, limit))
+			return walk_on(ctx, &record);
 	}
+	if (!denied && !ns_after(now, record.six.last_ns, limit))
+		return walk_on(ctx, &record);
 	/* Written first: when the buffer is full the kernel shows this entry again, and it must still be there. */
 	if (record_session(ctx, &record))
 		return 0;

@@ -15,6 +15,13 @@
 /* A block holds up to 1024 ports. */
 #define N64_BLOCK_WORDS 16
 
+/* For how long packets from the IPv4 side alone keep a session (RFC 4787 REQ-6): not at all, one lifetime more, for ever. */
+enum n64_inbound_refresh {
+	N64_REFRESH_NEVER,
+	N64_REFRESH_ONCE,
+	N64_REFRESH_ALWAYS,
+};
+
 enum n64_protocol {
 	N64_TCP,
 	N64_UDP,
@@ -73,7 +80,7 @@ struct n64_config {
 	__u8 device_mac[6];
 	/* Whether the sweep ends sessions that the policy has come to refuse. */
 	__u8 end_denied_sessions;
-	__u8 zero;
+	__u8 inbound_refresh;
 };
 
 /* ---- sessions: RFC 6146 3.2, one entry a direction ---- */
@@ -99,7 +106,8 @@ struct n64_flow6 {
 	__u32 pool_be;
 	__u16 port_be;
 	__u8 state;
-	__u8 zero;
+	/* Begun from the IPv4 side. */
+	__u8 outside;
 	/* Checksum difference of the addresses, IPv6 pair to IPv4 pair. */
 	__u32 csum_delta;
 	/* Low bits of the binding's created_ns: the one that this session is counted in, and no later one in its place. */
@@ -202,6 +210,9 @@ struct n64_pod {
 	__u32 hint;
 	/* As many as it has, those of its static bindings too; two processors may lose one of them. */
 	__u32 sessions;
+	/* How many of them were begun from the IPv4 side. */
+	__u32 outside;
+	__u32 zero;
 	/* Flows that found no port, by protocol: since when they are counted, how many, and why the last one (a drop reason). */
 	__u64 refused_ns[N64_PROTOCOLS];
 	__u32 refused[N64_PROTOCOLS];
@@ -286,8 +297,13 @@ struct n64_frag_key {
 	__u8 zero[2];
 };
 
+/* Whom a fragment is of decides on the part of the table that it may lie in. */
+#define N64_FRAG_PARTS 64
+#define N64_FRAGS_A_PART 512
+
 struct n64_frag {
 	__u64 expires_ns;
+	struct n64_frag_key key;
 	/* 6to4: T and Z in the last four bytes; 4to6: P6(Z) and X'. */
 	__u8 src[16];
 	__u8 dst[16];

@@ -98,17 +98,24 @@ static __always_inline void session_touch4(const struct n64_flow4_key *key, stru
 	__u64 now = now_ns();
 
 	if (key->protocol == N64_TCP && ((tcp_flags & TCP_CONTROL) || !state_is_steady(flow->state))) {
-		struct tcp_step step = tcp_step(flow->state, N64_4TO6, tcp_classify(tcp_flags));
 		struct n64_flow6_key key6;
 
 		flow6_key_of(&key6, key, flow);
-		if (step.refresh || step.state != flow->state)
-			session_write(&key6, key, &step);
+		session_step(&key6, key->dst_be, key->dport_be, N64_4TO6, tcp_classify(tcp_flags));
 	} else if (ns_after(now, flow->last_ns, NSEC_PER_SEC - 1)) {
 		flow->last_ns = now;
 	}
 	__sync_fetch_and_add(&flow->packets, packets);
 	__sync_fetch_and_add(&flow->bytes, bytes);
+}
+
+/*
+ * Where a pod's port is the node's too (its own connections from ports that were not kept from it, those of containers
+ * whose source port is any), what no pod asked for may be an answer to the node: its stack knows.
+ */
+static __always_inline bool is_for_node(int reason)
+{
+	return reason == N64_DROP_TCP_NO_SESSION || reason == N64_DROP_TCP_EXTERNAL_SYN || reason == N64_DROP_FILTERED;
 }
 
 /* No session: a binding may let one begin. NULL with a reason; N64_PASS as the reason: not ours, hands off. */
@@ -139,10 +146,14 @@ static __noinline struct n64_flow4 *session4(struct __sk_buff *skb, const struct
 			return NULL;
 	}
 	*reason = session_create4(key, bib, p->tcp_flags);
-	if (*reason)
+	if (*reason) {
+		if (shared && is_for_node(*reason))
+			*reason = N64_PASS;
 		return NULL;
+	}
 	flow = bpf_map_lookup_elem(&n64_flow4, key);
-	*reason = flow ? N64_PASS : N64_DROP_SESSION_CONFLICT;
+	if (!flow)
+		*reason = N64_DROP_SESSION_CONFLICT;
 	return flow;
 }
 

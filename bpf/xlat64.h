@@ -112,16 +112,10 @@ static __always_inline void session_touch6(const struct n64_flow6_key *key, stru
 {
 	__u64 now = now_ns();
 
-	if (key->protocol == N64_TCP && ((tcp_flags & TCP_CONTROL) || !state_is_steady(flow->state))) {
-		struct tcp_step step = tcp_step(flow->state, N64_6TO4, tcp_classify(tcp_flags));
-		struct n64_flow4_key key4;
-
-		flow4_key_of(&key4, key, flow->pool_be, flow->port_be);
-		if (step.refresh || step.state != flow->state)
-			session_write(key, &key4, &step);
-	} else if (ns_after(now, flow->last_ns, NSEC_PER_SEC - 1)) {
+	if (key->protocol == N64_TCP && ((tcp_flags & TCP_CONTROL) || !state_is_steady(flow->state)))
+		session_step(key, flow->pool_be, flow->port_be, N64_6TO4, tcp_classify(tcp_flags));
+	else if (ns_after(now, flow->last_ns, NSEC_PER_SEC - 1))
 		flow->last_ns = now;
-	}
 	__sync_fetch_and_add(&flow->packets, packets);
 	__sync_fetch_and_add(&flow->bytes, bytes);
 }
@@ -174,7 +168,8 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 					    (const __u8 *)&ip6->daddr);
 	copy16(key.src, &ip6->saddr);
 	key.prefix = prefix;
-	if (from_uplink(skb))
+	/* No open relay; a router with one arm names those whom it serves. */
+	if (from_uplink(skb) && !(cfg.restrict_sources && source_listed(key.src)))
 		return drop(skb, N64_DROP_FROM_UPLINK, N64_6TO4);
 	if (p.end > skb->len)
 		return drop(skb, N64_DROP_MALFORMED, N64_6TO4);

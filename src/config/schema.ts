@@ -200,7 +200,7 @@ export const configSchema = section({
     ),
     maxSessionsPerPod: whole(16, 16_777_216)
       .default(65_536)
-      .describe('Sessions that one pod (one IPv6 address) may have, whoever begins them.'),
+      .describe('Sessions that one pod (one IPv6 address) may begin, and as many that others may begin with it.'),
     lowestIpv6Mtu: whole(1280, 9000)
       .default(1280)
       .describe('IPv4 packets that may be fragmented become IPv6 packets of this size at most (RFC 7915 4.1).'),
@@ -213,7 +213,14 @@ export const configSchema = section({
     deny: list(ip4Net, 'IPv4 networks').prefault([]).describe('IPv4 networks that are refused.'),
     allowSources: list(ip6Net, 'IPv6 networks')
       .prefault([])
-      .describe('IPv6 networks that may use the gateway; empty: all that do not arrive from the uplink.'),
+      .describe(
+        'IPv6 networks that may use the gateway, wherever they come from; empty: all that do not arrive from the uplink.',
+      ),
+    inboundRefresh: oneOf(['bounded', 'always', 'never'])
+      .default('bounded')
+      .describe(
+        "Whether packets from outside alone keep a session (RFC 4787 REQ-6). bounded: for one lifetime more after the pod's last packet, so that nobody outside holds a dead pod's ports for the next pod with its address.",
+      ),
     endDeniedSessions: bool()
       .default(true)
       .describe(

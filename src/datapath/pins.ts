@@ -11,7 +11,7 @@ export const BPFFS = '/sys/fs/bpf';
 export const PIN_ROOT = `${BPFFS}/gate64`;
 
 /** Counts up when a struct of bpf/types.h or the meaning of a map changes. */
-export const LAYOUT = 2;
+export const LAYOUT = 3;
 
 export type LinkName = 'gate' | 'uplink';
 

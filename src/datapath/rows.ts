@@ -9,6 +9,7 @@ import type { BindingRow, DropSample, SessionRow, SessionState } from './datapat
 import { PROTOCOLS } from '../model/binding.ts';
 import {
   BIB_DEAD,
+  INBOUND_REFRESH,
   PROTOCOL,
   STATE,
   type Bib6,
@@ -72,12 +73,21 @@ export function sessionRow(
     destination: { v4: key.dst4, port: identifier ? six.port : key.dport },
     createdAt: toEpoch(six.createdNs),
     lastSeenAt: toEpoch(lastNs),
-    expiresAt: toEpoch(lastNs + (config.timeoutNs[six.state] ?? 0n)),
+    expiresAt: toEpoch(expiryNs(six, lastNs, config)),
     packetsOut: Number(six.packets),
     bytesOut: Number(six.bytes),
     packetsIn: Number(four?.packets ?? 0n),
     bytesIn: Number(four?.bytes ?? 0n),
   };
+}
+
+/** As the sweep judges (bpf/sweep.h): what came from outside alone counts for a while. */
+function expiryNs(six: Flow6, lastNs: bigint, config: Config): bigint {
+  const lifetime = config.timeoutNs[six.state] ?? 0n;
+  if (config.inboundRefresh === INBOUND_REFRESH.REFRESH_ALWAYS) return lastNs + lifetime;
+  const bound = config.inboundRefresh === INBOUND_REFRESH.REFRESH_ONCE ? 2n * lifetime : lifetime;
+  const within = signedNs(lastNs + lifetime - six.lastNs - bound) < 0n;
+  return within ? lastNs + lifetime : six.lastNs + bound;
 }
 
 export function bindingRow(key: Bib6Key, bib: Bib6, toEpoch: ToEpoch): BindingRow {

@@ -51,7 +51,7 @@ export const DROP_TEXTS: Readonly<Record<DropReason, string>> = {
   source_in_prefix: 'The IPv6 source lies in the translation prefix (RFC 6146 3.5: hairpin loop guard).',
   source_illegal: 'The source address is one that no packet may carry.',
   source_not_allowed: 'The pod\'s address is not in nat64.allowSources.',
-  from_uplink: 'The packet came in by an uplink: gate64 serves this node\'s pods only and is no open relay.',
+  from_uplink: 'The packet came in by an uplink and its source is not in nat64.allowSources: gate64 is no open relay.',
   dst_malformed: 'Bits 64 to 71 of the destination are not zero (RFC 6052 2.2).',
   dst_never: 'The embedded IPv4 address is loopback, link-local (cloud metadata), multicast or reserved; nat64.allowNonGlobalIpv4 can except it.',
   dst_non_global: 'Under 64:ff9b::/96 only global IPv4 may be reached (RFC 6052 3.1); use another prefix or nat64.allowNonGlobalIpv4.',

@@ -13,6 +13,12 @@ export const BIB_DEAD = 0x80000000;
 export const NO_BLOCK = 0xffffffff;
 export const BLOCK_CLOSED = 0x80000000;
 
+export const INBOUND_REFRESH = {
+  REFRESH_NEVER: 0,
+  REFRESH_ONCE: 1,
+  REFRESH_ALWAYS: 2,
+} as const;
+
 export const PROTOCOL = {
   TCP: 0,
   UDP: 1,
@@ -125,6 +131,7 @@ export interface Config {
   readonly node6: Uint8Array;
   readonly deviceMac: Uint8Array;
   readonly endDeniedSessions: number;
+  readonly inboundRefresh: number;
 }
 
 export const configCodec = {
@@ -150,6 +157,7 @@ export const configCodec = {
       node6: bytes(view, offset + 352, 16),
       deviceMac: bytes(view, offset + 368, 6),
       endDeniedSessions: view.getUint8(offset + 374),
+      inboundRefresh: view.getUint8(offset + 375),
     };
   },
   write(view: DataView, offset: number, value: Config): void {
@@ -173,6 +181,7 @@ export const configCodec = {
     setBytes(view, offset + 352, value.node6, 16);
     setBytes(view, offset + 368, value.deviceMac, 6);
     view.setUint8(offset + 374, value.endDeniedSessions);
+    view.setUint8(offset + 375, value.inboundRefresh);
   },
 };
 
@@ -216,6 +225,7 @@ export interface Flow6 {
   readonly pool: number;
   readonly port: number;
   readonly state: number;
+  readonly outside: number;
   readonly csumDelta: number;
   readonly generation: number;
 }
@@ -231,6 +241,7 @@ export const flow6Codec = {
       pool: view.getUint32(offset + 32, false),
       port: view.getUint16(offset + 36, false),
       state: view.getUint8(offset + 38),
+      outside: view.getUint8(offset + 39),
       csumDelta: view.getUint32(offset + 40, true),
       generation: view.getUint32(offset + 44, true),
     };
@@ -244,6 +255,7 @@ export const flow6Codec = {
     view.setUint32(offset + 32, value.pool, false);
     view.setUint16(offset + 36, value.port, false);
     view.setUint8(offset + 38, value.state);
+    view.setUint8(offset + 39, value.outside);
     view.setUint32(offset + 40, value.csumDelta, true);
     view.setUint32(offset + 44, value.generation, true);
   },
@@ -445,6 +457,7 @@ export interface Pod {
   readonly top: number;
   readonly hint: number;
   readonly sessions: number;
+  readonly outside: number;
   readonly refusedNs: readonly bigint[];
   readonly refused: readonly number[];
   readonly refusedFor: readonly number[];
@@ -452,29 +465,31 @@ export interface Pod {
 }
 
 export const podCodec = {
-  size: 1088,
+  size: 1096,
   read(view: DataView, offset: number): Pod {
     return {
       slot: view.getUint32(offset, true),
       top: view.getUint32(offset + 4, true),
       hint: view.getUint32(offset + 8, true),
       sessions: view.getUint32(offset + 12, true),
-      refusedNs: repeat(3, (i) => view.getBigUint64(offset + 16 + 8 * i, true)),
-      refused: repeat(3, (i) => view.getUint32(offset + 40 + 4 * i, true)),
-      refusedFor: repeat(3, (i) => view.getUint32(offset + 52 + 4 * i, true)),
-      block: repeat(256, (i) => view.getUint32(offset + 64 + 4 * i, true)),
+      outside: view.getUint32(offset + 16, true),
+      refusedNs: repeat(3, (i) => view.getBigUint64(offset + 24 + 8 * i, true)),
+      refused: repeat(3, (i) => view.getUint32(offset + 48 + 4 * i, true)),
+      refusedFor: repeat(3, (i) => view.getUint32(offset + 60 + 4 * i, true)),
+      block: repeat(256, (i) => view.getUint32(offset + 72 + 4 * i, true)),
     };
   },
   write(view: DataView, offset: number, value: Pod): void {
-    clear(view, offset, 1088);
+    clear(view, offset, 1096);
     view.setUint32(offset, value.slot, true);
     view.setUint32(offset + 4, value.top, true);
     view.setUint32(offset + 8, value.hint, true);
     view.setUint32(offset + 12, value.sessions, true);
-    value.refusedNs.forEach((element, i) => view.setBigUint64(offset + 16 + 8 * i, element, true));
-    value.refused.forEach((element, i) => view.setUint32(offset + 40 + 4 * i, element, true));
-    value.refusedFor.forEach((element, i) => view.setUint32(offset + 52 + 4 * i, element, true));
-    value.block.forEach((element, i) => view.setUint32(offset + 64 + 4 * i, element, true));
+    view.setUint32(offset + 16, value.outside, true);
+    value.refusedNs.forEach((element, i) => view.setBigUint64(offset + 24 + 8 * i, element, true));
+    value.refused.forEach((element, i) => view.setUint32(offset + 48 + 4 * i, element, true));
+    value.refusedFor.forEach((element, i) => view.setUint32(offset + 60 + 4 * i, element, true));
+    value.block.forEach((element, i) => view.setUint32(offset + 72 + 4 * i, element, true));
   },
 };
 

@@ -5,7 +5,7 @@
 import { isWellKnownPrefix, type Prefix64 } from '../addr/rfc6052.ts';
 import type { Nat64Config, Timeouts } from '../config/config.ts';
 import type { Interface } from '../model/facts.ts';
-import { MAX_PREFIXES, MAX_UPLINKS, STATE, type Prefix } from '../model/layout.gen.ts';
+import { INBOUND_REFRESH, MAX_PREFIXES, MAX_UPLINKS, STATE, type Prefix } from '../model/layout.gen.ts';
 import type { DesiredPrograms } from './desired.ts';
 
 /**
@@ -17,10 +17,23 @@ const SLACK_NS = 1_020_000_000n;
 /** Length 0 is no prefix; its first 32 bits, which a program may look at all the same, are of no address in use. */
 const NO_PREFIX: Prefix = { address: new Uint8Array(16).fill(0xff), length: 0, wellKnown: 0 };
 
+const REFRESHES = {
+  never: INBOUND_REFRESH.REFRESH_NEVER,
+  bounded: INBOUND_REFRESH.REFRESH_ONCE,
+  always: INBOUND_REFRESH.REFRESH_ALWAYS,
+} as const;
+
 /** The settings that programs know, by their names in the configuration. */
 export type ProgramSettings = Pick<
   Nat64Config,
-  'egress' | 'maxSessionsPerPod' | 'lowestIpv6Mtu' | 'filtering' | 'allowSources' | 'endDeniedSessions' | 'timeouts'
+  | 'egress'
+  | 'maxSessionsPerPod'
+  | 'lowestIpv6Mtu'
+  | 'filtering'
+  | 'allowSources'
+  | 'inboundRefresh'
+  | 'endDeniedSessions'
+  | 'timeouts'
 > & {
   /** As configured, or what fits the pool. */
   readonly maxBlocksPerPod: number;
@@ -62,6 +75,7 @@ export function desiredPrograms(
     endpointIndependentFiltering: Number(settings.filtering === 'endpointIndependent'),
     restrictSources: Number(settings.allowSources.length > 0),
     endDeniedSessions: Number(settings.endDeniedSessions),
+    inboundRefresh: REFRESHES[settings.inboundRefresh],
     maxBlocksPerPod: settings.maxBlocksPerPod,
     maxSessionsPerPod: settings.maxSessionsPerPod,
     lowestIpv6Mtu: settings.lowestIpv6Mtu,

@@ -2,6 +2,7 @@
 // Fragments that come in order (RFC 6146 §3.4, RFC 7915 §4.1, §5.1.1), and those that are refused.
 
 import { expect } from 'chai';
+import { parseIp4 } from '../../src/addr/ip.ts';
 import { bare, eth, PROTO, TCP, type Packet } from '../helpers/packet.ts';
 import { expectOut, expectSound, Plane, POD, POOL, SERVER, SERVER6, withPlane } from './plane.ts';
 
@@ -228,14 +229,38 @@ describe('fragments', () => {
       id.setUint32(0, 0x7000_0000 + i);
       plane.gate(bytes);
     }
-    expect([...plane.maps.n64_frags.keys()].length).to.be.within(1000, plane.maps.n64_frags.maxEntries);
-    expect(plane.maps.n64_frags.maxEntries).to.equal(16384);
+    expect([...plane.maps.n64_frags.keys()].length, 'its own part of the table').to.be.within(400, 600);
+    expect(plane.maps.n64_frags.maxEntries).to.equal(32768);
     expect(plane.datapath.sessions()).to.have.length(3);
     expectSound(plane.gate(from6().udp({ sport: PORT, dport: 53 })));
     expect(plane.gate(first(from6().fragment({ id: 401, more: true }), 1, 64)).action).to.equal('redirect');
     expect(plane.gate(later(from6().fragment({ id: 401, offset: 8, nextHeader: PROTO.udp }), 8)).action).to.equal(
       'redirect',
     );
+  });
+
+  it('one pod’s flood of first fragments leaves the datagrams of 200 others alone', () => {
+    const blocks = Array.from({ length: 256 }, (_, index) => {
+      return { index, slot: 0, v4: parseIp4(POOL), firstPort: 1024 + 64 * index, size: 64 };
+    });
+    withPlane({ config: { maxBlocksPerPod: 1 }, blocks, maxBlocks: 256 }, (other) => {
+      const pods = Array.from({ length: 201 }, (_, i) => `2001:db8:1::${(i + 1).toString(16)}`);
+      const from = (src: string) => eth().ip6({ src, dst: SERVER6 });
+      const firstOf = (src: string, at: number) => first(from(src).fragment({ id: at, more: true }), 1, 64);
+      const lastOf = (src: string, at: number) =>
+        from(src).fragment({ id: at, offset: 8, nextHeader: PROTO.udp }).payload('12345678');
+      const [flooder, ...others] = pods as [string, ...string[]];
+      for (const [i, src] of others.entries()) expect(other.gate(firstOf(src, i)).action, src).to.equal('redirect');
+      const bytes = firstOf(flooder, 1).build();
+      const id = new DataView(bytes.buffer, 14 + 44);
+      for (let i = 0; i < 5000; i++) {
+        id.setUint32(0, 0x7000_0000 + i);
+        other.gate(bytes);
+      }
+      const whole = others.filter((src, i) => other.gate(lastOf(src, i)).action === 'redirect');
+      // Those who share the flooder's part of the table, one of 64, and two that met by chance.
+      expect(whole.length).to.be.at.least(190);
+    });
   });
 
   it('a fragment that reaches beyond 65535 bytes is dropped, to the byte', () => {

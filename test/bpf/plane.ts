@@ -106,6 +106,8 @@ export interface RunOptions {
   gsoSegs?: number;
   /** skb->mark */
   mark?: number;
+  /** Index of the interface it came in by; default: none, as of the node's own. */
+  ingress?: number;
 }
 
 /** What a copy of a packet that is being split carries above the piece's number (bpf/split.h). */
@@ -166,6 +168,7 @@ export class Plane implements Disposable {
       node6: parseIp6(NODE),
       filtering: 'addressDependent',
       restrictSources: false,
+      inboundRefresh: 'bounded',
       endDeniedSessions: true,
       maxBlocksPerPod: 4,
       maxSessionsPerPod: 65_536,
@@ -222,11 +225,12 @@ export class Plane implements Disposable {
   #run(program: BpfProgram, packet: Packet | Uint8Array, options: RunOptions): Outcome {
     const bytes = packet instanceof Uint8Array ? packet : packet.build();
     const run: { ctxIn?: Uint8Array } = {};
-    if (options.gsoSize !== undefined || options.mark !== undefined) {
-      // struct __sk_buff: mark at 8, gso_segs at 164, gso_size at 176.
+    if (options.gsoSize !== undefined || options.mark !== undefined || options.ingress !== undefined) {
+      // struct __sk_buff: mark at 8, ingress_ifindex at 36, gso_segs at 164, gso_size at 176.
       run.ctxIn = new Uint8Array(192);
       const view = new DataView(run.ctxIn.buffer);
       view.setUint32(8, options.mark ?? 0, true);
+      view.setUint32(36, options.ingress ?? 0, true);
       if (options.gsoSize !== undefined) view.setUint32(164, options.gsoSegs ?? 1, true);
       view.setUint32(176, options.gsoSize ?? 0, true);
     }
@@ -300,12 +304,18 @@ export class Plane implements Disposable {
     this.touch(monotonicNs() - BigInt(Math.round(seconds * 1e9)));
   }
 
+  /** Makes every session look as if its ends had been heard so many seconds ago. */
+  heard(ago: { pod: number; server: number }): void {
+    const [six, four] = [ago.pod, ago.server].map((seconds) => monotonicNs() - BigInt(Math.round(seconds * 1e9)));
+    this.touch(six as bigint, four);
+  }
+
   /** Makes every session look as if its last packet had been at `then`, a time of the programs' clock; below 0 is before its start. */
-  touch(then: bigint): void {
+  touch(then: bigint, then4 = then): void {
     const six = new TypedMap(this.maps.n64_flow6, flow6KeyCodec, flow6Codec);
     for (const [key, value] of Array.from(six.entries())) six.update(key, { ...value, lastNs: then });
     const four = new TypedMap(this.maps.n64_flow4, flow4KeyCodec, flow4Codec);
-    for (const [key, value] of Array.from(four.entries())) four.update(key, { ...value, lastNs: then });
+    for (const [key, value] of Array.from(four.entries())) four.update(key, { ...value, lastNs: then4 });
   }
 
   /** Everything that translation may change, for tests that nothing did. */

@@ -35,6 +35,7 @@ export function testPrograms(overrides: Partial<TestPrograms> = {}): TestProgram
     node6: parseIp6('2001:db8::2'),
     filtering: 'addressDependent',
     restrictSources: false,
+    inboundRefresh: 'bounded',
     endDeniedSessions: true,
     maxBlocksPerPod: 8,
     maxSessionsPerPod: 1000,
