@@ -174,8 +174,9 @@ test-load: deps build ## Optional, not part of test: a minute each of short conn
 	$(Q)$(NODE) test/load/main.ts
 
 .PHONY: manifests
-manifests: | $(NODE) ## Print the Kubernetes manifests as kustomize renders them
-	$(Q)"$$(test/deps/kubectl.sh)" kustomize manifests
+manifests: node_modules/.package-lock.json ## Render manifests/ into manifests/install.yaml, for kubectl apply -f
+	$(Q)$(NODE) test/meta/manifests.ts
+	$(call give_back,manifests .cache)
 
 .PHONY: docs
 docs: node_modules/.package-lock.json ## Make the pages of docs/ that follow from code and tests

@@ -1,100 +1,401 @@
 // SPDX-License-Identifier: Apache-2.0
 // The Kubernetes manifests as kubectl's kustomize renders them: what runs, with which rights, and that the parts fit.
 
-import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { expect } from 'chai';
-import { parseAllDocuments } from 'yaml';
+import { parse, parseAllDocuments } from 'yaml';
 import { formatEndpoint } from '../../src/addr/ip.ts';
+import type { Config } from '../../src/config/config.ts';
 import { parseConfig } from '../../src/config/parse.ts';
 import { valueAt } from '../../src/config/tree.ts';
-import { ROOT, read } from './repository.ts';
+import { INSTALL, Rendered, installText, list, renderText, type Container, type Workload } from './manifests.ts';
+import { ROOT, read, repositoryFiles } from './repository.ts';
 
-const CONTAINER = ['spec', 'template', 'spec', 'containers', 0];
+/** Of README.md beside the manifests; each with what answers DNS. */
+const FORMS = {
+  manifests: 'gate64-dns',
+  'manifests/overlays/cilium': 'gate64-dns',
+  'manifests/overlays/dns-daemonset': 'gate64',
+  'manifests/overlays/coredns-sidecar': undefined,
+} as const;
+const MIB = 2 ** 20;
+/** A session in all tables that it may be in, and their buckets (bpf/maps.h). */
+const SESSION_OCTETS = 720;
+const DNS_MIB = 512;
+const RESTRICTED = {
+  allowPrivilegeEscalation: false,
+  readOnlyRootFilesystem: true,
+  capabilities: { drop: ['ALL'] },
+};
+const NODE_RIGHTS = {
+  runAsUser: 0,
+  privileged: false,
+  allowPrivilegeEscalation: false,
+  readOnlyRootFilesystem: true,
+  capabilities: { drop: ['ALL'], add: ['BPF', 'NET_ADMIN', 'PERFMON'] },
+};
 
-function render(): unknown[] {
-  const kubectl = execFileSync(join(ROOT, 'test/deps/kubectl.sh'), {
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const text = execFileSync(kubectl.trim(), ['kustomize', join(ROOT, 'manifests')], { encoding: 'utf8' });
-  return parseAllDocuments(text).map((document): unknown => document.toJS());
+const files = repositoryFiles().filter((path) => path.startsWith('manifests/'));
+const { version }: { version: string } = JSON.parse(read('package.json'));
+
+/** The configuration that the container reads, of the ConfigMap that is mounted for it. Throws where there is none. */
+function configOf(rendered: Rendered, workload: Workload, container: Container): Config {
+  const mount = list(container.get('volumeMounts')).find((entry) => valueAt(entry, ['mountPath']) === '/etc/gate64');
+  const volume = list(workload.pod('volumes')).find((entry) => valueAt(entry, ['name']) === valueAt(mount, ['name']));
+  const name = String(valueAt(volume, ['configMap', 'name']));
+  const map = rendered.object('ConfigMap', name);
+  expect(valueAt(map, ['metadata', 'namespace']), name).to.equal(workload.namespace);
+  return parseConfig(String(valueAt(map, ['data', 'gate64.yaml'])), name);
 }
 
-function list(value: unknown): unknown[] {
-  expect(value).to.be.an('array');
-  return Array.isArray(value) ? value : [];
+function expectProbes(container: Container, port: string): void {
+  const probes: [string, string][] = [
+    ['startupProbe', '/healthz'],
+    ['livenessProbe', '/healthz'],
+  ];
+  for (const [probe, path] of probes) expect(container.get(probe, 'httpGet')).to.deep.equal({ path, port });
+  const ready = container.get('readinessProbe');
+  if (ready !== undefined) expect(valueAt(ready, ['httpGet'])).to.deep.equal({ path: '/readyz', port });
+}
+
+function expectRestricted(workload: Workload, container: Container): void {
+  const pod = workload.pod('securityContext');
+  const own = container.get('securityContext');
+  const effective = (key: string) => valueAt(own, [key]) ?? valueAt(pod, [key]);
+  for (const [key, value] of Object.entries(RESTRICTED)) expect(valueAt(own, [key]), key).to.deep.equal(value);
+  expect(effective('runAsNonRoot')).to.equal(true);
+  expect(effective('runAsUser')).to.equal(65532);
+  expect(effective('seccompProfile')).to.deep.equal({ type: 'RuntimeDefault' });
+  expect(container.get('securityContext', 'privileged') ?? false).to.equal(false);
 }
 
 describe('manifests', function () {
   this.timeout(60_000);
-  let objects: unknown[];
-  before(() => {
-    objects = render();
-  });
+  const rendered = new Map<string, Rendered>();
+  const form = (folder: string) => {
+    const found = rendered.get(folder) ?? new Rendered(renderText(folder));
+    rendered.set(folder, found);
+    return found;
+  };
 
-  const object = (kind: string) => objects.find((candidate) => valueAt(candidate, ['kind']) === kind);
-  const pod = (...path: (string | number)[]) => valueAt(object('DaemonSet'), ['spec', 'template', 'spec', ...path]);
-  const container = (...path: (string | number)[]) => valueAt(object('DaemonSet'), [...CONTAINER, ...path]);
-
-  it('are a namespace and what belongs in it', () => {
-    expect(objects.map((entry) => String(valueAt(entry, ['kind']))).toSorted()).to.deep.equal([
-      'ConfigMap',
-      'DaemonSet',
-      'Namespace',
-      'Service',
-      'ServiceAccount',
-    ]);
-    for (const entry of objects) {
-      const at = valueAt(entry, ['kind']) === 'Namespace' ? ['metadata', 'name'] : ['metadata', 'namespace'];
-      expect(valueAt(entry, at)).to.equal('gate64-system');
+  it('are kustomizations that all build, components in one that takes them', () => {
+    const folders = files.filter((path) => path.endsWith('/kustomization.yaml')).map((path) => dirname(path));
+    const isComponent = (path: string) => valueAt(parse(read(`${path}/kustomization.yaml`)), ['kind']) === 'Component';
+    for (const folder of folders.filter((path) => !isComponent(path))) {
+      expect(form(folder).objects, folder).to.not.have.length(0);
     }
-    // hostNetwork, hostPath and capabilities are admitted nowhere below.
-    expect(valueAt(object('Namespace'), ['metadata', 'labels', 'pod-security.kubernetes.io/enforce'])).to.equal(
-      'privileged',
+    const fixtures = repositoryFiles().filter((path) => /^test\/meta\/fixtures\/.*\/kustomization\.yaml$/.test(path));
+    const taken = [...folders, ...fixtures.map((path) => dirname(path))].flatMap((folder) =>
+      ((valueAt(parse(read(`${folder}/kustomization.yaml`)), ['components']) ?? []) as string[]).map((path) =>
+        join(folder, path),
+      ),
     );
+    expect(folders.filter((path) => isComponent(path) && !taken.includes(path))).to.deep.equal([]);
   });
 
-  it('grant exactly the capabilities that are needed, and no privilege beside', () => {
-    expect(container('securityContext')).to.deep.equal({
-      runAsUser: 0,
-      privileged: false,
-      allowPrivilegeEscalation: false,
-      readOnlyRootFilesystem: true,
-      capabilities: { drop: ['ALL'], add: ['BPF', 'NET_ADMIN', 'PERFMON'] },
+  it('are in install.yaml as they are (make manifests)', () => {
+    expect(read(INSTALL)).to.equal(installText());
+  });
+
+  it('are YAML', () => {
+    for (const path of files.filter((name) => name.endsWith('.yaml'))) {
+      const errors = parseAllDocuments(read(path)).flatMap((document) => document.errors);
+      expect(errors, path).to.deep.equal([]);
+    }
+  });
+
+  it('every gate64.yaml is a configuration that gate64 accepts', () => {
+    const configs = files.filter((path) => /\/gate64[\w-]*\.yaml$/.test(path));
+    expect(configs).to.include('manifests/components/coredns-sidecar/gate64.yaml');
+    for (const path of configs) expect(() => parseConfig(read(path), path), path).to.not.throw();
+  });
+
+  it('by default are the NAT64 on every node, and a DNS64 of their own', () => {
+    expect(form('manifests').names).to.deep.equal([
+      'ConfigMap gate64-system/gate64',
+      'ConfigMap gate64-system/gate64-dns',
+      'DaemonSet gate64-system/gate64',
+      'Deployment gate64-system/gate64-dns',
+      'Namespace gate64-system',
+      'NetworkPolicy gate64-system/gate64-dns',
+      'PodDisruptionBudget gate64-system/gate64-dns',
+      'Service gate64-system/gate64-dns',
+      'ServiceAccount gate64-system/gate64',
+      'ServiceAccount gate64-system/gate64-dns',
+    ]);
+    // hostNetwork, hostPath and capabilities are admitted nowhere below.
+    const namespace = form('manifests').object('Namespace', 'gate64-system');
+    expect(valueAt(namespace, ['metadata', 'labels', 'pod-security.kubernetes.io/enforce'])).to.equal('privileged');
+  });
+
+  for (const [folder, answers] of Object.entries(FORMS)) {
+    describe(folder, () => {
+      const daemon = () => form(folder).workload('gate64');
+
+      it('grants the NAT64 exactly the capabilities that are needed, and no privilege beside', () => {
+        expect(daemon().containers).to.have.length(1);
+        expect(daemon().container().get('securityContext')).to.deep.equal(NODE_RIGHTS);
+        expect(daemon().pod('securityContext', 'seccompProfile', 'type')).to.equal('RuntimeDefault');
+        expect(['hostPID', 'hostIPC'].map((key) => daemon().pod(key))).to.deep.equal([undefined, undefined]);
+      });
+
+      it('runs the NAT64 in the network of every node, before everything else, with the node’s resolvers', () => {
+        expect(daemon().pod('hostNetwork')).to.equal(true);
+        expect(daemon().pod('dnsPolicy')).to.equal('Default');
+        expect(daemon().pod('priorityClassName')).to.equal('system-node-critical');
+        expect(daemon().pod('tolerations')).to.deep.equal([{ operator: 'Exists' }]);
+        expect(valueAt(daemon().object, ['spec', 'updateStrategy'])).to.deep.equal({
+          type: 'RollingUpdate',
+          rollingUpdate: { maxUnavailable: 1 },
+        });
+      });
+
+      it('mounts only what is kept on the node, each volume that is mounted being there', () => {
+        const volumes = list(daemon().pod('volumes'));
+        const hostPaths = volumes.map((volume) => valueAt(volume, ['hostPath', 'path'])).filter(Boolean);
+        expect(hostPaths).to.deep.equal(['/sys/fs/bpf', '/proc/sys/net', '/run/gate64']);
+        const mounts = list(daemon().container().get('volumeMounts')).map((mount) => valueAt(mount, ['name']));
+        expect(mounts).to.deep.equal(volumes.map((volume) => valueAt(volume, ['name'])));
+      });
+
+      it('gives no token', () => {
+        for (const workload of form(folder).workloads) {
+          expect(workload.pod('automountServiceAccountToken'), workload.name).to.equal(false);
+          const account = form(folder).object('ServiceAccount', String(workload.pod('serviceAccountName')));
+          expect(valueAt(account, ['automountServiceAccountToken']), workload.name).to.equal(false);
+        }
+        expect(form(folder).names.filter((name) => /Role/.test(name))).to.deep.equal([]);
+      });
+
+      it('has every container listen where it is probed, in the version of the package', () => {
+        for (const workload of form(folder).workloads) {
+          const container = workload.container();
+          const config = configOf(form(folder), workload, container);
+          expect(container.get('image')).to.equal(`gate64:${version}`);
+          expect(container.ports.get('metrics')).to.equal(config.http.listen.port);
+          expect(formatEndpoint(config.http.listen)).to.equal('[::]:9164');
+          expectProbes(container, 'metrics');
+          expect(container.get('readinessProbe'), workload.name).to.not.equal(undefined);
+          const listens = config.dns.enabled ? config.dns.listen.map(({ port }) => port) : [];
+          const declared = ['dns', 'dns-tcp'].map((name) => container.ports.get(name));
+          expect(declared).to.deep.equal(config.dns.enabled ? [listens[0], listens[0]] : [undefined, undefined]);
+        }
+      });
+
+      it('grants memory for all sessions and for a full DNS64, and limits no CPU', () => {
+        for (const workload of form(folder).workloads) {
+          const container = workload.container();
+          const { dns, nat64 } = configOf(form(folder), workload, container);
+          const needed =
+            (nat64.enabled ? 256 * MIB + nat64.maxSessions * SESSION_OCTETS : 0) + (dns.enabled ? DNS_MIB * MIB : 0);
+          expect(container.memoryLimit, workload.name).to.be.within(needed, needed + 512 * MIB);
+          expect(container.get('resources', 'limits')).to.have.all.keys('memory');
+          expect(container.get('resources', 'requests')).to.have.all.keys('cpu', 'memory');
+        }
+      });
+
+      it('has DNS answered by one kind of pod, with the prefix and the destinations of the NAT64', () => {
+        const configs = form(folder).workloads.map((workload) =>
+          configOf(form(folder), workload, workload.container()),
+        );
+        const dnsBy = form(folder).workloads.filter((_, index) => configs[index]?.dns.enabled);
+        expect(dnsBy.map(({ name }) => name)).to.deep.equal(answers === undefined ? [] : [answers]);
+        expect(configs.filter(({ nat64 }) => nat64.enabled)).to.have.length(1);
+        for (const { prefixes, nat64 } of configs) {
+          expect(prefixes).to.deep.equal(configs[0]?.prefixes);
+          expect([nat64.deny, nat64.allowNonGlobalIpv4]).to.deep.equal([
+            configs[0]?.nat64.deny,
+            configs[0]?.nat64.allowNonGlobalIpv4,
+          ]);
+        }
+      });
+
+      it('leads the Service to the pods that answer, all of them', () => {
+        const service = form(folder).object('Service', 'gate64-dns');
+        if (answers === undefined) {
+          expect(service).to.equal(undefined);
+          return;
+        }
+        const selector = valueAt(service, ['spec', 'selector']) as Record<string, string>;
+        const chosen = form(folder).workloads.filter(({ labels }) =>
+          Object.entries(selector).every(([key, value]) => labels[key] === value),
+        );
+        expect(chosen.map(({ name }) => name)).to.deep.equal([answers]);
+        // Local would leave nobody to answer while a node's pod is replaced.
+        expect(valueAt(service, ['spec', 'internalTrafficPolicy']) ?? 'Cluster').to.equal('Cluster');
+        const ports = list(valueAt(service, ['spec', 'ports'])).map((port) => [
+          valueAt(port, ['port']),
+          valueAt(port, ['targetPort']),
+          valueAt(port, ['protocol']),
+        ]);
+        expect(ports).to.deep.equal([
+          [53, 'dns', 'UDP'],
+          [53, 'dns-tcp', 'TCP'],
+        ]);
+      });
+
+      it('keeps the names of ConfigMaps, so that a change is read and not rolled out', () => {
+        const names = form(folder).names.filter((name) => name.startsWith('ConfigMap'));
+        expect(
+          names.every((name) => /\/gate64(?:-dns)?$/.test(name)),
+          names.join(),
+        ).to.equal(true);
+      });
+
+      it('has selectors that choose their own pods alone', () => {
+        for (const { object, name } of form(folder).workloads) {
+          const selector = valueAt(object, ['spec', 'selector', 'matchLabels']) as Record<string, string>;
+          const chosen = form(folder).workloads.filter(({ labels }) =>
+            Object.entries(selector).every(([key, value]) => labels[key] === value),
+          );
+          expect(chosen.map((workload) => workload.name)).to.deep.equal([name]);
+        }
+      });
     });
-    expect(pod('securityContext', 'seccompProfile', 'type')).to.equal('RuntimeDefault');
-    expect(pod('containers')).to.have.length(1);
-    expect(pod('initContainers')).to.equal(undefined);
+  }
+
+  describe('DNS64 in a Deployment', () => {
+    const deployment = () => form('manifests').workload('gate64-dns');
+    const spec = (...path: string[]) => valueAt(deployment().object, ['spec', ...path]);
+
+    it('is admitted under the restricted Pod Security Standard', () => {
+      expect(deployment().containers).to.have.length(1);
+      expectRestricted(deployment(), deployment().container());
+      for (const key of ['hostNetwork', 'hostPID', 'hostIPC']) expect(deployment().pod(key), key).to.equal(undefined);
+      for (const volume of list(deployment().pod('volumes'))) expect(volume).to.have.all.keys('name', 'configMap');
+    });
+
+    it('always has one more than may be missing', () => {
+      expect(spec('replicas')).to.equal(2);
+      expect(spec('strategy', 'rollingUpdate')).to.deep.equal({ maxUnavailable: 0, maxSurge: 1 });
+      const labels = spec('selector', 'matchLabels');
+      const budget = form('manifests').object('PodDisruptionBudget', 'gate64-dns');
+      expect(valueAt(budget, ['spec', 'maxUnavailable'])).to.equal(1);
+      expect(valueAt(budget, ['spec', 'selector', 'matchLabels'])).to.deep.equal(labels);
+      for (const spread of list(deployment().pod('topologySpreadConstraints'))) {
+        expect(valueAt(spread, ['labelSelector', 'matchLabels'])).to.deep.equal(labels);
+        // A cluster of one node has both on it.
+        expect(valueAt(spread, ['whenUnsatisfiable'])).to.equal('ScheduleAnyway');
+      }
+    });
+
+    it('may be asked by CoreDNS, and asks upstreams', () => {
+      const policy = form('manifests').object('NetworkPolicy', 'gate64-dns');
+      expect(valueAt(policy, ['spec', 'podSelector', 'matchLabels'])).to.deep.equal(spec('selector', 'matchLabels'));
+      const ports = (direction: string) =>
+        list(valueAt(policy, ['spec', direction]))
+          .flatMap((rule) => list(valueAt(rule, ['ports'])))
+          .map((port) => valueAt(port, ['port']));
+      expect(ports('ingress')).to.deep.equal(['dns', 'dns-tcp', 'metrics']);
+      for (const name of ports('ingress')) expect(deployment().container().ports.has(name)).to.equal(true);
+      expect(ports('egress')).to.deep.equal([53, 53, 853]);
+    });
   });
 
-  it('give no token', () => {
-    expect(valueAt(object('ServiceAccount'), ['automountServiceAccountToken'])).to.equal(false);
-    expect(pod('automountServiceAccountToken')).to.equal(false);
-    expect(pod('serviceAccountName')).to.equal('gate64');
+  for (const cluster of ['kubeadm', 'k3s']) {
+    describe(`DNS64 beside the CoreDNS of ${cluster}`, () => {
+      const folder = `test/meta/fixtures/${cluster}`;
+      const coredns = () => form(folder).workload('coredns');
+
+      it('starts before CoreDNS, ends after it, and leaves its container as it is', () => {
+        const [own] = parseAllDocuments(read(`${folder}/deployment.yaml`)).map((document): unknown => document.toJS());
+        expect(coredns().pod('containers')).to.deep.equal(valueAt(own, ['spec', 'template', 'spec', 'containers']));
+        expect(list(coredns().pod('initContainers'))).to.have.length(1);
+        expect(coredns().container().get('restartPolicy')).to.equal('Always');
+        expect(coredns().container().get('startupProbe')).to.not.equal(undefined);
+        const volumes = list(coredns().pod('volumes')).map((volume) => valueAt(volume, ['name']));
+        expect(volumes).to.have.members([
+          'gate64',
+          ...list(valueAt(own, ['spec', 'template', 'spec', 'volumes'])).map((volume) => valueAt(volume, ['name'])),
+        ]);
+      });
+
+      it('has no capability, and answers inside the pod alone', () => {
+        expectRestricted(coredns(), coredns().container());
+        const config = configOf(form(folder), coredns(), coredns().container());
+        expect(config.nat64.enabled).to.equal(false);
+        expect(config.dns.listen.map(formatEndpoint)).to.deep.equal(['127.0.0.1:5364', '[::1]:5364']);
+        expect(coredns().container().ports.get('gate64-metrics')).to.equal(config.http.listen.port);
+        expectProbes(coredns().container(), 'gate64-metrics');
+        expect(coredns().container().get('image')).to.equal(`gate64:${version}`);
+        expect(coredns().container().memoryLimit).to.equal(DNS_MIB * MIB);
+      });
+
+      it('takes no port of CoreDNS', () => {
+        const all = coredns().containers.flatMap(({ ports }) => [...ports.values()]);
+        const own = [...coredns().container().ports.values(), 5364];
+        expect(own.filter((port) => all.indexOf(port) !== all.lastIndexOf(port))).to.deep.equal([]);
+        expect(own.filter((port) => [53, 8080, 8181, 9153, 9253].includes(Number(port)))).to.deep.equal([]);
+      });
+    });
+  }
+
+  it('the patch for the CoreDNS of k3s brings the same sidecar', () => {
+    const [kubeadm, k3s] = ['kubeadm', 'k3s'].map((cluster) =>
+      valueAt(parse(read(`manifests/components/coredns-sidecar/${cluster}.yaml`)), ['spec', 'template']),
+    );
+    expect(valueAt(kubeadm, ['spec', 'initContainers'])).to.have.length(1);
+    expect(k3s).to.deep.equal(kubeadm);
   });
 
-  it('run in the network of every node, before everything else, with the node’s resolvers', () => {
-    expect(pod('hostNetwork')).to.equal(true);
-    expect(pod('dnsPolicy')).to.equal('Default');
-    expect(pod('priorityClassName')).to.equal('system-node-critical');
-    expect(pod('tolerations')).to.deep.equal([{ operator: 'Exists' }]);
-    expect(valueAt(object('DaemonSet'), ['spec', 'updateStrategy', 'type'])).to.equal('RollingUpdate');
+  it('Corefiles forward to gate64 and to nothing else, without a second DNS64', () => {
+    const corefiles = files.filter((path) => path.startsWith('manifests/corefiles/'));
+    expect(corefiles.map((path) => path.replace(/.*\//, '')).toSorted()).to.deep.equal([
+      'eks.yaml',
+      'k3s.yaml',
+      'kubeadm.yaml',
+      'nodelocaldns.yaml',
+      'talos.yaml',
+    ]);
+    for (const path of corefiles) {
+      const text = read(path).replaceAll(/^ *#.*$/gm, '');
+      expect(
+        text.match(/^ *forward .*$/gm)?.map((line) => line.trim()),
+        path,
+      ).to.deep.equal(['forward . GATE64_DNS {']);
+      expect(text, path).to.not.match(/^ *dns64\b/m);
+      // Else questions for names of addresses below the prefix end in CoreDNS.
+      if (text.includes('kubernetes cluster.local')) expect(text, path).to.include('fallthrough in-addr.arpa ip6.arpa');
+    }
   });
 
-  it('mount only what is kept on the node, each volume that is mounted being there', () => {
-    const volumes = list(pod('volumes'));
-    const hostPaths = volumes
-      .map((volume) => valueAt(volume, ['hostPath', 'path']))
-      .filter((path) => path !== undefined);
-    expect(hostPaths).to.deep.equal(['/sys/fs/bpf', '/proc/sys/net', '/run/gate64']);
-    const mounted = list(container('volumeMounts')).map((mount) => valueAt(mount, ['name']));
-    expect(mounted).to.deep.equal(volumes.map((volume) => valueAt(volume, ['name'])));
+  it('PodMonitors choose pods by labels and ports that these have', () => {
+    const monitored = form('test/meta/fixtures/monitored');
+    const [all, sidecar] = ['gate64', 'gate64-coredns-sidecar'].map((name) => monitored.object('PodMonitor', name));
+    const expectChosen = (monitor: unknown, workload: Workload) => {
+      expect(workload.labels).to.include(valueAt(monitor, ['spec', 'selector', 'matchLabels']));
+      const ports = list(valueAt(monitor, ['spec', 'podMetricsEndpoints'])).map((entry) => valueAt(entry, ['port']));
+      expect(ports.every((port) => workload.container().ports.has(port))).to.equal(true);
+    };
+    for (const workload of form('manifests').workloads) expectChosen(all, workload);
+    for (const cluster of ['kubeadm', 'k3s']) {
+      expectChosen(sidecar, form(`test/meta/fixtures/${cluster}`).workload('coredns'));
+    }
+  });
+
+  it('uninstall with the rights and the mounts of the NAT64, in a namespace that is not deleted with it', () => {
+    const uninstall = form('manifests/uninstall').workload('gate64-uninstall');
+    const daemon = form('manifests').workload('gate64');
+    expect(uninstall.namespace).to.equal('gate64-uninstall');
+    expect(uninstall.container('uninstall').get('args')).to.deep.equal(['uninstall']);
+    expect(uninstall.container('uninstall').get('securityContext')).to.deep.equal(NODE_RIGHTS);
+    const mounts = (container: Container) =>
+      list(container.get('volumeMounts')).filter((mount) => valueAt(mount, ['name']) !== 'config');
+    expect(mounts(uninstall.container('uninstall'))).to.deep.equal(mounts(daemon.container()));
+    expect(uninstall.pod('volumes')).to.deep.equal(
+      list(daemon.pod('volumes')).filter((volume) => valueAt(volume, ['name']) !== 'config'),
+    );
+    for (const key of ['hostNetwork', 'tolerations', 'securityContext', 'nodeSelector']) {
+      expect(uninstall.pod(key), key).to.deep.equal(daemon.pod(key));
+    }
+    expectRestricted(uninstall, uninstall.container('done'));
+    for (const container of uninstall.containers) expect(container.get('image')).to.equal(`gate64:${version}`);
   });
 
   it('mount what the code looks for', () => {
-    const at = new Set(list(container('volumeMounts')).map((mount) => valueAt(mount, ['mountPath'])));
+    const mounts = list(form('manifests').workload('gate64').container().get('volumeMounts'));
+    const at = new Set(mounts.map((mount) => valueAt(mount, ['mountPath'])));
     for (const [path, file] of [
       ['/sys/fs/bpf', 'src/datapath/pins.ts'],
       ['/host/proc/sys/net', 'src/host/sysctls.ts'],
@@ -106,49 +407,18 @@ describe('manifests', function () {
     }
   });
 
-  it('hold a configuration that gate64 accepts, on the ports that are probed', () => {
-    const text = valueAt(object('ConfigMap'), ['data', 'gate64.yaml']);
-    const config = parseConfig(String(text), 'manifests/gate64.yaml');
-    const ports = new Map(
-      list(container('ports')).map((port) => [valueAt(port, ['name']), valueAt(port, ['containerPort'])]),
-    );
-    expect(ports.get('metrics')).to.equal(config.http.listen.port);
-    expect(config.dns.listen.map(({ port }) => port)).to.deep.equal([ports.get('dns')]);
-    expect(ports.get('dns-tcp')).to.equal(ports.get('dns'));
-    expect(formatEndpoint(config.http.listen)).to.equal('[::]:9164');
-    for (const [probe, path] of [
-      ['startupProbe', '/healthz'],
-      ['livenessProbe', '/healthz'],
-      ['readinessProbe', '/readyz'],
-    ] as const) {
-      expect(container(probe, 'httpGet')).to.deep.equal({ path, port: 'metrics' });
+  it('leave time to drain', () => {
+    const drain = Number(/LAMEDUCK_MS = ([\d_]+)/.exec(read('src/service.ts'))?.[1]?.replaceAll('_', ''));
+    for (const { pod, name } of form('manifests').workloads.map((workload) => ({
+      pod: workload.pod('terminationGracePeriodSeconds'),
+      name: workload.name,
+    }))) {
+      expect(Number(pod), name).to.be.greaterThan(2 * (drain / 1000));
     }
   });
 
-  it('keep the name of the ConfigMap, so that a change is read and not rolled out', () => {
-    expect(valueAt(object('ConfigMap'), ['metadata', 'name'])).to.equal('gate64');
-    expect(pod('volumes', 0, 'configMap', 'name')).to.equal('gate64');
-  });
-
-  it('lead the service to the pods, each node to its own', () => {
-    const selector = valueAt(object('Service'), ['spec', 'selector']);
-    expect(selector).to.deep.equal({ 'app.kubernetes.io/name': 'gate64' });
-    const labels = valueAt(object('DaemonSet'), ['spec', 'template', 'metadata', 'labels']);
-    expect(labels).to.include({ 'app.kubernetes.io/name': 'gate64' });
-    expect(valueAt(object('Service'), ['spec', 'internalTrafficPolicy'])).to.equal('Local');
-    const targets = list(valueAt(object('Service'), ['spec', 'ports'])).map((port) => valueAt(port, ['targetPort']));
-    expect(targets).to.deep.equal(['dns', 'dns-tcp']);
-  });
-
-  it('run the version of the package, bound in memory but not in CPU', () => {
-    const { version }: { version: string } = JSON.parse(read('package.json'));
-    expect(container('image')).to.equal(`gate64:${version}`);
-    expect(read('Dockerfile')).to.include(`gate64:${version}`);
-    expect(container('resources', 'limits')).to.have.all.keys('memory');
-    expect(container('resources', 'requests')).to.have.all.keys('cpu', 'memory');
-  });
-
   it('the image copies what there is to copy', () => {
+    expect(read('Dockerfile')).to.include(`gate64:${version}`);
     const copied = [...read('Dockerfile').matchAll(/^COPY (.*) \S+$/gm)].flatMap((match) =>
       (match[1] ?? '').split(' '),
     );
