@@ -5,11 +5,21 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect } from 'chai';
 import { parse, parseAllDocuments } from 'yaml';
-import { formatEndpoint } from '../../src/addr/ip.ts';
+import { formatEndpoint, formatIp6 } from '../../src/addr/ip.ts';
 import type { Config } from '../../src/config/config.ts';
 import { parseConfig } from '../../src/config/parse.ts';
+import { SHARED_PORTS } from '../../src/config/pool.ts';
 import { valueAt } from '../../src/config/tree.ts';
-import { INSTALL, Rendered, installText, list, renderText, type Container, type Workload } from './manifests.ts';
+import {
+  INSTALL,
+  Rendered,
+  installText,
+  list,
+  patchText,
+  renderText,
+  type Container,
+  type Workload,
+} from './manifests.ts';
 import { ROOT, read, repositoryFiles } from './repository.ts';
 
 /** Of README.md beside the manifests; each with what answers DNS. */
@@ -331,12 +341,33 @@ describe('manifests', function () {
     });
   }
 
-  it('the patch for the CoreDNS of k3s brings the same sidecar', () => {
-    const [kubeadm, k3s] = ['kubeadm', 'k3s'].map((cluster) =>
-      valueAt(parse(read(`manifests/components/coredns-sidecar/${cluster}.yaml`)), ['spec', 'template']),
-    );
-    expect(valueAt(kubeadm, ['spec', 'initContainers'])).to.have.length(1);
-    expect(k3s).to.deep.equal(kubeadm);
+  for (const cluster of ['kubeadm', 'k3s']) {
+    it(`the patch file for the CoreDNS of ${cluster} does what the component does, once`, () => {
+      const patchFile = `manifests/components/coredns-sidecar/${cluster}.yaml`;
+      const folder = `test/meta/fixtures/${cluster}`;
+      const once = patchText(read(`${folder}/deployment.yaml`), patchFile);
+      expect(patchText(once, patchFile)).to.equal(once);
+      const patched = new Rendered(once).workload('coredns');
+      const { object } = form(folder).workload('coredns');
+      expect(valueAt(patched.object, ['spec', 'template'])).to.deep.equal(valueAt(object, ['spec', 'template']));
+      // One replica would leave nobody to answer while it is replaced.
+      expect(valueAt(patched.object, ['spec', 'replicas'])).to.equal(2);
+    });
+  }
+
+  it('the values for Cilium leave the prefix, the device and the ports of the NAT64 alone', () => {
+    const values: unknown = parse(read('manifests/overlays/cilium/values.yaml'));
+    const cilium = form('manifests/overlays/cilium');
+    const daemon = cilium.workload('gate64');
+    const { prefixes, nat64 } = configOf(cilium, daemon, daemon.container());
+    const excluded = list(valueAt(values, ['ipMasqAgent', 'config', 'nonMasqueradeCIDRs']));
+    for (const { v6, length } of prefixes) expect(excluded).to.include(`${formatIp6(v6)}/${length}`);
+    expect(valueAt(values, ['devices'])).to.not.include(nat64.device);
+    const [first, last] = String(valueAt(values, ['nodePort', 'range']))
+      .split(',')
+      .map(Number);
+    expect(first).to.be.lessThan(Number(last));
+    expect(last).to.be.lessThan(SHARED_PORTS.firstPort);
   });
 
   it('Corefiles forward to gate64 and to nothing else, without a second DNS64', () => {

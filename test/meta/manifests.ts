@@ -13,13 +13,23 @@ const HEADER =
   '# SPDX-License-Identifier: Apache-2.0\n' +
   '# manifests/ in one file, made by `make manifests`: kubectl apply -f install.yaml. Put the name of your image in it.\n';
 
-/** The YAML of the kustomization in `folder`, a path in the repository. Throws when kubectl refuses it. */
-export function renderText(folder: string): string {
-  const kubectl = execFileSync(join(ROOT, 'test/deps/kubectl.sh'), {
+/** Paths are the repository's. Throws when kubectl refuses it. */
+function kubectl(args: readonly string[], input = ''): string {
+  const program = execFileSync(join(ROOT, 'test/deps/kubectl.sh'), {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  return execFileSync(kubectl.trim(), ['kustomize', join(ROOT, folder)], { encoding: 'utf8' });
+  return execFileSync(program.trim(), args, { cwd: ROOT, encoding: 'utf8', input });
+}
+
+/** The YAML of the kustomization in `folder`. */
+export function renderText(folder: string): string {
+  return kubectl(['kustomize', folder]);
+}
+
+/** The YAML of an object after `kubectl patch --patch-file`, which asks no cluster here. */
+export function patchText(yaml: string, patchFile: string): string {
+  return kubectl(['patch', '--local', '-f', '-', '--patch-file', patchFile, '-o', 'yaml'], yaml);
 }
 
 export function installText(): string {
