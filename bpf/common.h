@@ -65,6 +65,16 @@
 
 const volatile struct n64_config cfg = {};
 
+static __always_inline __u32 min_u32(__u32 a, __u32 b)
+{
+	return a < b ? a : b;
+}
+
+static __always_inline __u32 max_u32(__u32 a, __u32 b)
+{
+	return a > b ? a : b;
+}
+
 /* Good to a tick; timers are set with that much more. */
 static __always_inline __u64 now_ns(void)
 {

@@ -56,7 +56,10 @@
 	X(REWRITE_FAILED, rewrite_failed, "The kernel refused to change the packet: out of memory.")               \
 	X(NOT_CONFIGURED, not_configured, "The data plane has no pool yet.")                                       \
 	X(ICMP_ERROR_FOREIGN, icmp_error_foreign,                                                                  \
-	  "An ICMPv6 error that one pod sent about another pod's flow; only its own pod and routers may.")
+	  "An ICMPv6 error that one pod sent about another pod's flow; only its own pod and routers may.")         \
+	X(NO_ROUTE, no_route, "The node has no IPv4 route to the destination (nat64.egress direct).")              \
+	X(NO_NEIGHBOUR, no_neighbour,                                                                              \
+	  "The next hop of the node's IPv4 route does not answer ARP (nat64.egress direct).")
 
 enum n64_drop {
 	N64_PASS, /* no drop */

@@ -123,9 +123,10 @@ static __noinline int icmp4_send(struct __sk_buff *skb, struct icmp_answer *answ
 	} outer = {};
 	struct iphdr inner;
 	__u32 length = skb->len;
+	struct way way = {};
 	long sum;
 
-	if (bpf_skb_load_bytes(skb, L3_OFF, &inner, sizeof(inner)))
+	if (bpf_skb_load_bytes(skb, L3_OFF, &inner, sizeof(inner)) || way_ip4(skb, &way, inner.daddr, inner.saddr, 0))
 		return TC_ACT_SHOT;
 	if (length > L3_OFF + ICMP4_MAX - IP4_LEN - ICMP_LEN)
 		length = L3_OFF + ICMP4_MAX - IP4_LEN - ICMP_LEN;
@@ -155,7 +156,7 @@ static __noinline int icmp4_send(struct __sk_buff *skb, struct icmp_answer *answ
 	outer.check = csum_fold(sum);
 	if (bpf_skb_store_bytes(skb, L3_OFF + IP4_LEN + 2, &outer.check, 2, BPF_F_RECOMPUTE_CSUM))
 		return TC_ACT_SHOT;
-	return egress_ip4(skb);
+	return egress_ip4(skb, &way);
 }
 
 /* What a pod is told about a packet that was refused; false: nothing. */
@@ -178,6 +179,16 @@ static __always_inline bool icmp6_answer(__u32 reason, struct icmp_answer *v)
 		/* RFC 6146 3.5.1.1, and conflict C-04: address unreachable, a soft error. */
 		v->type = ICMPV6_DEST_UNREACH;
 		v->code = ICMPV6_ADDR_UNREACH;
+		return true;
+	case N64_DROP_NO_NEIGHBOUR:
+		/* RFC 4443 3.1 */
+		v->type = ICMPV6_DEST_UNREACH;
+		v->code = ICMPV6_ADDR_UNREACH;
+		return true;
+	case N64_DROP_NO_ROUTE:
+		/* RFC 4443 3.1 */
+		v->type = ICMPV6_DEST_UNREACH;
+		v->code = ICMPV6_NOROUTE;
 		return true;
 	case N64_DROP_PROTOCOL:
 		/* RFC 6146 3.4 */

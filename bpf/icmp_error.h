@@ -458,6 +458,7 @@ GLOBAL int icmp_error6(struct __sk_buff *skb, struct packet *p)
 {
 	struct error_scratch *scratch = error_scratch();
 	__u32 rest, length;
+	struct way way = {};
 	struct ipv6hdr ip6;
 	int reason;
 	long sum;
@@ -493,8 +494,11 @@ GLOBAL int icmp_error6(struct __sk_buff *skb, struct packet *p)
 	    p->l4_off + ICMP_LEN + length < scratch->quoted.end &&
 	    scratch->quoted.l4_off + 8 <= p->l4_off + ICMP_LEN + length)
 		scratch->quoted.end = p->l4_off + ICMP_LEN + length;
+	reason = way_ip4(skb, &way, scratch->quoted.pool, scratch->quoted.remote, 0);
+	if (reason)
+		return drop(skb, reason, N64_6TO4);
 	if (icmp_error_write4(skb, p, scratch))
 		return drop(skb, N64_DROP_REWRITE_FAILED, N64_6TO4);
 	count_packet(N64_6TO4, N64_ICMP, 1, p->end - L3_OFF);
-	return egress_ip4(skb);
+	return egress_ip4(skb, &way);
 }

@@ -20,16 +20,6 @@ static __always_inline __u32 plateau_mtu(__u32 total)
 	return total > 1492 ? 1492 : IPV6_MIN_MTU - 20;
 }
 
-static __always_inline __u32 min_u32(__u32 a, __u32 b)
-{
-	return a < b ? a : b;
-}
-
-static __always_inline __u32 max_u32(__u32 a, __u32 b)
-{
-	return a > b ? a : b;
-}
-
 /* The IPv4 side's MTU as far as this node knows it: in masquerade mode the host's routing decides. */
 static __always_inline __u32 mtu4(void)
 {

@@ -71,6 +71,9 @@ ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_drop_last, struct n64_drop_sample, N64_DROP_MA
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_rate, struct n64_rate, N64_RATE_KINDS);
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_rate_source, struct n64_rate, N64_RATE_KINDS *N64_RATE_SOURCES);
 
+/* By a hash of the next hop (egress.h). */
+ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_silences, struct n64_silence, 256);
+
 /*
  * Shorter lives for closed TCP sessions, in nanoseconds, by pod; those of the address :: are everybody's. User space writes
  * them while ports or sessions run short; the sweep alone reads them.

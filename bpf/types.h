@@ -10,6 +10,7 @@
 
 #define N64_MAX_PREFIXES 8
 #define N64_MAX_UPLINKS 8
+#define N64_MAX_RETURNS 16
 #define N64_MAX_BLOCKS_PER_POD 256
 #define N64_MAX_SLOTS 1024
 /* A block holds up to 1024 ports. */
@@ -62,13 +63,17 @@ struct n64_config {
 	__u64 fragment_ns;
 	struct n64_prefix prefixes[N64_MAX_PREFIXES];
 	__u32 prefix_count;
-	/* 0: masquerade, packets return to the host stack; 1: direct, they leave by uplink_ifindex[0]. */
+	/* 0: masquerade, packets return to the host stack; 1: direct, they leave as the node's IPv4 routes say. */
 	__u32 direct;
 	__u32 device_ifindex;
 	__u32 device_mtu;
 	__u32 uplink_ifindex[N64_MAX_UPLINKS];
 	__u32 uplink_count;
 	__u32 uplink_mtu;
+	/* Direct: interfaces that answers may come by; programs hang there. */
+	__u32 return_ifindex[N64_MAX_RETURNS];
+	__u32 return_count;
+	__u32 zero1;
 	__u32 endpoint_independent_filtering;
 	__u32 restrict_sources;
 	__u32 max_blocks_per_pod;
@@ -345,6 +350,13 @@ struct n64_event {
 	__u32 type;
 	__u32 block;
 	__u8 holder[16];
+};
+
+/* Since when a next hop has been without an address of its link, when last, and when it was last asked for. */
+struct n64_silence {
+	__u64 first_ns;
+	__u64 last_ns;
+	__u64 asked_ns;
 };
 
 struct n64_rate {

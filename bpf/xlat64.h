@@ -87,11 +87,24 @@ static __always_inline int rewrite_headers_6to4(struct __sk_buff *skb, struct pa
 	return bpf_skb_store_bytes(skb, L3_OFF, &ip4, sizeof(ip4), BPF_F_RECOMPUTE_CSUM);
 }
 
+/* What the next link has to take; 0 when it is cut on the way, as what is not above IPv6's least MTU may be. */
+static __always_inline __u32 wire_length(const struct packet *p, __u32 payload)
+{
+	return p->l4_off - L3_OFF + payload > IPV6_MIN_MTU ? IP4_LEN + payload : 0;
+}
+
+/* Of Packet Too Big. */
+static __always_inline __u32 too_big_mtu(const struct way *way)
+{
+	return max_u32(IPV6_MIN_MTU, way->mtu + IP6_LEN - IP4_LEN);
+}
+
 static __noinline int later_fragment_6to4(struct __sk_buff *skb, struct packet *p, const struct n64_flow6_key *key)
 {
 	struct n64_making *new = frag_start6(p, key->src, key->dst4_be, key->prefix);
 	struct n64_frag *frag = new ? frag_find(new) : NULL;
-	int index = protocol_index(p->protocol);
+	int index = protocol_index(p->protocol), reason;
+	struct way way = {};
 
 	if (frag_beyond_end(p))
 		return drop(skb, N64_DROP_MALFORMED, N64_6TO4);
@@ -99,11 +112,15 @@ static __noinline int later_fragment_6to4(struct __sk_buff *skb, struct packet *
 		return drop(skb, N64_DROP_FRAGMENT_TINY, N64_6TO4);
 	if (!frag || index < 0)
 		return refuse6(skb, p, N64_DROP_FRAGMENT_UNKNOWN, 0);
+	reason = way_ip4(skb, &way, *(__be32 *)(frag->src + 12), *(__be32 *)(frag->dst + 12),
+			 wire_length(p, p->end - p->l4_off));
+	if (reason)
+		return refuse6(skb, p, reason, too_big_mtu(&way));
 	count_packet(N64_6TO4, index, 1, p->end - L3_OFF);
 	if (rewrite_headers_6to4(skb, p, *(__be32 *)(frag->src + 12), *(__be32 *)(frag->dst + 12), 0,
 				 p->end - p->l4_off))
 		return drop(skb, N64_DROP_REWRITE_FAILED, N64_6TO4);
-	return egress_ip4(skb);
+	return egress_ip4(skb, &way);
 }
 
 /* Notes the packet in its session: time, state, counters. */
@@ -130,6 +147,7 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 {
 	struct n64_flow6_key key = {};
 	struct packet p = {};
+	struct way way = {};
 	struct n64_flow6 *flow;
 	struct ipv6hdr *ip6;
 	void *data;
@@ -199,9 +217,6 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 		return drop(skb, N64_DROP_REWRITE_FAILED, N64_6TO4);
 
 	payload = segment_payload(skb, &p);
-	if (cfg.direct && IP4_LEN + payload > cfg.uplink_mtu && p.l4_off - L3_OFF + payload > IPV6_MIN_MTU)
-		return refuse6(skb, &p, N64_DROP_TOO_BIG, max_u32(IPV6_MIN_MTU, cfg.uplink_mtu + 20));
-
 	if (index == N64_ICMP) {
 		/* RFC 7915 1.2 */
 		if (p.more || p.frag_off)
@@ -232,6 +247,9 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 		if (!flow)
 			return refuse6(skb, &p, reason ? reason : N64_DROP_SESSION_CONFLICT, 0);
 	}
+	reason = way_ip4(skb, &way, flow->pool_be, key.dst4_be, wire_length(&p, payload));
+	if (reason)
+		return refuse6(skb, &p, reason, too_big_mtu(&way));
 	length = p.end - L3_OFF;
 	packets = skb->gso_segs ? skb->gso_segs : 1;
 	session_touch6(&key, flow, p.tcp_flags, packets, length);
@@ -256,5 +274,5 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 		rewrite_port(skb, &p, csum_delta, p.sport, flow->port_be, p.l4_off);
 	if (rewrite_headers_6to4(skb, &p, flow->pool_be, key.dst4_be, id, payload))
 		return drop(skb, N64_DROP_REWRITE_FAILED, N64_6TO4);
-	return egress_ip4(skb);
+	return egress_ip4(skb, &way);
 }

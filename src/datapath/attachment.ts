@@ -53,14 +53,14 @@ export function attachedProgram(ifindex: number, side: Side, pin: string, kind =
   return info?.ifindex === ifindex && info.direction === side ? info.programId : undefined;
 }
 
-/** Whether anything is pinned there. */
-export function isPinned(pin: string): boolean {
-  return existsSync(pin);
-}
-
 /** Detaches and unpins; nothing there is fine. `ifindex` is what a clsact filter is found by. */
 export function detach(ifindex: number, side: Side, pin: string, kind = attachKind()): void {
   if (kind === 'clsact') detachFilter(ifindex, side);
+  unlink(pin);
+}
+
+/** Detaches and unpins a link, whatever it is at; nothing there is fine. */
+export function unlink(pin: string): void {
   using link = liveLink(pin);
   if (!link) return;
   if (link.info().ifindex !== 0) link.detach();

@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Gate64Error } from '../errors.ts';
 import type { DatapathFacts } from '../model/facts.ts';
-import { detach } from './attachment.ts';
+import { detach, unlink } from './attachment.ts';
 import type { Datapath, DatapathReader, DatapathSite, DatapathSizes, ProgramConfig } from './datapath.ts';
 import { currentPrograms, EbpfDatapath } from './ebpf.ts';
 import { EbpfReader, openMaps } from './ebpf-reader.ts';
@@ -67,9 +67,10 @@ export class PinnedSite implements DatapathSite {
         return undefined;
       }
     };
-    const { gate, uplink } = hookedDevices(attempt(() => currentPrograms(pins)));
-    attempt(() => detach(gate, 'egress', pins.link('gate')));
-    attempt(() => detach(uplink, 'ingress', pins.link('uplink')));
+    const { gate, returns } = hookedDevices(attempt(() => currentPrograms(pins)));
+    attempt(() => detach(gate, 'egress', pins.gateLink));
+    for (const ifindex of returns) attempt(() => detach(ifindex, 'ingress', pins.returnLink(ifindex)));
+    for (const pin of pins.returnLinks()) attempt(() => unlink(pin));
     const { removed, foreign, failed: kept } = pins.removeAll();
     failed.push(...kept.map(({ message }) => message));
     // Somebody else's things alone are nothing of gate64's.

@@ -13,8 +13,6 @@ export const PIN_ROOT = `${BPFFS}/gate64`;
 /** Counts up when a struct of bpf/types.h or the meaning of a map changes. */
 export const LAYOUT = 3;
 
-export type LinkName = 'gate' | 'uplink';
-
 /** Pinned, so that they outlive the process; what is left out is scratch space. */
 export const PINNED_MAPS = [
   'n64_flow6',
@@ -44,6 +42,7 @@ export const PINNED_MAPS = [
 const MAP_FOLDER = /^maps-\d+$/;
 /** Of every layout. */
 const MAP_PIN = /^(?:n64_\w+|free-\d+)$/;
+const LINK_PIN = /^link-\w+$/;
 
 export type PinnedMap = (typeof PINNED_MAPS)[number];
 
@@ -76,8 +75,23 @@ export class Pins {
     });
   }
 
-  link(name: LinkName): string {
-    return join(this.root, `link-${name}`);
+  /** Of the program at the egress of gate64's device. */
+  get gateLink(): string {
+    return join(this.root, 'link-gate');
+  }
+
+  /** Of the program at the ingress of an interface that answers come by. */
+  returnLink(ifindex: number): string {
+    return join(this.root, `link-return${ifindex}`);
+  }
+
+  /** Links but the gate's, of other versions too. */
+  returnLinks(): string[] {
+    if (!existsSync(this.root)) return [];
+    return readdirSync(this.root)
+      .filter((name) => LINK_PIN.test(name))
+      .map((name) => join(this.root, name))
+      .filter((path) => path !== this.gateLink);
   }
 
   /** Whether maps of this layout are there. */
@@ -122,7 +136,7 @@ export class Pins {
     };
     const folders = readdirSync(this.root).filter((name) => MAP_FOLDER.test(name) && isFolder(join(this.root, name)));
     for (const folder of folders) add(removePins(join(this.root, folder), MAP_PIN));
-    add(removePins(this.root, /^link-\w+$/, folders));
+    add(removePins(this.root, LINK_PIN, folders));
     return sum;
   }
 }

@@ -90,8 +90,9 @@ function recordChanges(facts: NodeFacts, desired: DesiredNode): Change[] {
     if (owned || now === undefined || now === value) continue;
     sysctls[name] = { before: valueBefore(name, now, sysctls[name]), written: value };
   }
-  const { tcUplink } = desired;
-  const isNew = tcUplink !== undefined && withQdisc?.includes(tcUplink) === false;
+  const bare = desired.tcDevices.filter(
+    (name) => withQdisc?.includes(name) === false && !record.withoutQdisc.includes(name),
+  );
   const wanted: HostRecord = {
     device: desired.device.name,
     sysctls,
@@ -100,8 +101,7 @@ function recordChanges(facts: NodeFacts, desired: DesiredNode): Change[] {
       ...desired.proxies,
       ...record.proxies.filter((entry) => !has(desired.proxies, entry) && has(proxies, entry)),
     ],
-    withoutQdisc:
-      isNew && !record.withoutQdisc.includes(tcUplink) ? [...record.withoutQdisc, tcUplink] : record.withoutQdisc,
+    withoutQdisc: [...record.withoutQdisc, ...bare],
   };
   return JSON.stringify(wanted) === JSON.stringify(record) ? [] : [{ kind: 'record', record: wanted }];
 }

@@ -40,6 +40,8 @@ export const DROP_REASONS = [
   'rewrite_failed',
   'not_configured',
   'icmp_error_foreign',
+  'no_route',
+  'no_neighbour',
 ] as const;
 
 export type DropReason = (typeof DROP_REASONS)[number];
@@ -83,4 +85,6 @@ export const DROP_TEXTS: Readonly<Record<DropReason, string>> = {
   rewrite_failed: 'The kernel refused to change the packet: out of memory.',
   not_configured: 'The data plane has no pool yet.',
   icmp_error_foreign: 'An ICMPv6 error that one pod sent about another pod\'s flow; only its own pod and routers may.',
+  no_route: 'The node has no IPv4 route to the destination (nat64.egress direct).',
+  no_neighbour: 'The next hop of the node\'s IPv4 route does not answer ARP (nat64.egress direct).',
 };

@@ -6,12 +6,15 @@
 
 export const MAX_PREFIXES = 8;
 export const MAX_UPLINKS = 8;
+export const MAX_RETURNS = 16;
 export const MAX_BLOCKS_PER_POD = 256;
 export const MAX_SLOTS = 1024;
 export const BLOCK_WORDS = 16;
 export const BIB_DEAD = 0x80000000;
 export const NO_BLOCK = 0xffffffff;
 export const BLOCK_CLOSED = 0x80000000;
+export const FRAG_PARTS = 64;
+export const FRAGS_A_PART = 512;
 
 export const INBOUND_REFRESH = {
   REFRESH_NEVER: 0,
@@ -122,6 +125,8 @@ export interface Config {
   readonly uplinkIfindex: readonly number[];
   readonly uplinkCount: number;
   readonly uplinkMtu: number;
+  readonly returnIfindex: readonly number[];
+  readonly returnCount: number;
   readonly endpointIndependentFiltering: number;
   readonly restrictSources: number;
   readonly maxBlocksPerPod: number;
@@ -135,7 +140,7 @@ export interface Config {
 }
 
 export const configCodec = {
-  size: 376,
+  size: 448,
   read(view: DataView, offset: number): Config {
     return {
       timeoutNs: repeat(9, (i) => view.getBigUint64(offset + 8 * i, true)),
@@ -148,20 +153,22 @@ export const configCodec = {
       uplinkIfindex: repeat(8, (i) => view.getUint32(offset + 288 + 4 * i, true)),
       uplinkCount: view.getUint32(offset + 320, true),
       uplinkMtu: view.getUint32(offset + 324, true),
-      endpointIndependentFiltering: view.getUint32(offset + 328, true),
-      restrictSources: view.getUint32(offset + 332, true),
-      maxBlocksPerPod: view.getUint32(offset + 336, true),
-      slots: view.getUint32(offset + 340, true),
-      lowestIpv6Mtu: view.getUint32(offset + 344, true),
-      maxSessionsPerPod: view.getUint32(offset + 348, true),
-      node6: bytes(view, offset + 352, 16),
-      deviceMac: bytes(view, offset + 368, 6),
-      endDeniedSessions: view.getUint8(offset + 374),
-      inboundRefresh: view.getUint8(offset + 375),
+      returnIfindex: repeat(16, (i) => view.getUint32(offset + 328 + 4 * i, true)),
+      returnCount: view.getUint32(offset + 392, true),
+      endpointIndependentFiltering: view.getUint32(offset + 400, true),
+      restrictSources: view.getUint32(offset + 404, true),
+      maxBlocksPerPod: view.getUint32(offset + 408, true),
+      slots: view.getUint32(offset + 412, true),
+      lowestIpv6Mtu: view.getUint32(offset + 416, true),
+      maxSessionsPerPod: view.getUint32(offset + 420, true),
+      node6: bytes(view, offset + 424, 16),
+      deviceMac: bytes(view, offset + 440, 6),
+      endDeniedSessions: view.getUint8(offset + 446),
+      inboundRefresh: view.getUint8(offset + 447),
     };
   },
   write(view: DataView, offset: number, value: Config): void {
-    clear(view, offset, 376);
+    clear(view, offset, 448);
     value.timeoutNs.forEach((element, i) => view.setBigUint64(offset + 8 * i, element, true));
     view.setBigUint64(offset + 72, value.fragmentNs, true);
     value.prefixes.forEach((element, i) => prefixCodec.write(view, offset + 80 + 24 * i, element));
@@ -172,16 +179,18 @@ export const configCodec = {
     value.uplinkIfindex.forEach((element, i) => view.setUint32(offset + 288 + 4 * i, element, true));
     view.setUint32(offset + 320, value.uplinkCount, true);
     view.setUint32(offset + 324, value.uplinkMtu, true);
-    view.setUint32(offset + 328, value.endpointIndependentFiltering, true);
-    view.setUint32(offset + 332, value.restrictSources, true);
-    view.setUint32(offset + 336, value.maxBlocksPerPod, true);
-    view.setUint32(offset + 340, value.slots, true);
-    view.setUint32(offset + 344, value.lowestIpv6Mtu, true);
-    view.setUint32(offset + 348, value.maxSessionsPerPod, true);
-    setBytes(view, offset + 352, value.node6, 16);
-    setBytes(view, offset + 368, value.deviceMac, 6);
-    view.setUint8(offset + 374, value.endDeniedSessions);
-    view.setUint8(offset + 375, value.inboundRefresh);
+    value.returnIfindex.forEach((element, i) => view.setUint32(offset + 328 + 4 * i, element, true));
+    view.setUint32(offset + 392, value.returnCount, true);
+    view.setUint32(offset + 400, value.endpointIndependentFiltering, true);
+    view.setUint32(offset + 404, value.restrictSources, true);
+    view.setUint32(offset + 408, value.maxBlocksPerPod, true);
+    view.setUint32(offset + 412, value.slots, true);
+    view.setUint32(offset + 416, value.lowestIpv6Mtu, true);
+    view.setUint32(offset + 420, value.maxSessionsPerPod, true);
+    setBytes(view, offset + 424, value.node6, 16);
+    setBytes(view, offset + 440, value.deviceMac, 6);
+    view.setUint8(offset + 446, value.endDeniedSessions);
+    view.setUint8(offset + 447, value.inboundRefresh);
   },
 };
 

@@ -33,8 +33,8 @@ export interface DesiredNode {
   /** Networks that leave with the uplink's address; empty: no table. */
   readonly masquerade: readonly Ip4Net[];
   readonly trackingTimes: TrackingTimes;
-  /** The interface that programs hang on besides the device; undefined: none. */
-  readonly tcUplink: string | undefined;
+  /** Interfaces that programs hang on besides the device. */
+  readonly tcDevices: readonly string[];
 }
 
 /** All but what the ledger of port blocks alone can say. */

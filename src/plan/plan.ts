@@ -6,11 +6,11 @@ import { destinationRules } from '../addr/destinations.ts';
 import { blocksOf, fittingBlockSize, fittingQuota } from '../config/blocks.ts';
 import type { Config } from '../config/config.ts';
 import type { DatapathFacts, Interface, NodeFacts } from '../model/facts.ts';
-import { MAX_UPLINKS } from '../model/layout.gen.ts';
+import { MAX_RETURNS, MAX_UPLINKS } from '../model/layout.gen.ts';
 import type { PoolRange } from '../model/pool.ts';
 import { directCollisions, masqueradeCollisions, routeConflicts } from './collisions.ts';
 import type { Desired, DesiredDatapath } from './desired.ts';
-import { deviceConflict, deviceMtu, interfacesOfOthers } from './device.ts';
+import { deviceConflict, deviceMtu, interfacesOfOthers, peerName } from './device.ts';
 import { FindingError, refuse, type Finding } from './findings.ts';
 import { forwardDrops } from './forwarding.ts';
 import { poolRanges } from './pool.ts';
@@ -19,7 +19,14 @@ import { desiredPrograms } from './programs.ts';
 import { desiredProxies, desiredRoutes, drainingRanges, routedPoolNets } from './routes.ts';
 import { ALL_FORWARDING6, desiredSysctls, LOCAL_PORT_RANGE, RESERVED_PORTS } from './sysctls.ts';
 import { trackingFindings } from './tracking.ts';
-import { findUplink, nodeAddress6, nodeAddresses4, outsideInterfaces, uplinkAddress } from './uplink.ts';
+import {
+  findUplink,
+  nodeAddress6,
+  nodeAddresses4,
+  outsideInterfaces,
+  returnInterfaces,
+  uplinkAddress,
+} from './uplink.ts';
 
 /** Fewer records of blocks are never asked for: a pool that grows must not replace the maps. */
 const MIN_BLOCK_RECORDS = 16384;
@@ -35,6 +42,8 @@ export function plan(config: Config, node: NodeFacts, datapath: DatapathFacts): 
   const isDirect = nat64.egress === 'direct';
   const proxies = isDirect ? desiredProxies(routed, uplink) : [];
   const outside = outsideInterfaces(interfaces, node.routes4, node.routes6, uplink);
+  const own = [nat64.device, peerName(nat64.device)];
+  const returns = isDirect ? returnInterfaces(interfaces, node.routes4, { uplink, own }).slice(0, MAX_RETURNS) : [];
   return {
     node: {
       device: { name: nat64.device, mtu: deviceMtu(interfaces, nat64.device) },
@@ -53,9 +62,9 @@ export function plan(config: Config, node: NodeFacts, datapath: DatapathFacts): 
         tcpEstablished: nat64.timeouts.tcpEstablished,
         tcpTransitory: nat64.timeouts.tcpTransitory,
       },
-      tcUplink: isDirect ? uplink.name : undefined,
+      tcDevices: returns.map(({ name }) => name),
     },
-    datapath: desiredDatapath(config, node, datapath, { outside, pool, nodeAddresses, node6 }),
+    datapath: desiredDatapath(config, node, datapath, { outside, returns, pool, nodeAddresses, node6 }),
     egress: nat64.egress,
     uplinks: outside.map(({ name }) => name),
   };
@@ -93,7 +102,16 @@ function desiredDatapath(
   { nat64, prefixes }: Config,
   { interfaces }: NodeFacts,
   { places }: DatapathFacts,
-  { outside, pool, nodeAddresses, node6 }: Omit<WayOut, 'uplink'> & { readonly outside: readonly Interface[] },
+  {
+    outside,
+    returns,
+    pool,
+    nodeAddresses,
+    node6,
+  }: Omit<WayOut, 'uplink'> & {
+    readonly outside: readonly Interface[];
+    readonly returns: readonly Interface[];
+  },
 ): DesiredDatapath | undefined {
   const device = interfaces.find(({ name }) => name === nat64.device);
   if (device === undefined) return undefined;
@@ -107,7 +125,11 @@ function desiredDatapath(
   const blocks = blocksOf(ranges, blockSize);
   const maxBlocksPerPod = nat64.maxBlocksPerPod === 'auto' ? fittingQuota(blocks) : nat64.maxBlocksPerPod;
   return {
-    programs: desiredPrograms(prefixes, { ...nat64, maxBlocksPerPod }, { device, uplinks: outside, node6, places }),
+    programs: desiredPrograms(
+      prefixes,
+      { ...nat64, maxBlocksPerPod },
+      { device, uplinks: outside, returns, node6, places },
+    ),
     destinations: destinationRules({ allowNonGlobalIpv4, deny, nodeAddresses, pool: pool.map(({ net }) => net) }),
     sources: allowSources,
     pool,

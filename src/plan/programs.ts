@@ -5,7 +5,7 @@
 import { isWellKnownPrefix, type Prefix64 } from '../addr/rfc6052.ts';
 import type { Nat64Config, Timeouts } from '../config/config.ts';
 import type { Interface } from '../model/facts.ts';
-import { INBOUND_REFRESH, MAX_PREFIXES, MAX_UPLINKS, STATE, type Prefix } from '../model/layout.gen.ts';
+import { INBOUND_REFRESH, MAX_PREFIXES, MAX_RETURNS, MAX_UPLINKS, STATE, type Prefix } from '../model/layout.gen.ts';
 import type { DesiredPrograms } from './desired.ts';
 
 /**
@@ -44,6 +44,8 @@ export interface ProgramFacts {
   readonly device: Pick<Interface, 'ifindex' | 'mac' | 'mtu'>;
   /** Interfaces that lead outside; the first is the way out. Those beyond N64_MAX_UPLINKS are left out. */
   readonly uplinks: readonly Pick<Interface, 'ifindex' | 'mtu'>[];
+  /** Interfaces that answers may come by with a direct way out; those beyond N64_MAX_RETURNS are left out. */
+  readonly returns: readonly Pick<Interface, 'ifindex'>[];
   /** Source of the ICMPv6 errors that the data plane makes: a unicast address of the node (RFC 4443 §2.2). */
   readonly node6: Uint8Array;
   /** Where prefixes stand in the programs whose sessions are taken over. */
@@ -57,6 +59,7 @@ export function desiredPrograms(
 ): DesiredPrograms {
   const placed = placePrefixes(prefixes, facts.places);
   const uplinks = facts.uplinks.slice(0, MAX_UPLINKS);
+  const returns = settings.egress === 'direct' ? facts.returns.slice(0, MAX_RETURNS) : [];
   return {
     timeoutNs: timeoutNs(settings.timeouts),
     fragmentNs: nanoseconds(settings.timeouts.fragment),
@@ -72,6 +75,12 @@ export function desiredPrograms(
     ),
     uplinkCount: uplinks.length,
     uplinkMtu: uplinks[0]?.mtu ?? 0,
+    returnIfindex: padded(
+      returns.map(({ ifindex }) => ifindex),
+      MAX_RETURNS,
+      0,
+    ),
+    returnCount: returns.length,
     endpointIndependentFiltering: Number(settings.filtering === 'endpointIndependent'),
     restrictSources: Number(settings.allowSources.length > 0),
     endDeniedSessions: Number(settings.endDeniedSessions),

@@ -84,6 +84,25 @@ export function outsideInterfaces(
   return [wayOut, ...interfaces.filter(({ name, ifindex }) => names.has(name) && ifindex !== wayOut.ifindex)];
 }
 
+/**
+ * Interfaces that answers may come by with a direct way out: all Ethernet ones that an IPv4 route leads by, whichever of
+ * them a packet left by; the uplink first.
+ */
+export function returnInterfaces(
+  interfaces: readonly Interface[],
+  routes4: readonly Route[],
+  { uplink, own }: { readonly uplink: Interface; readonly own: readonly string[] },
+): Interface[] {
+  const led = new Set(
+    routes4.filter(({ type, table }) => type === 'unicast' && table === 'main').flatMap((route) => route.devices),
+  );
+  const others = interfaces.filter(
+    ({ name, linkType, isUp }) =>
+      isUp && linkType === 'ether' && led.has(name) && name !== uplink.name && !own.includes(name),
+  );
+  return [uplink, ...others];
+}
+
 /** The uplink's own address: the one its default route asks for, else its first. */
 export function uplinkAddress(uplink: Interface, routes4: readonly Route[]): number | undefined {
   const source = defaultRoutes(routes4, DEFAULT4).find(

@@ -141,7 +141,7 @@ class KernelBench implements Bench {
   }
 
   detach(): void {
-    const pin = this.#pins.link('gate');
+    const pin = this.#pins.gateLink;
     if (attachKind() === 'clsact') {
       detach(this.device.ifindex, 'egress', pin);
       return;
@@ -202,7 +202,7 @@ class KernelBench implements Bench {
   }
 
   #attached(): LoadedProgram | undefined {
-    const id = attachedProgram(this.device.ifindex, 'egress', this.#pins.link('gate'));
+    const id = attachedProgram(this.device.ifindex, 'egress', this.#pins.gateLink);
     if (id === undefined) return undefined;
     if (id !== this.#programId) {
       this.#program?.close();

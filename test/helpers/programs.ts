@@ -8,7 +8,7 @@ import type { Timeouts } from '../../src/config/config.ts';
 import type { Prefix, Config as ProgramConfig } from '../../src/model/layout.gen.ts';
 import { desiredPrograms, type ProgramFacts, type ProgramSettings } from '../../src/plan/programs.ts';
 
-export interface TestPrograms extends Omit<ProgramSettings, 'allowSources'>, Omit<ProgramFacts, 'places'> {
+export interface TestPrograms extends Omit<ProgramSettings, 'allowSources'>, Omit<ProgramFacts, 'places' | 'returns'> {
   readonly prefixes: readonly Prefix64[];
   /** Whether an allow list of sources is in force. */
   readonly restrictSources: boolean;
@@ -50,5 +50,6 @@ export function testPrograms(overrides: Partial<TestPrograms> = {}): TestProgram
 export function programsOf(test: TestPrograms, places: readonly Prefix[] = []): ProgramConfig {
   const { prefixes, restrictSources, slots, device, uplinks, node6, ...settings } = test;
   const allowSources = restrictSources ? [parseIp6Net('::/0')] : [];
-  return { ...desiredPrograms(prefixes, { ...settings, allowSources }, { device, uplinks, node6, places }), slots };
+  const facts = { device, uplinks, returns: uplinks.slice(0, 1), node6, places };
+  return { ...desiredPrograms(prefixes, { ...settings, allowSources }, facts), slots };
 }

@@ -35,7 +35,7 @@ const NOTHING: DesiredNode = {
   proxies: [],
   masquerade: [],
   trackingTimes: TIMES,
-  tcUplink: undefined,
+  tcDevices: [],
 };
 /** Something of everything. */
 const DESIRED: DesiredNode = {
@@ -48,7 +48,7 @@ const DESIRED: DesiredNode = {
   ],
   proxies: [proxy('203.0.113.8'), proxy('203.0.113.9')],
   masquerade: [POOL],
-  tcUplink: 'up0',
+  tcDevices: ['up0'],
 };
 const RECORD: HostRecord = {
   device: 'gate64',
@@ -385,7 +385,7 @@ describe('host/changes', () => {
       recorded(
         changes(bare({ withQdisc, record: { ...NO_RECORD, device: 'gate64', withoutQdisc } }), {
           ...NOTHING,
-          tcUplink: 'up0',
+          tcDevices: ['up0'],
         }),
       )?.withoutQdisc;
 

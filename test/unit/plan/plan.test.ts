@@ -201,11 +201,11 @@ describe('plan/plan: routes, proxies, nftables', () => {
   it('masquerade: nftables for all that is routed and no program on the uplink; direct: the other way round', () => {
     const masquerade = planned();
     expect(masquerade.node.masquerade.map(formatIp4Net)).to.deep.equal(['192.0.0.0/29']);
-    expect(masquerade.node.tcUplink).to.equal(undefined);
+    expect(masquerade.node.tcDevices).to.deep.equal([]);
     expect(masquerade.egress).to.equal('masquerade');
     for (const direct of [planned(DIRECT), planned(dedicated('192.0.2.0/29'))]) {
       expect(direct.node.masquerade).to.deep.equal([]);
-      expect(direct.node.tcUplink).to.equal('up0');
+      expect(direct.node.tcDevices).to.deep.equal(['up0']);
       expect(direct.egress).to.equal('direct');
     }
   });
