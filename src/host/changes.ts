@@ -9,7 +9,7 @@ import type { DesiredNode, DesiredRoute } from '../plan/desired.ts';
 import { deviceConflict, peerName } from '../plan/device.ts';
 import { GUARD_METRIC, isGuard, leadsTo, ROUTE_PROTOCOL } from '../plan/own-routes.ts';
 import { formatPortList, parsePortList } from '../plan/ports.ts';
-import { RESERVED_PORTS } from '../plan/sysctls.ts';
+import { forwardedInterface, IP_FORWARD, RESERVED_PORTS } from '../plan/sysctls.ts';
 
 export type Change =
   /** What is to be remembered, before it is done. */
@@ -26,12 +26,13 @@ export type Change =
       readonly route: DesiredRoute;
       readonly device: string;
     }
-  /** The nftables table, written whole; no nets: it goes. */
+  /** The nftables table, written whole; neither nets nor closed interfaces: it goes. */
   | {
       readonly kind: 'masquerade';
       readonly nets: readonly Ip4Net[];
       readonly device: string;
       readonly times: TrackingTimes;
+      readonly closed: readonly string[];
     }
   | { readonly kind: 'proxy'; readonly verb: 'add' | 'del'; readonly proxy: ProxyNeighbour };
 
@@ -53,7 +54,7 @@ export function describe(change: Change): string | undefined {
     case 'route':
       return `${change.verb === 'del' ? 'old ' : ''}${change.route.guard ? 'guard ' : ''}route ${change.route.dst}`;
     case 'masquerade':
-      return `${change.nets.length === 0 ? 'old ' : ''}nftables table ip gate64`;
+      return `${isNoTable(change) ? 'old ' : ''}nftables table ip gate64`;
     case 'proxy': {
       const { v4, device } = change.proxy;
       return `${change.verb === 'del' ? 'old ' : ''}proxy neighbour ${formatIp4(v4)} on ${device}`;
@@ -73,11 +74,12 @@ export function changes(facts: NodeFacts, desired: DesiredNode): Change[] {
     ...recordChanges(facts, desired),
     ...(renamed ? [{ kind: 'removeDevice', name: before } as const] : []),
     ...deviceChanges(facts.interfaces, desired.device),
+    // Before the sysctls, so that nothing is forwarded for others between.
+    ...masqueradeChanges(facts, desired),
     ...desired.sysctls
       .filter(({ name, value }) => facts.sysctl(name) !== value)
       .map(({ name, value }): Change => ({ kind: 'sysctl', name, value })),
     ...routeChanges([...facts.routes4, ...facts.routes6], desired),
-    ...masqueradeChanges(facts, desired),
     ...proxyChanges(facts, desired.proxies),
   ];
 }
@@ -85,9 +87,11 @@ export function changes(facts: NodeFacts, desired: DesiredNode): Change[] {
 function recordChanges(facts: NodeFacts, desired: DesiredNode): Change[] {
   const { record, proxies, withQdisc } = facts;
   const sysctls = { ...record.sysctls };
+  let { wasRouter } = record;
   for (const { name, value, owned } of desired.sysctls) {
     const now = facts.sysctl(name);
     if (owned || now === undefined || now === value) continue;
+    if (!(name in sysctls) && forwardedInterface(name) !== undefined) wasRouter = facts.sysctl(IP_FORWARD) === '1';
     sysctls[name] = { before: valueBefore(name, now, sysctls[name]), written: value };
   }
   const bare = desired.tcDevices.filter(
@@ -102,6 +106,7 @@ function recordChanges(facts: NodeFacts, desired: DesiredNode): Change[] {
       ...record.proxies.filter((entry) => !has(desired.proxies, entry) && has(proxies, entry)),
     ],
     withoutQdisc: [...record.withoutQdisc, ...bare],
+    wasRouter,
   };
   return JSON.stringify(wanted) === JSON.stringify(record) ? [] : [{ kind: 'record', record: wanted }];
 }
@@ -153,17 +158,28 @@ function routeChanges(routes: readonly Route[], { device: { name: device }, rout
 }
 
 function masqueradeChanges(
-  { masquerade }: NodeFacts,
-  { masquerade: nets, device, trackingTimes: times }: DesiredNode,
+  { masquerade: found }: NodeFacts,
+  { masquerade: nets, device, trackingTimes: times, closed }: DesiredNode,
 ): Change[] {
   const text = (list: readonly Ip4Net[] | undefined) => list?.map(formatIp4Net).join();
-  const isRight =
-    nets.length === 0
-      ? masquerade === undefined
-      : text(masquerade?.nets) === text(nets) &&
-        masquerade?.device === device.name &&
-        isDeepStrictEqual(masquerade.times, times);
-  return isRight ? [] : [{ kind: 'masquerade', nets, device: device.name, times }];
+  const isRight = isNoTable({ nets, closed })
+    ? found === undefined
+    : text(found?.nets) === text(nets) &&
+      found?.device === device.name &&
+      isDeepStrictEqual(found.closed, closed) &&
+      (nets.length === 0 || (found.guardsNode && isDeepStrictEqual(found.times, times)));
+  return isRight ? [] : [{ kind: 'masquerade', nets, device: device.name, times, closed }];
+}
+
+/** Whether there is nothing to be in the nftables table, so that it goes. */
+export function isNoTable({
+  nets,
+  closed,
+}: {
+  readonly nets: readonly unknown[];
+  readonly closed: readonly string[];
+}): boolean {
+  return nets.length === 0 && closed.length === 0;
 }
 
 function proxyChanges({ proxies: present, record }: NodeFacts, desired: readonly ProxyNeighbour[]): Change[] {

@@ -5,7 +5,7 @@
 import { formatIp4 } from '../addr/ip.ts';
 import { Gate64Error } from '../errors.ts';
 import { peerName } from '../plan/device.ts';
-import { describe, routeWords, type Change } from './changes.ts';
+import { describe, isNoTable, routeWords, type Change } from './changes.ts';
 import type { Exec } from './exec.ts';
 import { writeTable, removeTable } from './nft.ts';
 import type { StateFile } from './state.ts';
@@ -96,7 +96,7 @@ async function makeAlone({ exec, sysctls, state }: Tools, change: Change): Promi
       sysctls.write(change.name, change.value);
       return;
     case 'masquerade':
-      if (change.nets.length === 0) await removeTable(exec);
+      if (isNoTable(change)) await removeTable(exec);
       else await writeTable(exec, change);
       return;
     default:

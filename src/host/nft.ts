@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one nftables table of masquerade mode: packets that carry a pool address leave with the uplink's (RFC 3022 NAPT by
-// the kernel). The table is gate64's own and is written whole, in one transaction.
+// gate64's own nftables table, written whole in one transaction. Masquerade mode: packets that carry a pool address leave
+// with the uplink's (RFC 3022 NAPT by the kernel), and none of them is for the node itself. Either mode: an interface that
+// forwards for gate64's sake alone forwards to nobody else.
 
 import { formatIp4Net, parseIp4Net, type Ip4Net } from '../addr/ip.ts';
 import type { MasqueradeTable, NodeFacts, TrackingTimes } from '../model/facts.ts';
@@ -9,6 +10,8 @@ import { droppingForwards, listChains } from './forward-chains.ts';
 
 const TABLE = { family: 'ip', name: 'gate64' } as const;
 const CHAIN = 'postrouting';
+const FORWARD = 'forward';
+const INPUT = 'input';
 /** Before srcnat (100), so that no masquerade rule of somebody else sees the packet first. */
 const PRIORITY = 90;
 
@@ -31,6 +34,7 @@ interface Table {
   readonly nets: readonly Ip4Net[];
   readonly device: string;
   readonly times: TrackingTimes;
+  readonly closed: readonly string[];
 }
 
 /** Comment of the rule of one pool network; tells what the rule was made for, whatever way nft prints the rest. */
@@ -39,6 +43,9 @@ function ruleComment(net: Ip4Net, { device, times }: Table): string {
   return `gate64: ${formatIp4Net(net)} by any but ${device}; ${udp} ${tcpEstablished} ${tcpTransitory} s`;
 }
 const RULE_COMMENT = /^gate64: ([\d.]+\/\d+) by any but (\S+); (\d+) (\d+) (\d+) s$/;
+
+const CLOSED_COMMENT = /^gate64: (\S+) forwards to (\S+) alone$/;
+const INPUT_COMMENT = /^gate64: nothing of (\S+) is for the node$/;
 
 /** What connection tracking is to keep flows for, so that `nat64.timeouts` holds behind it too. */
 function policies({ udp, tcpEstablished, tcpTransitory }: TrackingTimes): Record<'tcp' | 'udp', object> {
@@ -63,7 +70,8 @@ function policies({ udp, tcpEstablished, tcpTransitory }: TrackingTimes): Record
  */
 function nftScript(table: Table, withTimes: boolean): string[] {
   const of = `${TABLE.family} ${TABLE.name}`;
-  const kept = Object.entries(withTimes ? policies(table.times) : {});
+  const { nets, device, closed } = table;
+  const kept = Object.entries(withTimes && nets.length > 0 ? policies(table.times) : {});
   const times = (policy: object) => Object.entries(policy).map(([state, seconds]) => `${state}: ${seconds}`);
   return [
     // Adding first makes the deletion succeed when there is no table.
@@ -74,15 +82,35 @@ function nftScript(table: Table, withTimes: boolean): string[] {
       ([protocol, policy]) =>
         `ct timeout ${TIMES}${protocol} {\nprotocol ${protocol}\nl3proto ip\npolicy = { ${times(policy).join(', ')} }\n}\n`,
     ),
+    ...(nets.length === 0 ? [] : masqueradeChains(table, Object.keys(kept))),
+    ...(closed.length === 0 ? [] : [`chain ${FORWARD} {\ntype filter hook forward priority 0; policy accept;\n`]),
+    ...closed.map(
+      (name) => `iifname "${name}" oifname != "${device}" drop comment "gate64: ${name} forwards to ${device} alone"\n`,
+    ),
+    ...(closed.length === 0 ? [] : ['}\n']),
+    '}\n',
+  ];
+}
+
+/**
+ * The chain of input is what keeps pods from addresses that the node has had for moments only, until the programs know them:
+ * there the kernel's own table decides what is local. Answers to the node's own connections to a pod pass.
+ */
+function masqueradeChains(table: Table, kept: readonly string[]): string[] {
+  const { nets, device } = table;
+  return [
     `chain ${OURS} {\n`,
-    ...kept.map(([protocol]) => `meta l4proto ${protocol} ct timeout set "${TIMES}${protocol}"\n`),
+    ...kept.map((protocol) => `meta l4proto ${protocol} ct timeout set "${TIMES}${protocol}"\n`),
     'masquerade\n}\n',
     `chain ${CHAIN} {\ntype nat hook postrouting priority ${PRIORITY}; policy accept;\n`,
-    ...table.nets.map(
+    ...nets.map(
       (net) =>
-        `ip saddr ${formatIp4Net(net)} oifname != "${table.device}" goto ${OURS} comment "${ruleComment(net, table)}"\n`,
+        `ip saddr ${formatIp4Net(net)} oifname != "${device}" goto ${OURS} comment "${ruleComment(net, table)}"\n`,
     ),
-    '}\n}\n',
+    '}\n',
+    `chain ${INPUT} {\ntype filter hook input priority 0; policy accept;\n`,
+    `iifname "${device}" ct state != { established, related } drop comment "gate64: nothing of ${device} is for the node"\n`,
+    '}\n',
   ];
 }
 
@@ -111,8 +139,8 @@ async function readTable(exec: Exec): Promise<MasqueradeTable | undefined> {
 }
 
 /**
- * gate64's table and, when looked at thoroughly, the chains of others that drop. With a direct way out no table is wanted:
- * that a chain of one is there says enough, and one command does.
+ * gate64's table and, when looked at thoroughly, the chains of others that drop. With a direct way out there is hardly ever
+ * a table, and one command does.
  */
 export async function readNft(
   exec: Exec,
@@ -123,17 +151,49 @@ export async function readNft(
   const others = chains.filter(({ family, table }) => family !== TABLE.family || table !== TABLE.name);
   const isThere = others.length < chains.length;
   return {
-    masquerade: !direct ? await readTable(exec) : isThere ? NOT_AS_MADE : undefined,
+    masquerade: !direct || isThere ? await readTable(exec) : undefined,
     droppingForwards: await droppingForwards(exec, others),
   };
 }
 
-const NOT_AS_MADE: MasqueradeTable = { nets: undefined, device: undefined, times: undefined, hasTimes: false };
+const NOTHING: MasqueradeTable = {
+  nets: [],
+  device: undefined,
+  guardsNode: false,
+  closed: [],
+  times: undefined,
+  hasTimes: false,
+};
+const NOT_AS_MADE: MasqueradeTable = { ...NOTHING, nets: undefined };
+
+type Rules = (chain: string) => readonly NonNullable<NftList['nftables'][number]['rule']>[];
 
 function tableOf({ nftables }: NftList): MasqueradeTable {
-  const chain = nftables.find((item) => item.chain?.name === CHAIN)?.chain;
-  if (chain?.hook !== 'postrouting' || chain.type !== 'nat' || chain.prio !== PRIORITY) return NOT_AS_MADE;
-  const rules = (name: string) => nftables.flatMap(({ rule }) => (rule?.chain === name ? rule : []));
+  const chains = new Map(nftables.flatMap(({ chain }) => (chain === undefined ? [] : [[chain.name, chain] as const])));
+  const rules: Rules = (name) => nftables.flatMap(({ rule }) => (rule?.chain === name ? rule : []));
+  const isAsMade = ([name, type, prio]: readonly [string, string, number]) => {
+    const chain = chains.get(name);
+    return chain === undefined || (chain.hook === name && chain.type === type && chain.prio === prio);
+  };
+  const made = [[CHAIN, 'nat', PRIORITY] as const, [INPUT, 'filter', 0] as const, [FORWARD, 'filter', 0] as const];
+  if (!made.every(isAsMade)) return NOT_AS_MADE;
+  const leaving = chains.has(CHAIN) ? leavingOf(rules) : NOTHING;
+  const dropping = (chain: string, comment: RegExp) =>
+    rules(chain).map((rule) => (rule.expr.some((part) => 'drop' in part) ? comment.exec(rule.comment ?? '') : null));
+  const input = dropping(INPUT, INPUT_COMMENT);
+  const closed = dropping(FORWARD, CLOSED_COMMENT);
+  const devices = new Set([
+    ...(chains.has(CHAIN) ? [leaving.device] : []),
+    ...input.map((match) => match?.[1]),
+    ...closed.map((match) => match?.[2]),
+  ]);
+  const [device] = devices;
+  if (devices.size !== 1 || device === undefined) return NOT_AS_MADE;
+  return { ...leaving, device, guardsNode: input.length === 1, closed: closed.map((match) => match?.[1] ?? '') };
+}
+
+/** What leaves with the uplink's address. */
+function leavingOf(rules: Rules): MasqueradeTable {
   const ours = rules(OURS).map(({ expr }) => expr.at(-1) ?? {});
   if (!('masquerade' in (ours.at(-1) ?? {}))) return NOT_AS_MADE;
   const made = rules(CHAIN).map(({ comment, expr }) => {
@@ -149,7 +209,7 @@ function tableOf({ nftables }: NftList): MasqueradeTable {
   }
   const [udp, tcpEstablished, tcpTransitory] = seconds.map(Number) as [number, number, number];
   const times = { udp, tcpEstablished, tcpTransitory };
-  return { nets, device, times, hasTimes: ours.filter((part) => 'ct timeout' in part).length === 2 };
+  return { ...NOTHING, nets, device, times, hasTimes: ours.filter((part) => 'ct timeout' in part).length === 2 };
 }
 
 /** True when there was a table. */

@@ -12,13 +12,20 @@ export const STATE_FILE = '/run/gate64/host.json';
 const VERSION = 1;
 
 /** As it stands in the file: addresses as text. */
-type StateJson = Omit<HostRecord, 'proxies' | 'withoutQdisc'> & {
+type StateJson = Omit<HostRecord, 'proxies' | 'withoutQdisc' | 'wasRouter'> & {
   readonly version: number;
   readonly withoutQdisc?: readonly string[];
+  readonly wasRouter?: boolean;
   readonly proxies: readonly { readonly v4: string; readonly device: string }[];
 };
 
-export const EMPTY_RECORD: HostRecord = { device: undefined, sysctls: {}, proxies: [], withoutQdisc: [] };
+export const EMPTY_RECORD: HostRecord = {
+  device: undefined,
+  sysctls: {},
+  proxies: [],
+  withoutQdisc: [],
+  wasRouter: false,
+};
 
 export class StateFile {
   readonly #path: string;
@@ -37,7 +44,8 @@ export class StateFile {
         throw this.#failure(`has version ${json.version}; this gate64 knows version ${VERSION}`);
       }
       const proxies = json.proxies.map(({ v4, device }) => ({ v4: parseIp4(v4), device }));
-      return { device: json.device, sysctls: json.sysctls, proxies, withoutQdisc: json.withoutQdisc ?? [] };
+      const { device, sysctls, withoutQdisc = [], wasRouter = false } = json;
+      return { device, sysctls, proxies, withoutQdisc, wasRouter };
     } catch (error) {
       throw error instanceof Gate64Error && error.code === 'G64_HOST_STATE'
         ? error

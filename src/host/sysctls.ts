@@ -6,7 +6,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { Gate64Error } from '../errors.ts';
 import type { HostRecord } from '../model/facts.ts';
 import { formatPortList, parsePortList } from '../plan/ports.ts';
-import { RESERVED_PORTS } from '../plan/sysctls.ts';
+import { forwardedInterface, IP_FORWARD, RESERVED_PORTS } from '../plan/sysctls.ts';
 
 /**
  * In a container without "privileged" /proc/sys is read-only; a manifest then mounts the node's /proc/sys/net here.
@@ -58,6 +58,8 @@ export function restoreSysctls(sysctls: Sysctls, record: HostRecord): string[] {
   for (const [name, { before, written }] of Object.entries(record.sysctls)) {
     const now = sysctls.read(name);
     if (now === undefined) continue;
+    // Somebody has made the node a router since, and counts on it.
+    if (forwardedInterface(name) !== undefined && !record.wasRouter && sysctls.read(IP_FORWARD) === '1') continue;
     if (name === RESERVED_PORTS) {
       const ours = subtract(parsePortList(written), parsePortList(before));
       const rest = formatPortList(subtract(parsePortList(now), ours));

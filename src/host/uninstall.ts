@@ -43,8 +43,9 @@ export async function uninstallHost(options: UninstallOptions): Promise<string[]
     ['removed', () => removeUplinkQdiscs(exec, state)],
     ['removed', () => removeDevices(exec, [options.device, state.device ?? options.device])],
     ['removed', () => removeGuards(exec)],
-    ['removed', async () => ((await removeTable(exec)) ? ['nftables table ip gate64'] : [])],
     ['restored', async () => restoreSysctls(new Sysctls(), state)],
+    // After the sysctls, so that nothing is forwarded for others between.
+    ['removed', async () => ((await removeTable(exec)) ? ['nftables table ip gate64'] : [])],
   ];
   for (const [verb, step] of steps) {
     try {

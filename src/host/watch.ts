@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tells when the node changes: interfaces, routes, addresses (`ip monitor`), nftables tables that somebody removed
+// Tells when the node changes: interfaces, routes, addresses, forwarding (`ip monitor`), nftables tables that somebody removed
 // (`nft monitor`). Soon, but not again and again.
 
 import { spawn, type ChildProcess } from 'node:child_process';
@@ -17,7 +17,7 @@ const MIN_INTERVAL_MS = 5000;
 const RESTART_MS = 5000;
 
 const MONITORS = [
-  ['ip', ['monitor', 'link', 'address', 'route']],
+  ['ip', ['monitor', 'link', 'address', 'route', 'netconf']],
   // Removals alone: kube-proxy and CNIs change their rules all the time.
   ['nft', ['monitor', 'destroy', 'tables']],
 ] as const;

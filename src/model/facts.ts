@@ -82,6 +82,10 @@ export interface MasqueradeTable {
   readonly nets: readonly Ip4Net[] | undefined;
   /** By any device but this one. */
   readonly device: string | undefined;
+  /** Whether packets that come in by the device are kept from the node itself. */
+  readonly guardsNode: boolean;
+  /** Interfaces from which packets are forwarded to the device alone. */
+  readonly closed: readonly string[];
   /** What it was made for; undefined: none. */
   readonly times: TrackingTimes | undefined;
   /** False where the kernel would not take them. */
@@ -104,6 +108,8 @@ export interface HostRecord {
   readonly proxies: readonly ProxyNeighbour[];
   /** Devices that had no clsact qdisc before. */
   readonly withoutQdisc: readonly string[];
+  /** Whether the node forwarded IPv4 (ip_forward) when gate64 switched it on for an interface. */
+  readonly wasRouter: boolean;
 }
 
 export interface NodeFacts {

@@ -30,8 +30,10 @@ export interface DesiredNode {
   readonly sysctls: readonly DesiredSysctl[];
   readonly routes: readonly DesiredRoute[];
   readonly proxies: readonly ProxyNeighbour[];
-  /** Networks that leave with the uplink's address; empty: no table. */
+  /** Networks that leave with the uplink's address; empty: none do. */
   readonly masquerade: readonly Ip4Net[];
+  /** Interfaces that forward for gate64's sake alone: what comes in by them is forwarded to the device and nowhere else. */
+  readonly closed: readonly string[];
   readonly trackingTimes: TrackingTimes;
   /** Interfaces that programs hang on besides the device. */
   readonly tcDevices: readonly string[];

@@ -17,7 +17,7 @@ import { poolRanges } from './pool.ts';
 import { parsePortList } from './ports.ts';
 import { desiredPrograms } from './programs.ts';
 import { desiredProxies, desiredRoutes, drainingRanges, routedPoolNets } from './routes.ts';
-import { ALL_FORWARDING6, desiredSysctls, LOCAL_PORT_RANGE, RESERVED_PORTS } from './sysctls.ts';
+import { ALL_FORWARDING6, closedInterfaces, desiredSysctls, LOCAL_PORT_RANGE, RESERVED_PORTS } from './sysctls.ts';
 import { trackingFindings } from './tracking.ts';
 import {
   findUplink,
@@ -44,19 +44,21 @@ export function plan(config: Config, node: NodeFacts, datapath: DatapathFacts): 
   const outside = outsideInterfaces(interfaces, node.routes4, node.routes6, uplink);
   const own = [nat64.device, peerName(nat64.device)];
   const returns = isDirect ? returnInterfaces(interfaces, node.routes4, { uplink, own }).slice(0, MAX_RETURNS) : [];
+  const sysctls = desiredSysctls({
+    device: nat64.device,
+    // An address of the pool is answered for by ARP, and its packets are let in, on an interface that forwards alone.
+    forwardingUplink: !isDirect || proxies.length > 0 ? uplink.name : undefined,
+    pool,
+    reserved: node.sysctl(RESERVED_PORTS) ?? '',
+  });
   return {
     node: {
       device: { name: nat64.device, mtu: deviceMtu(interfaces, nat64.device) },
-      sysctls: desiredSysctls({
-        device: nat64.device,
-        // An address of the pool is answered for by ARP, and its packets are let in, on an interface that forwards alone.
-        forwardingUplink: !isDirect || proxies.length > 0 ? uplink.name : undefined,
-        pool,
-        reserved: node.sysctl(RESERVED_PORTS) ?? '',
-      }),
+      sysctls,
       routes: desiredRoutes(prefixes, routed),
       proxies,
       masquerade: isDirect ? [] : routed,
+      closed: closedInterfaces(node, sysctls),
       trackingTimes: {
         udp: nat64.timeouts.udp,
         tcpEstablished: nat64.timeouts.tcpEstablished,

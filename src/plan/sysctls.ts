@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The few sysctls that gate64 sets. Names are paths below net/, with "/" (an interface name may hold a dot).
 
+import type { NodeFacts } from '../model/facts.ts';
 import type { PoolRange } from '../model/pool.ts';
 import type { DesiredSysctl } from './desired.ts';
 import { formatPortList, parsePortList } from './ports.ts';
@@ -8,6 +9,39 @@ import { formatPortList, parsePortList } from './ports.ts';
 export const RESERVED_PORTS = 'ipv4/ip_local_reserved_ports';
 export const LOCAL_PORT_RANGE = 'ipv4/ip_local_port_range';
 export const ALL_FORWARDING6 = 'ipv6/conf/all/forwarding';
+/** Written, it sets every interface's own; packets are forwarded by the one of the interface that they come in by. */
+export const IP_FORWARD = 'ipv4/ip_forward';
+
+function forwardingOf(name: string): string {
+  return `ipv4/conf/${name}/forwarding`;
+}
+
+/** The interface whose forwarding of IPv4 the sysctl is; undefined for any other sysctl. */
+export function forwardedInterface(sysctl: string): string | undefined {
+  return /^ipv4\/conf\/(.+)\/forwarding$/.exec(sysctl)?.[1];
+}
+
+/**
+ * Interfaces that forward IPv4 because gate64 switched it on, now or by an earlier configuration, and for nobody else's
+ * sake. Whoever makes the node a router later (ip_forward) wants it for all of them, and has it. IPv6 is never switched on
+ * but for the device itself, by which nothing is forwarded while the node forwards none.
+ */
+export function closedInterfaces(
+  { record, sysctl }: Pick<NodeFacts, 'record' | 'sysctl'>,
+  desired: readonly DesiredSysctl[],
+): string[] {
+  const isRouter = sysctl(IP_FORWARD) === '1';
+  const names = new Set([...Object.keys(record.sysctls), ...desired.flatMap(({ name, owned }) => (owned ? [] : name))]);
+  return [...names].flatMap((name) => {
+    const device = forwardedInterface(name);
+    const known = record.sysctls[name];
+    const now = sysctl(name);
+    if (device === undefined || now === undefined || (known?.before ?? now) !== '0') return [];
+    // One that was off on a router was meant to be.
+    const wasMeant = known === undefined || record.wasRouter;
+    return !isRouter || wasMeant ? device : [];
+  });
+}
 
 export function desiredSysctls(options: {
   readonly device: string;
@@ -29,7 +63,7 @@ export function desiredSysctls(options: {
     { name: `ipv4/conf/${device}/rp_filter`, value: '0', owned: true },
   ];
   if (forwardingUplink !== undefined) {
-    desired.push({ name: `ipv4/conf/${forwardingUplink}/forwarding`, value: '1', owned: false });
+    desired.push({ name: forwardingOf(forwardingUplink), value: '1', owned: false });
   }
   const shared = pool.filter((range) => range.shared);
   if (shared.length > 0) {

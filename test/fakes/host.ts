@@ -3,7 +3,7 @@
 
 import { parseIp4, parseIp6 } from '../../src/addr/ip.ts';
 import { Gate64Error } from '../../src/errors.ts';
-import { describe, has, type Change } from '../../src/host/changes.ts';
+import { describe, has, isNoTable, type Change } from '../../src/host/changes.ts';
 import type { Host } from '../../src/host/host.ts';
 import type {
   ForwardChain,
@@ -19,7 +19,7 @@ import { peerName } from '../../src/plan/device.ts';
 import type { Finding } from '../../src/plan/findings.ts';
 import { GUARD_METRIC, isGuard, leadsTo, ROUTE_PROTOCOL } from '../../src/plan/own-routes.ts';
 
-const EMPTY_RECORD: HostRecord = { device: undefined, sysctls: {}, proxies: [], withoutQdisc: [] };
+const EMPTY_RECORD: HostRecord = { device: undefined, sysctls: {}, proxies: [], withoutQdisc: [], wasRouter: false };
 
 export function fakeInterface(name: string, ifindex: number, more: Partial<Interface> = {}): Interface {
   return {
@@ -191,12 +191,13 @@ export class FakeHost implements Host {
         else this.routes = this.routes.filter((other) => !isIt(other) || other.protocol !== ROUTE_PROTOCOL);
         break;
       }
-      case 'masquerade':
-        this.masquerade =
-          change.nets.length === 0
-            ? undefined
-            : { nets: change.nets, device: change.device, times: change.times, hasTimes: true };
+      case 'masquerade': {
+        const { kind: _, ...table } = change;
+        this.masquerade = isNoTable(table)
+          ? undefined
+          : { ...table, guardsNode: table.nets.length > 0, hasTimes: true };
         break;
+      }
       case 'proxy':
         this.proxies = this.proxies.filter((other) => !has([change.proxy], other));
         if (change.verb === 'add') this.proxies.push(change.proxy);

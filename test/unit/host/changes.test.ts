@@ -34,6 +34,7 @@ const NOTHING: DesiredNode = {
   routes: [],
   proxies: [],
   masquerade: [],
+  closed: [],
   trackingTimes: TIMES,
   tcDevices: [],
 };
@@ -49,13 +50,16 @@ const DESIRED: DesiredNode = {
   proxies: [proxy('203.0.113.8'), proxy('203.0.113.9')],
   masquerade: [POOL],
   tcDevices: ['up0'],
+  closed: ['up0'],
 };
 const RECORD: HostRecord = {
   device: 'gate64',
   sysctls: { 'ipv4/conf/up0/forwarding': { before: '0', written: '1' } },
   proxies: DESIRED.proxies,
   withoutQdisc: ['up0'],
+  wasRouter: false,
 };
+const TABLE = { nets: [POOL], device: 'gate64', guardsNode: true, closed: ['up0'], times: TIMES, hasTimes: true };
 const POOL_ROUTE = fakeRoute('192.0.0.0/29', 'gate64', { protocol: '64' });
 const DEFAULT = fakeRoute('0.0.0.0/0', 'up0');
 
@@ -66,7 +70,7 @@ const ready = (more: State = {}): NodeFacts =>
     interfaces: [uplink(), ...ownDevice(), ...pods(2)],
     routes: [DEFAULT, ...prefixRoutes(), POOL_ROUTE],
     proxies: [...DESIRED.proxies],
-    masquerade: { nets: [POOL], device: 'gate64', times: TIMES, hasTimes: true },
+    masquerade: TABLE,
     record: RECORD,
     sysctls: sysctls({ 'ipv4/conf/up0/forwarding': '1', 'ipv4/conf/gate64/rp_filter': '0' }),
     withQdisc: ['up0'],
@@ -92,16 +96,16 @@ describe('host/changes', () => {
     expect(changes(bare(), NOTHING)).to.deep.equal([]);
   });
 
-  it('all of it, in order: what is remembered, device, sysctls, routes, nftables, proxies', () => {
+  it('all of it, in order: what is remembered, nftables before the sysctls, routes, proxies', () => {
     expect(words(changes(facts(), DESIRED))).to.deep.equal([
       'record',
       'device gate64',
+      'nftables table ip gate64',
       'sysctl net/ipv4/conf/gate64/rp_filter = 0',
       'sysctl net/ipv4/conf/up0/forwarding = 1',
       'guard route 64:ff9b::/96',
       'route 64:ff9b::/96',
       'route 192.0.0.0/29',
-      'nftables table ip gate64',
       'proxy neighbour 203.0.113.8 on up0',
       'proxy neighbour 203.0.113.9 on up0',
     ]);
@@ -109,10 +113,10 @@ describe('host/changes', () => {
 
   it('away with all of it but the device: what goes is in words, too', () => {
     expect(words(changes(ready(), NOTHING))).to.deep.equal([
+      'old nftables table ip gate64',
       'old route 192.0.0.0/29',
       'old guard route 64:ff9b::/96',
       'old route 64:ff9b::/96',
-      'old nftables table ip gate64',
       'old proxy neighbour 203.0.113.8 on up0',
       'old proxy neighbour 203.0.113.9 on up0',
     ]);
@@ -168,9 +172,9 @@ describe('host/changes', () => {
         'record',
         'old device gate64',
         'device nat0',
+        'nftables table ip gate64',
         'route 64:ff9b::/96',
         'route 192.0.0.0/29',
-        'nftables table ip gate64',
       ]);
       expect(recorded(changes(ready(), desired))).to.deep.equal({ ...RECORD, device: 'nat0' });
     });
@@ -233,6 +237,20 @@ describe('host/changes', () => {
       );
       const usual = '8080,50000,61001-65535';
       expect(recorded(first('8080,61001-65535', known, wanted(usual)))).to.deep.equal(reserved('8080', usual));
+    });
+
+    it('of forwarding are remembered with whether the node was a router, as of the first time', () => {
+      const recordOf = (router: string, record: HostRecord = { ...NO_RECORD, device: 'gate64' }) =>
+        recorded(
+          changes(bare({ sysctls: sysctls({ 'ipv4/ip_forward': router }), record }), {
+            ...NOTHING,
+            sysctls: [FORWARDING],
+          }),
+        );
+      const [was, wasNot] = [recordOf('1'), recordOf('0')];
+      expect(was?.wasRouter).to.equal(true);
+      expect(wasNot?.wasRouter).to.equal(false);
+      expect(recordOf('1', wasNot), 'nothing new').to.equal(undefined);
     });
 
     it('are remembered still when they are not wanted any more', () => {
@@ -311,12 +329,15 @@ describe('host/changes', () => {
   });
 
   describe('nftables', () => {
-    const table = (masquerade: Partial<MasqueradeTable> | undefined, nets = [POOL]) => {
-      const made = { nets: undefined, device: undefined, times: TIMES, hasTimes: true };
-      return changes(ready({ masquerade: masquerade && { ...made, ...masquerade } }), { ...DESIRED, masquerade: nets });
+    const table = (masquerade: Partial<MasqueradeTable> | undefined, nets = [POOL], closed = ['up0']) => {
+      const made = { ...TABLE, nets: undefined, device: undefined };
+      const desired = { ...DESIRED, masquerade: nets, closed };
+      return changes(ready({ masquerade: masquerade && { ...made, ...masquerade } }), desired);
     };
     const other = parseIp4Net('192.0.2.0/24');
-    const write = (nets: readonly (typeof POOL)[]) => [{ kind: 'masquerade', nets, device: 'gate64', times: TIMES }];
+    const write = (nets: readonly (typeof POOL)[], closed = ['up0']) => [
+      { kind: 'masquerade', nets, device: 'gate64', times: TIMES, closed },
+    ];
 
     it('are written whole when anything about the table differs', () => {
       expect(table(undefined)).to.deep.equal(write([POOL]));
@@ -328,6 +349,9 @@ describe('host/changes', () => {
       expect(table({ nets: [POOL], device: 'gate64' }, [POOL, other])).to.deep.equal(write([POOL, other]));
       const times = { ...TIMES, udp: 30 };
       expect(table({ nets: [POOL], device: 'gate64', times })).to.deep.equal(write([POOL]));
+      expect(table({ ...TABLE, closed: [] })).to.deep.equal(write([POOL]));
+      expect(table({ ...TABLE, guardsNode: false })).to.deep.equal(write([POOL]));
+      expect(table(TABLE, [POOL], [])).to.deep.equal(write([POOL], []));
     });
 
     it('are left where the kernel does not take times for connection tracking', () => {
@@ -335,9 +359,14 @@ describe('host/changes', () => {
     });
 
     it('go where none are wanted, also when they are not as gate64 made them', () => {
-      expect(table({ nets: [POOL], device: 'gate64' }, [])).to.deep.equal(write([]));
-      expect(table({ nets: undefined, device: undefined }, [])).to.deep.equal(write([]));
-      expect(table(undefined, [])).to.deep.equal([]);
+      expect(table({ nets: [POOL], device: 'gate64' }, [], [])).to.deep.equal(write([], []));
+      expect(table({ nets: undefined, device: undefined }, [], [])).to.deep.equal(write([], []));
+      expect(table(undefined, [], [])).to.deep.equal([]);
+    });
+
+    it('close an interface with nothing to masquerade, as a direct way out has it', () => {
+      expect(table(undefined, [])).to.deep.equal(write([]));
+      expect(table({ ...TABLE, nets: [], guardsNode: false }, [])).to.deep.equal([]);
     });
   });
 

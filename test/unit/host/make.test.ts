@@ -24,6 +24,7 @@ const SYSCTL: Change = { kind: 'sysctl', name: 'ipv4/conf/up0/forwarding', value
 const RECORD: Change = { kind: 'record', record: { ...NO_RECORD, device: 'gate64' } };
 const masquerade = (...nets: string[]): Change => ({
   kind: 'masquerade',
+  closed: [],
   nets: nets.map(parseIp4Net),
   device: 'gate64',
   times: { udp: 300, tcpEstablished: 7440, tcpTransitory: 240 },

@@ -286,7 +286,9 @@ describe('findings: the connection tracking that masquerade leans on', () => {
   const found = (egress: 'masquerade' | 'direct', node: Parameters<typeof facts>[0]) =>
     namesOf(egress === 'direct' ? DIRECT : {}, facts(node)).filter((name) => name.startsWith('tracking'));
   const times = { udp: 300, tcpEstablished: 7200, tcpTransitory: 240 };
-  const table = (hasTimes: boolean) => ({ masquerade: { nets: [], device: 'gate64', times, hasTimes } });
+  const table = (hasTimes: boolean) => ({
+    masquerade: { nets: [], device: 'gate64', guardsNode: true, closed: [], times, hasTimes },
+  });
   const room = (now: string | undefined, max: string | undefined) => ({
     sysctls: sysctls({ 'netfilter/nf_conntrack_count': now, 'netfilter/nf_conntrack_max': max }),
   });

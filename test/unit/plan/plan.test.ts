@@ -5,12 +5,24 @@ import { expect } from 'chai';
 import { formatIp4, formatIp4Net, formatIp6, parseIp4, parseIp4Net, parseIp6Net } from '../../../src/addr/ip.ts';
 import { Destinations } from '../../../src/addr/destinations.ts';
 import type { Nat64Config } from '../../../src/config/config.ts';
-import type { Interface, NodeFacts } from '../../../src/model/facts.ts';
+import type { HostRecord, Interface, NodeFacts } from '../../../src/model/facts.ts';
 import { MAX_UPLINKS, type Prefix } from '../../../src/model/layout.gen.ts';
 import type { Desired, DesiredDatapath } from '../../../src/plan/desired.ts';
 import { plan } from '../../../src/plan/plan.ts';
 import { fakeInterface, fakeRoute } from '../../fakes/host.ts';
-import { address4, address6, facts, ownDevice, pods, pool, settings, SHARED, sysctls, uplink } from './support.ts';
+import {
+  address4,
+  address6,
+  facts,
+  NO_RECORD,
+  ownDevice,
+  pods,
+  pool,
+  settings,
+  SHARED,
+  sysctls,
+  uplink,
+} from './support.ts';
 
 function planned(
   nat64: Partial<Nat64Config> = {},
@@ -99,6 +111,32 @@ describe('plan/plan: sysctls', () => {
         owned: false,
       });
     }
+  });
+
+  it('an interface that forwards for gate64’s sake alone is closed to others, for as long as nobody makes the node a router', () => {
+    const record = (wasRouter: boolean): HostRecord => ({
+      ...NO_RECORD,
+      sysctls: { 'ipv4/conf/up0/forwarding': { before: '0', written: '1' } },
+      wasRouter,
+    });
+    const closed = (router: string, forwarding: string, known: HostRecord = NO_RECORD, config = {}) =>
+      planned(
+        config,
+        facts({
+          record: known,
+          sysctls: sysctls({ 'ipv4/ip_forward': router, 'ipv4/conf/up0/forwarding': forwarding }),
+        }),
+      ).node.closed;
+    expect(closed('0', '0'), 'before').to.deep.equal(['up0']);
+    expect(closed('0', '1', record(false)), 'after, a restart included').to.deep.equal(['up0']);
+    expect(closed('1', '1', record(false)), 'somebody switched all on').to.deep.equal([]);
+    expect(closed('1', '0'), 'the one that is off on a router').to.deep.equal(['up0']);
+    expect(closed('1', '1', record(true))).to.deep.equal(['up0']);
+    expect(closed('0', '1'), 'was on before').to.deep.equal([]);
+    expect(closed('0', '0', NO_RECORD, DIRECT), 'nothing is switched on').to.deep.equal([]);
+    expect(closed('0', '1', record(false), DIRECT), 'of an earlier configuration').to.deep.equal(['up0']);
+    const onLink = { egress: 'direct', pool: pool(['203.0.113.9']) } as const;
+    expect(closed('0', '0', NO_RECORD, onLink), 'switched on for ARP').to.deep.equal(['up0']);
   });
 
   it('direct with several ranges of a shared address reserves each', () => {

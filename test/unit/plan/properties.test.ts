@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import { parseIp4, parseIp4Net } from '../../../src/addr/ip.ts';
 import type { Config } from '../../../src/config/config.ts';
 import { changes } from '../../../src/host/changes.ts';
-import type { HostRecord, Interface, NodeFacts, Route } from '../../../src/model/facts.ts';
+import type { HostRecord, Interface, MasqueradeTable, NodeFacts, Route } from '../../../src/model/facts.ts';
 import type { Desired } from '../../../src/plan/desired.ts';
 import { FindingError } from '../../../src/plan/findings.ts';
 import { findings, plan } from '../../../src/plan/plan.ts';
@@ -111,14 +111,16 @@ const record = fc.record({
   sysctls: fc.constantFrom<HostRecord['sysctls']>({}, { 'ipv4/conf/up0/forwarding': { before: '0', written: '1' } }),
   proxies,
   withoutQdisc: fc.constantFrom([], ['up0'], ['up1']),
+  wasRouter: fc.boolean(),
 });
 const times = { udp: 300, tcpEstablished: 7200, tcpTransitory: 240 };
-const masquerade = fc.constantFrom(
+const table = { device: 'gate64', guardsNode: true, closed: ['up0'], times, hasTimes: true };
+const masquerade = fc.constantFrom<(MasqueradeTable | undefined)[]>(
   undefined,
-  { nets: undefined, device: undefined, times: undefined, hasTimes: false },
-  { nets: [parseIp4Net('192.0.0.0/29')], device: 'gate64', times, hasTimes: true },
-  { nets: [parseIp4Net('192.0.0.0/29')], device: 'gate64', times: { ...times, udp: 30 }, hasTimes: true },
-  { nets: [parseIp4Net('192.0.2.0/24')], device: 'nat0', times, hasTimes: false },
+  { ...table, nets: undefined, device: undefined, times: undefined, hasTimes: false },
+  { ...table, nets: [parseIp4Net('192.0.0.0/29')] },
+  { ...table, nets: [parseIp4Net('192.0.0.0/29')], times: { ...times, udp: 30 } },
+  { ...table, nets: [parseIp4Net('192.0.2.0/24')], device: 'nat0', closed: [], hasTimes: false },
 );
 
 const node = fc
@@ -133,6 +135,7 @@ const node = fc
     masquerade,
     reserved: fc.constantFrom('', '8080', '8080,61001-61500'),
     forwarding: fc.constantFrom('0', '1'),
+    router: fc.constantFrom('0', '1'),
   })
   .map((is) => {
     const host = new FakeHost();
@@ -142,6 +145,7 @@ const node = fc
     host.routes = is.routes.filter((route) => route.devices.every((name) => there.has(name)));
     [host.proxies, host.record, host.masquerade] = [is.proxies, is.record, is.masquerade];
     host.sysctls.set('ipv4/ip_local_reserved_ports', is.reserved).set('ipv4/conf/up0/forwarding', is.forwarding);
+    host.sysctls.set('ipv4/ip_forward', is.router);
     return host;
   });
 const leased = fc.shuffledSubarray(HOSTS).map((texts) => texts.map(parseIp4));

@@ -11,7 +11,13 @@ import { GUARD_METRIC, ROUTE_PROTOCOL } from '../../../src/plan/own-routes.ts';
 import { FakeHost, fakeInterface, fakeRoute } from '../../fakes/host.ts';
 
 export const WELL_KNOWN = '64:ff9b::/96';
-export const NO_RECORD: HostRecord = { device: undefined, sysctls: {}, proxies: [], withoutQdisc: [] };
+export const NO_RECORD: HostRecord = {
+  device: undefined,
+  sysctls: {},
+  proxies: [],
+  withoutQdisc: [],
+  wasRouter: false,
+};
 
 const DEFAULTS = parseConfig('', 'defaults');
 

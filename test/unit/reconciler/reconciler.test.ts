@@ -243,8 +243,8 @@ describe('reconciler', () => {
       await settled();
       expect(host.state()).to.deep.equal(before);
       expect(log.with('put back what was missing on the node')[0]?.['repaired']).to.deep.equal([
-        'route 192.0.0.0/29',
         'nftables table ip gate64',
+        'route 192.0.0.0/29',
       ]);
       expect(reconciler.ready().ready).to.equal(true);
     });
