@@ -25,6 +25,8 @@ export interface DestinationPolicy {
   readonly deny: readonly Ip4Net[];
   /** Addresses of this node; empty where no NAT64 runs. */
   readonly nodeAddresses: readonly number[];
+  /** Networks that are this node's in other ways: broadcast addresses, networks that it takes for local. */
+  readonly nodeNets?: readonly Ip4Net[];
   readonly pool: readonly Ip4Net[];
 }
 
@@ -49,6 +51,14 @@ export function destinationRules(policy: DestinationPolicy): DestinationRule[] {
   }
   // A network that is both is denied: `configured` holds deny after allow.
   for (const { net, verdict } of configured) put(net, verdict);
+  for (const net of policy.nodeNets ?? []) {
+    // The node takes all of it, so what is longer opens none of it; what refuses stays as it is.
+    for (const rule of rules.values()) {
+      const isWithin = rule.net.length >= net.length && ip4InNet(rule.net.v4, net);
+      if (isWithin && (rule.verdict === 'allow' || rule.verdict === 'nonGlobal')) put(rule.net, 'node');
+    }
+    put(net, 'node');
+  }
   for (const net of policy.pool) put(net, 'node');
   for (const v4 of policy.nodeAddresses) put({ v4, length: 32 }, 'node');
   return [...rules.values()];

@@ -10,7 +10,7 @@ import { make, type Tools } from './make.ts';
 import { readNft } from './nft.ts';
 import { preflight } from './preflight.ts';
 import { listClsact } from './qdisc.ts';
-import { listProxies, listRoutes } from './routes.ts';
+import { listProxies, listRoutes, listRules } from './routes.ts';
 import { listSockets } from './sockets.ts';
 import { STATE_FILE, StateFile } from './state.ts';
 import { Sysctls } from './sysctls.ts';
@@ -21,7 +21,7 @@ import { HostWatch } from './watch.ts';
 export interface Look {
   /** Whether the way out is a direct one, which needs to know more. */
   readonly direct: boolean;
-  /** All tables of routes, and sockets: for what is in the way. Otherwise what is looked at again and again. */
+  /** All tables of routes, rules, and sockets: for what is in the way. Otherwise what is looked at again and again. */
   readonly thorough: boolean;
 }
 
@@ -66,10 +66,13 @@ export class LinuxHost implements Host {
     const record = state.read();
     const tables = thorough ? 'all' : 'main';
     const mayProxy = direct || record.proxies.length > 0;
-    const [interfaces, routes4, routes6, nft, sockets, proxies, withQdisc] = await Promise.all([
+    const [interfaces, routes4, local4, routes6, rules4, rules6, nft, sockets, proxies, withQdisc] = await Promise.all([
       listInterfaces(exec),
       listRoutes(exec, 4, tables),
+      thorough ? [] : listRoutes(exec, 4, 'local'),
       listRoutes(exec, 6, tables),
+      thorough ? listRules(exec, 4) : [],
+      thorough ? listRules(exec, 6) : [],
       readNft(exec, { direct, thorough }),
       direct && thorough ? listSockets(exec) : [],
       mayProxy ? listProxies(exec) : [],
@@ -77,8 +80,10 @@ export class LinuxHost implements Host {
     ]);
     return {
       interfaces,
-      routes4,
+      routes4: [...routes4, ...local4],
       routes6,
+      rules4,
+      rules6,
       ...nft,
       sockets,
       proxies,

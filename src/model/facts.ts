@@ -51,6 +51,30 @@ export interface Route {
   readonly metric: number;
 }
 
+/** A rule of routing: which table decides about which packets. */
+export interface Rule {
+  readonly priority: number;
+  /** "all" or an address, with its length unless that is the whole. */
+  readonly src: string;
+  /** A network as text with a length; undefined: any. */
+  readonly dst: string | undefined;
+  readonly iif: string | undefined;
+  /** Undefined for one that looks up none. */
+  readonly table: string | undefined;
+  /** "blackhole", "goto", …; undefined for one that looks up a table. */
+  readonly action: string | undefined;
+  /** It is about what its selectors do not match. */
+  readonly isInverted: boolean;
+  /** About packets with a mark. */
+  readonly isMarked: boolean;
+  /** About packets of the node's own sockets, or of a VRF. */
+  readonly isLocal: boolean;
+  /** About some protocols, ports or classes of service. */
+  readonly isNarrow: boolean;
+  /** Routes of this length or shorter do not decide. */
+  readonly suppressedLength: number | undefined;
+}
+
 /** A bound socket of the node. */
 export interface Socket {
   readonly protocol: string;
@@ -116,6 +140,9 @@ export interface NodeFacts {
   readonly interfaces: readonly Interface[];
   readonly routes4: readonly Route[];
   readonly routes6: readonly Route[];
+  /** Empty where nobody looked. */
+  readonly rules4: readonly Rule[];
+  readonly rules6: readonly Rule[];
   /** Empty where no pool address is the node's own, or nobody looked. */
   readonly sockets: readonly Socket[];
   /** Of devices that gate64 may have made entries for; empty where there can be none. */

@@ -49,6 +49,11 @@ export const FINDINGS = {
     code: 'G64_ROUTE_CONFLICT',
     meaning: 'A route of somebody else takes the translation prefix.',
   },
+  'prefix-ruled-elsewhere': {
+    code: 'G64_ROUTE_CONFLICT',
+    meaning:
+      "A routing rule leads pods' packets for the translation prefix, or their answers for the pool, past gate64's routes.",
+  },
   'pool-too-large': {
     code: 'G64_CONFIG_INVALID',
     meaning: 'The pool has more addresses than the programs have queues for.',

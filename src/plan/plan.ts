@@ -2,6 +2,7 @@
 // plan(): from configuration and facts to everything that is to be true of the node and of its data plane. Pure: the same
 // for a start, a reload, a repair and a way back.
 
+import { formatIp4, formatIp4Net, formatIp6, formatIp6Net } from '../addr/ip.ts';
 import { destinationRules } from '../addr/destinations.ts';
 import { blocksOf, fittingBlockSize, fittingQuota } from '../config/blocks.ts';
 import type { Config } from '../config/config.ts';
@@ -14,6 +15,7 @@ import { deviceConflict, deviceMtu, interfacesOfOthers, peerName } from './devic
 import { FindingError, refuse, type Finding } from './findings.ts';
 import { forwardDrops } from './forwarding.ts';
 import { poolRanges } from './pool.ts';
+import { ruleConflicts } from './rules.ts';
 import { parsePortList } from './ports.ts';
 import { desiredPrograms } from './programs.ts';
 import { desiredProxies, desiredRoutes, drainingRanges, routedPoolNets } from './routes.ts';
@@ -23,6 +25,7 @@ import {
   findUplink,
   nodeAddress6,
   nodeAddresses4,
+  nodeNets4,
   outsideInterfaces,
   returnInterfaces,
   uplinkAddress,
@@ -102,7 +105,7 @@ function wayOut({ nat64, prefixes }: Config, { interfaces, routes4, record }: No
 /** Undefined while the device is not there. */
 function desiredDatapath(
   { nat64, prefixes }: Config,
-  { interfaces }: NodeFacts,
+  { interfaces, routes4 }: NodeFacts,
   { places }: DatapathFacts,
   {
     outside,
@@ -132,7 +135,13 @@ function desiredDatapath(
       { ...nat64, maxBlocksPerPod },
       { device, uplinks: outside, returns, node6, places },
     ),
-    destinations: destinationRules({ allowNonGlobalIpv4, deny, nodeAddresses, pool: pool.map(({ net }) => net) }),
+    destinations: destinationRules({
+      allowNonGlobalIpv4,
+      deny,
+      nodeAddresses,
+      nodeNets: nodeNets4(routes4),
+      pool: pool.map(({ net }) => net),
+    }),
     sources: allowSources,
     pool,
     blockSize,
@@ -164,6 +173,9 @@ export function findings(config: Config, node: NodeFacts): Finding[] {
   const conflict = deviceConflict(interfaces, nat64.device);
   if (conflict !== undefined) note(conflict);
   found.push(...routeConflicts(routes6, prefixes, own));
+  const addresses6 = interfaces.flatMap((one) => one.addresses6.map(({ v6 }) => formatIp6(v6)));
+  const rules6 = { family: 6, rules: node.rules6, routes: routes6, devices: own, nodeAddresses: addresses6 } as const;
+  found.push(...ruleConflicts({ ...rules6, dsts: prefixes.map(formatIp6Net) }));
   try {
     const { uplink, pool } = wayOut(config, node);
     const beyond = outsideInterfaces(interfaces, routes4, routes6, uplink).slice(MAX_UPLINKS);
@@ -174,6 +186,17 @@ export function findings(config: Config, node: NodeFacts): Finding[] {
         message: `too many interfaces lead outside; whoever is behind these may use the prefix: ${beyond.map(({ name }) => name).join(', ')}`,
         remedy: 'Name in nat64.allowSources who may use the gateway.',
       });
+    }
+    if (nat64.egress === 'masquerade') {
+      const addresses4 = nodeAddresses4(interfaces).map(formatIp4);
+      const rules4 = {
+        family: 4,
+        rules: node.rules4,
+        routes: routes4,
+        devices: own,
+        nodeAddresses: addresses4,
+      } as const;
+      found.push(...ruleConflicts({ ...rules4, dsts: routedPoolNets(pool).map(formatIp4Net) }));
     }
     found.push(
       ...(nat64.egress === 'masquerade'

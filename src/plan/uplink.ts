@@ -3,7 +3,7 @@
 // relay), and the node's own addresses.
 
 import { embedIp4, type Prefix64 } from '../addr/rfc6052.ts';
-import { ip6InNet, parseIp4, parseIp6Net } from '../addr/ip.ts';
+import { ip6InNet, parseIp4, parseIp4Net, parseIp6Net, type Ip4Net } from '../addr/ip.ts';
 import type { Interface, Route } from '../model/facts.ts';
 import { refuse } from './findings.ts';
 import { shellWord } from './shell.ts';
@@ -116,6 +116,21 @@ export function uplinkAddress(uplink: Interface, routes4: readonly Route[]): num
 export function nodeAddresses4(interfaces: readonly Interface[]): number[] {
   const all = interfaces.flatMap((entry) => entry.addresses4.map((address) => address.v4));
   return [...new Set(all)].filter((v4) => v4 >>> 24 !== 127);
+}
+
+/**
+ * What the node takes for its own beyond the addresses of its interfaces: broadcast and anycast addresses, and whatever else
+ * the kernel's table of local routes holds (agents of cloud platforms put addresses there).
+ */
+export function nodeNets4(routes4: readonly Route[]): Ip4Net[] {
+  const texts = new Set(routes4.filter(isOwn).map(({ dst }) => dst));
+  return [...texts].map(parseIp4Net).filter(({ v4 }) => v4 >>> 24 !== 127);
+}
+
+/** Tables of VRFs have the kernel's own of these too; a local route in another is for marked packets (TPROXY). */
+function isOwn({ type, table, protocol }: Route): boolean {
+  const isOfNode = type === 'local' || type === 'broadcast' || type === 'anycast';
+  return isOfNode && (table === 'local' || protocol === 'kernel');
 }
 
 /**

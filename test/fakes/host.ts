@@ -13,6 +13,7 @@ import type {
   NodeFacts,
   ProxyNeighbour,
   Route,
+  Rule,
   Socket,
 } from '../../src/model/facts.ts';
 import { peerName } from '../../src/plan/device.ts';
@@ -64,6 +65,7 @@ export class FakeHost implements Host {
     }),
   ];
   routes: Route[] = [fakeRoute('0.0.0.0/0', 'up0', { gateways: ['203.0.113.1'] })];
+  rules6: Rule[] = [];
   sockets: Socket[] = [];
   proxies: ProxyNeighbour[] = [];
   masquerade: MasqueradeTable | undefined;
@@ -101,6 +103,8 @@ export class FakeHost implements Host {
       proxies: [...this.proxies],
       withQdisc: [],
       masquerade: this.masquerade,
+      rules4: [],
+      rules6: this.rules6,
       droppingForwards: [...this.droppingForwards],
       record: this.record,
       sysctl: (name) => sysctls.get(name),

@@ -43,6 +43,10 @@ describe('gate64 doctor', function () {
       'forward-dropped',
       `nft 'add table inet fw; add chain inet fw FORWARD { type filter hook forward priority 0; policy drop; }'`,
     ],
+    [
+      'prefix-ruled-elsewhere',
+      'ip -6 route add default via 2001:db8:2::254 dev up0 table 100; ip -6 rule add from 2001:db8:1::/64 lookup 100 pref 100',
+    ],
     ['prefix-routed-elsewhere', 'ip -6 route add 64:ff9b::/96 dev lo metric 5'],
   ];
   for (const [name, breakage] of BREAKAGES) {

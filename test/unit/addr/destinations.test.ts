@@ -4,11 +4,15 @@ import { parseIp4, parseIp4Net } from '../../../src/addr/ip.ts';
 import { Destinations, destinationRules } from '../../../src/addr/destinations.ts';
 import { parsePrefix64, WELL_KNOWN_PREFIX } from '../../../src/addr/rfc6052.ts';
 
-function verdict(address: string, input: Partial<Record<'allow' | 'deny' | 'node' | 'pool', string[]>> = {}): string {
+function verdict(
+  address: string,
+  input: Partial<Record<'allow' | 'deny' | 'node' | 'nodeNets' | 'pool', string[]>> = {},
+): string {
   const rules = destinationRules({
     allowNonGlobalIpv4: (input.allow ?? []).map(parseIp4Net),
     deny: (input.deny ?? []).map(parseIp4Net),
     nodeAddresses: (input.node ?? []).map(parseIp4),
+    nodeNets: (input.nodeNets ?? []).map(parseIp4Net),
     pool: (input.pool ?? []).map(parseIp4Net),
   });
   return new Destinations(rules).ruleOf(parseIp4(address))?.verdict ?? 'allow';
@@ -28,6 +32,16 @@ describe('addr/destinations', () => {
       expect(verdict(address), address).to.equal('never');
     }
     expect(verdict('9.9.9.9')).to.equal('allow');
+  });
+
+  it('nothing of a network that the node takes for local is reached, whatever is allowed in it', () => {
+    const input = { nodeNets: ['198.51.100.0/24', '9.9.9.255'], allow: ['198.51.100.7', '198.51.0.0/16'] };
+    for (const address of ['198.51.100.0', '198.51.100.7', '9.9.9.255']) {
+      expect(verdict(address, input), address).to.equal('node');
+    }
+    expect(verdict('198.51.101.7', input)).to.equal('allow');
+    expect(verdict('10.0.0.1', { nodeNets: ['10.0.0.0/7'] }), 'one that is built in').to.equal('node');
+    expect(verdict('8.8.8.8', { nodeNets: ['8.0.0.0/8'], deny: ['8.8.8.0/24'] })).to.equal('configured');
   });
 
   it('A6052-3.1-b: what is not global is marked, for the well-known prefix to refuse', () => {

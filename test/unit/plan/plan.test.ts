@@ -395,6 +395,22 @@ describe('plan/plan: the data plane', () => {
     expect(node6([], [], [], ours)).to.equal('64:ff9b::cb00:7102');
   });
 
+  it('refuses all that the node’s routes call local, broadcast or anycast; marked packets’ own tables are no matter', () => {
+    const own = (dst: string, type: string, more = {}) => fakeRoute(dst, 'lo', { type, table: 'local', ...more });
+    const routes = [
+      fakeRoute('0.0.0.0/0', 'up0'),
+      own('127.0.0.0/8', 'local'),
+      own('203.0.113.255/32', 'broadcast'),
+      own('9.9.9.0/24', 'local'),
+      own('8.8.4.4/32', 'anycast', { table: 'main' }),
+      own('8.8.4.5/32', 'broadcast', { table: '100', protocol: 'kernel' }),
+      own('0.0.0.0/0', 'local', { table: '101' }),
+    ];
+    const { destinations } = datapathOf(planned({}, facts({ interfaces: [uplink(), ...ownDevice()], routes })));
+    const nets = destinations.flatMap(({ net, verdict }) => (verdict === 'node' ? formatIp4Net(net) : []));
+    expect(nets).to.have.members(['203.0.113.255/32', '9.9.9.0/24', '8.8.4.5/32', '203.0.113.2/32', '192.0.0.0/29']);
+  });
+
   it('keeps prefixes in their places', () => {
     const [a, b, c] = ['64:ff9b::/96', '2001:db8:64::/96', '2001:db8:65::/96'] as const;
     const places = (prefixes: string[], before: readonly Prefix[] = []) =>

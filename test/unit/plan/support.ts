@@ -34,7 +34,7 @@ export const SHARED = pool('uplink', 61001);
 
 type State = Pick<
   FakeHost,
-  'interfaces' | 'routes' | 'sockets' | 'proxies' | 'masquerade' | 'droppingForwards' | 'record' | 'sysctls'
+  'interfaces' | 'routes' | 'rules6' | 'sockets' | 'proxies' | 'masquerade' | 'droppingForwards' | 'record' | 'sysctls'
 > & {
   readonly withQdisc: readonly string[] | undefined;
 };
@@ -42,11 +42,13 @@ type State = Pick<
 /** What a look at the node tells. */
 export function facts(state: Partial<State> = {}): NodeFacts {
   const { routes, sysctls, ...rest } = { ...new FakeHost(), withQdisc: [], ...state };
-  const { interfaces, sockets, proxies, withQdisc, masquerade, droppingForwards, record } = rest;
+  const { interfaces, rules6, sockets, proxies, withQdisc, masquerade, droppingForwards, record } = rest;
   return {
     interfaces,
     routes4: routes.filter(({ family }) => family === 4),
     routes6: routes.filter(({ family }) => family === 6),
+    rules4: [],
+    rules6,
     sockets,
     proxies,
     withQdisc,
