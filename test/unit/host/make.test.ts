@@ -212,6 +212,7 @@ neighbour del proxy 203.0.113.9 dev up0
       expect(script()).to.match(/^add table ip gate64\n delete table ip gate64\n table ip gate64 \{\n/);
       expect(script())
         .to.include('ip saddr 192.0.2.7/32 oifname != "gate64" goto ours')
+        .and.include('meta l4proto udp ct timeout set "gate64-udp"')
         .and.include('policy = { unreplied: 300, replied: 300 }')
         .and.match(/established: 7440, .*time_wait: 10/);
     });
