@@ -82,10 +82,12 @@ function nftScript(table: Table, withTimes: boolean): string[] {
       ([protocol, policy]) =>
         `ct timeout ${TIMES}${protocol} {\nprotocol ${protocol}\nl3proto ip\npolicy = { ${times(policy).join(', ')} }\n}\n`,
     ),
-    ...(nets.length === 0 ? [] : masqueradeChains(
-      table,
-      kept.map(([protocol]) => protocol),
-    )),
+    ...(nets.length === 0
+      ? []
+      : masqueradeChains(
+          table,
+          kept.map(([protocol]) => protocol),
+        )),
     ...(closed.length === 0 ? [] : [`chain ${FORWARD} {\ntype filter hook forward priority 0; policy accept;\n`]),
     ...closed.map(
       (name) => `iifname "${name}" oifname != "${device}" drop comment "gate64: ${name} forwards to ${device} alone"\n`,
