@@ -17,6 +17,7 @@ import { LinuxHost } from './host/host.ts';
 import { InstanceLock } from './host/instance-lock.ts';
 import { Sysctls } from './host/sysctls.ts';
 import { UninstallError } from './host/uninstall-error.ts';
+import { NameFile, removeNames } from './names/name-file.ts';
 import { NameTable } from './names/name-table.ts';
 import { Nat64Metrics } from './nat64/metrics.ts';
 import { trackedFlows } from './plan/tracking.ts';
@@ -52,6 +53,7 @@ class Service {
   #lock: InstanceLock | undefined;
   #watch: ConfigWatch | undefined;
   #http: HttpEndpoint | undefined;
+  #nameFile: NameFile | undefined;
 
   constructor(loaded: LoadedConfig) {
     this.#config = loaded.config;
@@ -93,6 +95,7 @@ class Service {
     if (dns.enabled && dns.tls.ca !== '') readAuthorities(dns.tls.ca);
     if (dns.enabled) await checkListen(dns.listen);
     if (nat64.enabled) this.#node = await this.#startNat64();
+    if (dns.enabled) this.#nameFile = NameFile.open(this.#names, this.#log);
     if (dns.enabled) this.#dns = await DnsService.start(this.#dnsOptions(this.#config));
     if (this.#destinations !== undefined) this.#dns?.setDestinations(this.#destinations);
     this.#log.info(
@@ -151,7 +154,7 @@ class Service {
       maxUdpSize: dns.maxUdpSize,
       cache: dns.cache,
       observer: this.#dnsMetrics,
-      onSynthesized: (name, v4, ttlSeconds) => this.#names.remember(name, v4, ttlSeconds),
+      onSynthesized: (name, v4, ttlSeconds, client) => this.#names.remember(name, v4, ttlSeconds, podOf(client)),
     };
   }
 
@@ -261,11 +264,17 @@ class Service {
   async stop(): Promise<void> {
     this.#watch?.stop();
     await this.#dns?.stop();
+    await this.#nameFile?.stop();
     this.#nat64Metrics.stop();
     await this.#node?.stop();
     await this.#http?.close();
     this.#lock?.[Symbol.dispose]();
   }
+}
+
+/** Who may have a session: IPv6 addresses, without a zone. */
+function podOf(client: string): string {
+  return client.includes(':') && !client.startsWith('::ffff:') ? (client.split('%')[0] as string) : '';
 }
 
 /** Throws G64_LISTEN when an address cannot be listened on. */
@@ -319,6 +328,11 @@ export async function uninstall(config: Config): Promise<string[]> {
   using _lock = InstanceLock.take('stop the service first, or it would put everything back');
   const done: string[] = [];
   const failed: unknown[] = [];
+  try {
+    if (removeNames()) done.push('removed: names that were handed out');
+  } catch (error) {
+    failed.push(error);
+  }
   try {
     if (new PinnedSite().remove()) done.push('removed: programs and pinned maps');
   } catch (error) {

@@ -9,6 +9,8 @@ import type { DatapathReader } from '../datapath/datapath.ts';
 import type { Examination } from '../host/examine.ts';
 import type { ServiceStatus } from '../telemetry/status.ts';
 import { asRoot } from './as-root.ts';
+import { NameTable } from '../names/name-table.ts';
+import { readNames } from '../names/name-file.ts';
 import { lookup, type LookupAnswer, type LookupType } from './lookup.ts';
 import { fetchReadiness, fetchStatus, type ReadinessAnswer } from './status-client.ts';
 
@@ -53,6 +55,8 @@ export interface CliContext {
   readonly signal: AbortSignal;
   /** Throws G64_DATAPATH_MISSING when this node has no data plane. */
   openReader(): Promise<DatapathReader>;
+  /** The names that the DNS of this node handed out, as the service keeps them; undefined when there is no file of them. */
+  readNames(): NameTable | undefined;
   /** What the running service says; undefined when none answers at `listen`. */
   fetchStatus(listen: Endpoint): Promise<ServiceStatus | undefined>;
   /** What /readyz of the running service says; undefined when none answers at `listen`. */
@@ -83,6 +87,14 @@ export class ProcessContext implements CliContext {
   async openReader(): Promise<DatapathReader> {
     const { openReader } = await import('../datapath/open.ts');
     return asRoot('read the data plane', () => openReader());
+  }
+
+  readNames(): NameTable | undefined {
+    const records = readNames();
+    if (records === undefined) return undefined;
+    const table = new NameTable({ now: Date.now });
+    table.restore(records, Date.now());
+    return table;
   }
 
   fetchStatus(listen: Endpoint): Promise<ServiceStatus | undefined> {

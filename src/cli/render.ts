@@ -55,6 +55,13 @@ function pad(text: string, width: number, align: 'left' | 'right' = 'left'): str
   return align === 'right' ? text.padStart(width) : text.padEnd(width);
 }
 
+/** On a terminal a name of up to this many columns: of a longer one the end, which says whose it is. */
+const NAME_WIDTH = 40;
+
+export function shorten(name: string, output: Output): string {
+  return name.length <= NAME_WIDTH || output.width === Infinity ? name : `...${name.slice(3 - NAME_WIDTH)}`;
+}
+
 /** `name  value` lines, the values in one column. */
 export function renderPairs(pairs: readonly (readonly [name: string, value: string])[]): string {
   const width = Math.max(...pairs.map(([name]) => name.length));

@@ -5,6 +5,7 @@
 import { formatEndpoint, formatIp4, formatIp6 } from '../addr/ip.ts';
 import type { TransportAddress4, TransportAddress6 } from '../model/binding.ts';
 import type { BindingRow, BlockRow, DropRow, SessionRow } from '../datapath/datapath.ts';
+import type { NameFound, NameTable } from '../names/name-table.ts';
 import { isoTime } from './render.ts';
 
 export function address4(at: TransportAddress4) {
@@ -23,11 +24,22 @@ export function text6(at: TransportAddress6): string {
   return formatEndpoint({ family: 6, host: formatIp6(at.v6), port: at.port });
 }
 
-export function sessionJson(row: SessionRow, nowMs: number) {
+/** A session with the name that led its pod there, where that is known. */
+export interface NamedSession extends SessionRow {
+  readonly name: NameFound | undefined;
+}
+
+export function namedSession(row: SessionRow, names: NameTable | undefined, nowMs: number): NamedSession {
+  return { ...row, name: names?.nameFor(formatIp6(row.source.v6), row.destination.v4, nowMs - row.createdAt) };
+}
+
+export function sessionJson(row: NamedSession, nowMs: number) {
   return {
     protocol: row.protocol,
     state: row.state,
     source: address6(row.source),
+    name: row.name?.name ?? null,
+    nameGuessed: row.name?.isGuess ?? false,
     destination6: formatIp6(row.destination6),
     pool: address4(row.pool),
     destination: address4(row.destination),

@@ -25,7 +25,19 @@ export interface Answer {
   readonly isMakeshift?: boolean;
   /** The IPv4 addresses that it was decided about: it stands as long as the same ones are refused. */
   readonly considered?: readonly number[] | undefined;
+  /** What its synthesis shows; set where `outcome` is "synthesized". */
+  readonly shown?: Shown | undefined;
 }
+
+/** A name that leads to IPv4 addresses by synthesis. */
+export interface Shown {
+  readonly name: string;
+  readonly addresses: readonly number[];
+  readonly ttlSeconds: number;
+}
+
+/** A name has led `client`, an address as its socket names it, to an IPv4 address by synthesis. Must be quick and not throw. */
+export type OnSynthesized = (name: string, v4: number, ttlSeconds: number, client: string) => void;
 
 /** RFC 8767 §4: TTL of stale data. */
 const STALE_TTL_SECONDS = 30;
@@ -144,7 +156,7 @@ export function fresh(answer: Answer): Served {
 }
 
 /** Seconds left of a TTL at serve time. */
-function remaining(ttlSeconds: number, served: Served): number {
+export function remaining(ttlSeconds: number, served: Served): number {
   return served.isStale ? Math.min(ttlSeconds, STALE_TTL_SECONDS) : Math.max(0, ttlSeconds - served.ageSeconds);
 }
 

@@ -8,7 +8,7 @@ import { formatEndpoint, type Endpoint, type Ip6Net } from '../addr/ip.ts';
 import type { Prefix64 } from '../addr/rfc6052.ts';
 import type { Upstream } from '../config/config.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import { renderTruncated, type Answer } from './answer.ts';
+import { renderTruncated, type Answer, type OnSynthesized } from './answer.ts';
 import { AnswerCache, type Clock } from './cache.ts';
 import { Clients, type AllowedClients } from './clients.ts';
 import { areRefusedOtherwise, type Dns64Policy } from './decide.ts';
@@ -55,8 +55,8 @@ export interface DnsOptions extends DnsSettings {
   readonly observer?: DnsObserver | undefined;
   /** Gets what an operator should know of the upstreams. */
   readonly log?: Pick<Logger, 'warn' | 'info'> | undefined;
-  /** A name has led to an IPv4 address by synthesis; it may be used for `ttlSeconds`. */
-  readonly onSynthesized?: ((name: string, v4: number, ttlSeconds: number) => void) | undefined;
+  /** Told of every answer that may be used for `ttlSeconds`, those of the cache too. */
+  readonly onSynthesized?: OnSynthesized | undefined;
   /** Milliseconds on a monotonic clock, for the cache's TTLs. */
   readonly now?: Clock | undefined;
 }

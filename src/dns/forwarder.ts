@@ -2,8 +2,17 @@
 // One query from octets to octets: refused, answered here, from the cache, or from upstream (RFC 6147 §5). Every query
 // is answered once, and within two seconds, which is when CoreDNS gives up.
 
-import { fresh, render, renderRefusal, answerRcode, errorAnswer, servedMessage, toAnswer } from './answer.ts';
-import { EDE, edeOption, type Answer, type Served } from './answer.ts';
+import {
+  fresh,
+  remaining,
+  render,
+  renderRefusal,
+  answerRcode,
+  errorAnswer,
+  servedMessage,
+  toAnswer,
+} from './answer.ts';
+import { EDE, edeOption, type Answer, type OnSynthesized, type Served } from './answer.ts';
 import { AnswerCache, type Clock } from './cache.ts';
 import { AFTER_ERROR_TTL_SECONDS, judge, judgeAaaa, refusedText, type Dns64Policy } from './decide.ts';
 import { answerIpv4Only } from './ipv4only.ts';
@@ -32,8 +41,8 @@ export interface ForwarderOptions {
   readonly cache: AnswerCache;
   readonly observer: DnsObserver;
   readonly now: Clock;
-  /** A name has led to an IPv4 address by synthesis. */
-  readonly onSynthesized?: ((name: string, v4: number, ttlSeconds: number) => void) | undefined;
+  /** Told of every answer, those of the cache too. */
+  readonly onSynthesized?: OnSynthesized | undefined;
 }
 
 export class Forwarder {
@@ -65,7 +74,7 @@ export class Forwarder {
     if (!query.isRaw) {
       const served = this.#local(query) ?? this.#cached(this.#decided(query));
       if (served) {
-        this.#finish(served, query, transport, startedAt, reply);
+        this.#finish(served, query, transport, from, startedAt, reply);
         return true;
       }
     }
@@ -75,15 +84,15 @@ export class Forwarder {
     const isLoop = transport === 'udp' && this.#waiting > 0 && upstreams.noteLoop(from.port, bytes, from.address);
     if (own || isLoop || this.#waiting >= MAX_WAITING) {
       const served = own ?? fresh(errorAnswer(query, RCODE.SERVFAIL));
-      this.#finish(served, query, transport, startedAt, reply);
+      this.#finish(served, query, transport, from, startedAt, reply);
       return true;
     }
     this.#waiting++;
-    void this.#answer(query, transport, startedAt, reply);
+    void this.#answer(query, transport, from, startedAt, reply);
     return true;
   }
 
-  async #answer(query: Query, transport: Transport, startedAt: number, reply: Reply): Promise<void> {
+  async #answer(query: Query, transport: Transport, from: Peer, startedAt: number, reply: Reply): Promise<void> {
     let served: Served;
     try {
       served = await this.#resolve(this.#decided(query));
@@ -93,16 +102,25 @@ export class Forwarder {
     } finally {
       this.#waiting--;
     }
-    this.#finish(served, query, transport, startedAt, reply);
+    this.#finish(served, query, transport, from, startedAt, reply);
   }
 
-  #finish(served: Served, query: Query, transport: Transport, startedAt: number, reply: Reply): void {
+  #finish(served: Served, query: Query, transport: Transport, from: Peer, startedAt: number, reply: Reply): void {
     const { observer, maxUdpSize } = this.#options;
     reply(render(served, query, transport === 'udp' ? Math.min(query.udpSize, maxUdpSize) : MAX_TCP_SIZE));
     const { outcome } = served.answer;
     if (outcome === 'synthesized') observer.synthesized();
     else if (outcome !== undefined) observer.passthrough(outcome);
     observer.response(rcodeLabel(answerRcode(served.answer)), (performance.now() - startedAt) / 1000);
+    this.#tell(served, from.address);
+  }
+
+  #tell(served: Served, client: string): void {
+    const { onSynthesized } = this.#options;
+    const { shown } = served.answer;
+    if (onSynthesized === undefined || shown === undefined) return;
+    const ttlSeconds = remaining(shown.ttlSeconds, served);
+    for (const v4 of shown.addresses) onSynthesized(shown.name, v4, ttlSeconds, client);
   }
 
   /** What needs neither cache nor upstream. */
@@ -244,15 +262,13 @@ export class Forwarder {
   }
 
   #synthesis(query: Query, a: Message, maxTtlSeconds: number, served: Served): Answer {
-    const { policy, onSynthesized } = this.#options;
+    const { policy } = this.#options;
     const capSeconds = served.isStale ? Math.min(maxTtlSeconds, AFTER_ERROR_TTL_SECONDS) : maxTtlSeconds;
     const { message, addresses, ttlSeconds } = synthesize(a, policy, capSeconds);
-    if (onSynthesized) {
-      const name = nameText(query.bytes, HEADER_LENGTH);
-      for (const v4 of addresses) onSynthesized(name, v4, ttlSeconds);
-    }
     const options = Buffer.concat([edeOption(EDE.SYNTHESIZED), served.answer.options]);
-    return toAnswer(message, query.isRaw, 'synthesized', options);
+    // The name that was asked for, whatever CNAMEs led on.
+    const shown = { name: nameText(query.bytes, HEADER_LENGTH), addresses, ttlSeconds };
+    return { ...toAnswer(message, query.isRaw, 'synthesized', options), shown };
   }
 
   async #reverse(query: Query, target: NonNullable<ReturnType<typeof reverseTarget>>): Promise<Answer> {

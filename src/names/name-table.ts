@@ -1,79 +1,188 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which name led to which IPv4 address: what the DNS half hands out, for listings, metrics and policy. Bounded; a name
-// outlives its TTL by a grace, since resolvers and programs on the way hold answers longer than they should.
+// Which name led whom to which IPv4 address: what the DNS half hands out, for listings, metrics and policy. Bounded; a name
+// counts for its TTL and a grace, since resolvers and programs on the way hold answers longer than they should.
 
 /** Milliseconds on a clock that only counts forward. */
 export type Clock = () => number;
 
 export interface NameTableOptions {
-  /** Addresses kept at most; beyond, the ones longest not handed out go first. */
-  readonly maxAddresses?: number;
-  /** Names kept per address at most; beyond, the ones longest not handed out go first. */
-  readonly maxNamesPerAddress?: number;
-  /** How long after its TTL a name is still known. Connections outlive the answers that opened them. */
+  /** Records kept at most: one is a name that one client was told for one address. */
+  readonly maxRecords?: number;
+  /** Of them, of one address at most. */
+  readonly maxRecordsPerAddress?: number;
+  /** How long after its TTL a name still counts. Connections begin after the answers that opened them ran out. */
   readonly graceSeconds?: number;
   readonly now?: Clock;
 }
 
-const DEFAULT_MAX_ADDRESSES = 65_536;
-/** A load balancer of a provider may stand behind thousands of names; a listing wants a few. */
-const DEFAULT_MAX_NAMES = 16;
+/** One name that led one client to one address. Times are milliseconds since the epoch. */
+export interface NameRecord {
+  /** As dns/wire.ts writes names: lower case, odd octets as \DDD. */
+  readonly name: string;
+  readonly v4: number;
+  /** IPv6 as text; empty where the asker is no pod, or not known to be one. */
+  readonly client: string;
+  readonly firstAt: number;
+  readonly lastAt: number;
+  /** TTL and grace are over. */
+  readonly countsUntil: number;
+}
+
+export interface NameFound {
+  readonly name: string;
+  /** It was told to somebody else, or this client was told several for the address. */
+  readonly isGuess: boolean;
+}
+
+/** Times are of the table's clock. */
+interface Entry {
+  readonly name: string;
+  readonly client: string;
+  readonly firstAt: number;
+  lastAt: number;
+  countsUntil: number;
+}
+
+/** Some 200 octets each. */
+const DEFAULT_MAX_RECORDS = 32_768;
+/** A load balancer of a provider may stand behind thousands of names, asked for by every pod. */
+const DEFAULT_MAX_RECORDS_PER_ADDRESS = 256;
 const DEFAULT_GRACE_SECONDS = 3600;
+/** What is told again so soon, by the same name to the same client, changes nothing. */
+const SAME_MS = 1000;
+/** Sessions are dated by the kernel's clock, and an answer is on its way before it is noted. */
+const SLACK_MS = 2000;
 
 export class NameTable {
-  /** Address → name → when it is forgotten. Both in order of use, oldest first. */
-  readonly #byAddress = new Map<number, Map<string, number>>();
-  readonly #maxAddresses: number;
-  readonly #maxNames: number;
+  /** Address → client and name → entry. All in order of use, oldest first. */
+  readonly #byAddress = new Map<number, Map<string, Entry>>();
+  readonly #maxRecords: number;
+  readonly #maxPerAddress: number;
   readonly #graceMs: number;
   readonly #now: Clock;
+  #latest: { v4: number; entry: Entry } | undefined;
+  #size = 0;
+  #version = 0;
 
   constructor(options: NameTableOptions = {}) {
-    this.#maxAddresses = options.maxAddresses ?? DEFAULT_MAX_ADDRESSES;
-    this.#maxNames = options.maxNamesPerAddress ?? DEFAULT_MAX_NAMES;
+    this.#maxRecords = options.maxRecords ?? DEFAULT_MAX_RECORDS;
+    this.#maxPerAddress = options.maxRecordsPerAddress ?? DEFAULT_MAX_RECORDS_PER_ADDRESS;
     this.#graceMs = (options.graceSeconds ?? DEFAULT_GRACE_SECONDS) * 1000;
     this.#now = options.now ?? performance.now.bind(performance);
   }
 
-  /** Addresses held, forgotten ones that nothing has looked at included. */
+  /** Records held, those that no longer count included: sessions that began with them may still run. */
   get size(): number {
-    return this.#byAddress.size;
+    return this.#size;
   }
 
-  /** Notes that `name` was answered with `v4` for `ttlSeconds`. Never shortens what was said before. */
-  remember(name: string, v4: number, ttlSeconds: number): void {
-    const names = this.#byAddress.get(v4) ?? new Map<string, number>();
-    const forgetAtMs = Math.max(this.#now() + ttlSeconds * 1000 + this.#graceMs, names.get(name) ?? 0);
-    names.delete(name);
-    names.set(name, forgetAtMs);
-    if (names.size > this.#maxNames) dropFirst(names);
-    this.#byAddress.delete(v4);
-    this.#byAddress.set(v4, names);
-    if (this.#byAddress.size > this.#maxAddresses) dropFirst(this.#byAddress);
+  /** Another number after every change. */
+  get version(): number {
+    return this.#version;
   }
 
-  /** The names that led to `v4`, the latest first. */
+  /** Notes that `client` was answered `v4` for `name`, good for `ttlSeconds`. Never shortens what was said before. */
+  remember(name: string, v4: number, ttlSeconds: number, client = ''): void {
+    const now = this.#now();
+    const latest = this.#latest;
+    if (latest?.v4 === v4 && now - latest.entry.lastAt < SAME_MS) {
+      const { entry } = latest;
+      const isMore = now + ttlSeconds * 1000 + this.#graceMs > entry.countsUntil + SAME_MS;
+      if (entry.name === name && entry.client === client && !isMore) return;
+    }
+    this.#put(v4, { name, client, firstAt: now, lastAt: now, countsUntil: now + ttlSeconds * 1000 + this.#graceMs });
+  }
+
+  /** The names that lead to `v4` now, the latest first. */
   namesOf(v4: number): string[] {
-    return [...(this.#live(v4)?.keys() ?? [])].toReversed();
+    const now = this.#now();
+    const entries = [...(this.#byAddress.get(v4)?.values() ?? [])].filter(({ countsUntil }) => countsUntil > now);
+    return [...new Set(entries.toReversed().map(({ name }) => name))];
   }
 
   /** True while some name's answer with `v4` counts. */
   has(v4: number): boolean {
-    return this.#live(v4) !== undefined;
+    return this.namesOf(v4).length > 0;
   }
 
-  #live(v4: number): Map<string, number> | undefined {
-    const names = this.#byAddress.get(v4);
-    if (names === undefined) return undefined;
-    const now = this.#now();
-    for (const [name, forgetAtMs] of names) if (forgetAtMs <= now) names.delete(name);
-    if (names.size > 0) return names;
+  /** The name by which `client` came to `v4` with a session that is `ageMs` old. */
+  nameFor(client: string, v4: number, ageMs: number): NameFound | undefined {
+    const begunAt = this.#now() - ageMs;
+    const possible = [...(this.#byAddress.get(v4)?.values() ?? [])].filter(
+      ({ firstAt, countsUntil }) => firstAt <= begunAt + SLACK_MS && begunAt < countsUntil,
+    );
+    const own = possible.filter((entry) => entry.client === client);
+    const best = latestBefore(own.length > 0 ? own : possible, begunAt);
+    return best && { name: best.name, isGuess: own.length !== 1 };
+  }
+
+  /** All that is held, in order of use; `wallMs` is what the time is now, since the epoch. */
+  records(wallMs: number): NameRecord[] {
+    const offset = wallMs - this.#now();
+    return [...this.#byAddress].flatMap(([v4, entries]) =>
+      Array.from(entries.values(), ({ name, client, firstAt, lastAt, countsUntil }) => ({
+        name,
+        v4,
+        client,
+        firstAt: Math.round(firstAt + offset),
+        lastAt: Math.round(lastAt + offset),
+        countsUntil: Math.round(countsUntil + offset),
+      })),
+    );
+  }
+
+  /** Takes up what records() gave, of an earlier process too. */
+  restore(records: Iterable<NameRecord>, wallMs: number): void {
+    const offset = this.#now() - wallMs;
+    for (const { name, v4, client, firstAt, lastAt, countsUntil } of records) {
+      this.#put(v4, {
+        name,
+        client,
+        firstAt: firstAt + offset,
+        lastAt: lastAt + offset,
+        countsUntil: countsUntil + offset,
+      });
+    }
+  }
+
+  #put(v4: number, entry: Entry): void {
+    this.#version++;
+    const entries = this.#byAddress.get(v4) ?? new Map<string, Entry>();
+    const key = `${entry.client} ${entry.name}`;
+    const before = entries.get(key);
+    const merged = before === undefined ? entry : before;
+    if (before === undefined) {
+      this.#size++;
+    } else {
+      before.lastAt = Math.max(before.lastAt, entry.lastAt);
+      before.countsUntil = Math.max(before.countsUntil, entry.countsUntil);
+      entries.delete(key);
+    }
+    entries.set(key, merged);
     this.#byAddress.delete(v4);
-    return undefined;
+    this.#byAddress.set(v4, entries);
+    this.#latest = { v4, entry: merged };
+    if (entries.size > this.#maxPerAddress) {
+      dropFirst(entries);
+      this.#size--;
+    }
+    while (this.#size > this.#maxRecords) this.#size -= dropFirst(this.#byAddress)?.size ?? this.#size;
   }
 }
 
-function dropFirst<K>(map: Map<K, unknown>): void {
-  const first = map.keys().next();
-  if (!first.done) map.delete(first.value);
+/** What was told last before `begunAt`; of names told before and after, the one told again latest. */
+function latestBefore(entries: readonly Entry[], begunAt: number): Entry | undefined {
+  let best: Entry | undefined;
+  for (const entry of entries) {
+    const [a, b] = [Math.min(entry.lastAt, begunAt), Math.min(best?.lastAt ?? -Infinity, begunAt)];
+    if (a > b || (a === b && entry.lastAt >= (best?.lastAt ?? -Infinity))) best = entry;
+  }
+  return best;
+}
+
+function dropFirst<K, V>(map: Map<K, V>): V | undefined {
+  const first = map.entries().next();
+  if (first.done) return undefined;
+  map.delete(first.value[0]);
+  return first.value[1];
 }

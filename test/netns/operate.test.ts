@@ -19,6 +19,8 @@ interface SessionJson {
   source: Transport;
   pool: Transport;
   destination: Transport;
+  name: string | null;
+  nameGuessed: boolean;
 }
 interface BindingJson {
   protocol: 'tcp' | 'udp' | 'icmp';

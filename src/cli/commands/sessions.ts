@@ -2,19 +2,20 @@
 // `gate64 sessions`: the session table (RFC 6146 §3.2), the most recently used first.
 
 import { Command, Option } from 'commander';
-import { ip6InNet, parseIp4, parseIp6, type Ip4Net } from '../../addr/ip.ts';
+import { ip6InNet, parseIp4, parseIp6 } from '../../addr/ip.ts';
 import { extractWithAny } from '../../addr/rfc6052.ts';
 import { loadConfig } from '../../config/load.ts';
 import type { Config } from '../../config/config.ts';
 import { PROTOCOLS, type Protocol } from '../../model/binding.ts';
 import { type SessionRow, type SessionState } from '../../datapath/datapath.ts';
 import { Gate64Error } from '../../errors.ts';
+import type { NameTable } from '../../names/name-table.ts';
 import { filterSessions, type SessionFilter } from '../../nat64/views.ts';
 import { endpointArgument, ip6NetArgument, netArgument, positiveInteger } from '../arguments.ts';
-import type { CliContext } from '../context.ts';
+import type { CliContext, Output } from '../context.ts';
 import { emit, outputOption, type OutputOptions } from '../output.ts';
-import { bytesText, durationText, renderTable, type Column } from '../render.ts';
-import { seconds, sessionJson, text4, text6 } from '../rows.ts';
+import { bytesText, durationText, renderTable, shorten, type Column } from '../render.ts';
+import { namedSession, seconds, sessionJson, text4, text6, type NamedSession } from '../rows.ts';
 
 const STATES = [
   'open',
@@ -46,23 +47,30 @@ export function sessionsCommand(context: CliContext): Command {
     .option('--dst <cidr>', 'the destination: an IPv4 network, or an IPv6 one as pods write it', netArgument)
     .addOption(new Option('--proto <protocol>', 'the protocol').choices(PROTOCOLS))
     .addOption(new Option('--state <state>', 'the state').choices(STATES))
-    .option('--name <name>', "destinations that this name leads to, as gate64's DNS answers now")
-    .option('--server <address>', 'the resolver that --name asks (default: dns.listen)', endpointArgument)
+    .option('--name <name>', 'the name that the pod asked for, or *.SUFFIX')
+    .option(
+      '--server <address>',
+      'with --name: also what this resolver answers for it now (without names of its own on the node: dns.listen)',
+      endpointArgument,
+    )
     .option('--limit <n>', 'list at most so many', positiveInteger)
     .option('-c, --config <file>', 'the configuration file')
     .addOption(outputOption())
     .action(async (options: SessionsOptions) => {
-      const byName = options.name === undefined ? undefined : await destinationsOf(options.name, options, context);
+      const names = context.readNames();
+      const isNamed = options.name === undefined ? undefined : await nameFilter(options.name, options, names, context);
       using reader = await context.openReader();
-      const rows = filterSessions(reader.sessions(), filterOf({ ...options, limit: undefined }, byName));
-      const shown = rows.slice(0, options.limit);
       const now = context.now();
+      const rows = filterSessions(reader.sessions(), filterOf({ ...options, limit: undefined }))
+        .map((row) => namedSession(row, names, now))
+        .filter((row) => isNamed?.(row) ?? true);
+      const shown = rows.slice(0, options.limit);
       emit(
         context.stdout,
         options,
         shown.map((row) => sessionJson(row, now)),
         () =>
-          renderTable(columns(now), shown, context.stdout, 'no sessions') +
+          renderTable(columns(now, context.stdout), shown, context.stdout, 'no sessions') +
           (shown.length < rows.length
             ? `${shown.length} of ${rows.length} sessions; --limit ${rows.length} lists all\n`
             : ''),
@@ -72,12 +80,29 @@ export function sessionsCommand(context: CliContext): Command {
 
 type FilterOptions = Omit<SessionsOptions, 'limit'> & { readonly limit: undefined };
 
-function filterOf(options: FilterOptions, byName: readonly Ip4Net[] | undefined): SessionFilter {
+/** By the names that are kept, and by what a resolver says where one is named or nothing is kept. */
+async function nameFilter(
+  name: string,
+  options: SessionsOptions,
+  names: NameTable | undefined,
+  context: CliContext,
+): Promise<(row: NamedSession) => boolean> {
+  const matches = nameMatcher(name);
+  const asks = !name.startsWith('*.') && (options.server !== undefined || names === undefined);
+  const destinations = asks ? await destinationsOf(name, options, context) : new Set<number>();
+  return (row) => (row.name !== undefined && matches(row.name.name)) || destinations.has(row.destination.v4);
+}
+
+/** DNS names are compared without case (RFC 4343) and without the final dot. */
+function nameMatcher(pattern: string): (name: string) => boolean {
+  const wanted = pattern.toLowerCase().replace(/(?<=[^.])\.$/, '');
+  return wanted.startsWith('*.') ? (name) => name.endsWith(wanted.slice(1)) : (name) => name === wanted;
+}
+
+function filterOf(options: FilterOptions): SessionFilter {
   const { src, dst, proto, state } = options;
   const destinations = dst?.family === 4 ? [dst.net] : undefined;
-  const where = (row: SessionRow) =>
-    (dst?.family !== 6 || ip6InNet(row.destination6, dst.net)) &&
-    (byName === undefined || byName.some((net) => net.v4 === row.destination.v4));
+  const where = (row: SessionRow) => dst?.family !== 6 || ip6InNet(row.destination6, dst.net);
   return {
     where,
     ...(src === undefined ? {} : { sources: [src] }),
@@ -88,7 +113,7 @@ function filterOf(options: FilterOptions, byName: readonly Ip4Net[] | undefined)
 }
 
 /** The IPv4 addresses behind a name: its A records, and what its AAAA records embed. */
-async function destinationsOf(name: string, options: SessionsOptions, context: CliContext): Promise<Ip4Net[]> {
+async function destinationsOf(name: string, options: SessionsOptions, context: CliContext): Promise<Set<number>> {
   const { config } = loadConfig(options.config);
   const server = options.server ?? firstListener(config);
   const { prefixes } = config;
@@ -100,7 +125,7 @@ async function destinationsOf(name: string, options: SessionsOptions, context: C
       hint: `gate64 resolve ${name} shows what the resolver answers`,
     });
   }
-  return [...found].map((v4) => ({ v4, length: 32 }));
+  return found;
 }
 
 function extractText(address: string, prefixes: Config['prefixes']): number[] {
@@ -115,16 +140,23 @@ export function firstListener(config: Config): Config['dns']['listen'][number] {
   return first;
 }
 
-function columns(now: number): Column<SessionRow>[] {
+function columns(now: number, output: Output): Column<NamedSession>[] {
   return [
     { title: 'PROTO', text: (row) => row.protocol },
     { title: 'STATE', text: (row) => row.state },
     { title: 'SOURCE', text: (row) => text6(row.source) },
     { title: 'POOL', text: (row) => text4(row.pool) },
     { title: 'DESTINATION', text: (row) => text4(row.destination) },
-    { title: 'IDLE', text: (row) => durationText(seconds(now - row.lastSeenAt)), align: 'right', rank: 2 },
-    { title: 'EXPIRES', text: (row) => durationText(seconds(row.expiresAt - now)), align: 'right', rank: 1 },
-    { title: 'OUT', text: (row) => bytesText(row.bytesOut), align: 'right', rank: 3 },
-    { title: 'IN', text: (row) => bytesText(row.bytesIn), align: 'right', rank: 3 },
+    { title: 'NAME', text: (row) => nameText(row.name, output), rank: 1 },
+    { title: 'IDLE', text: (row) => durationText(seconds(now - row.lastSeenAt)), align: 'right', rank: 3 },
+    { title: 'EXPIRES', text: (row) => durationText(seconds(row.expiresAt - now)), align: 'right', rank: 2 },
+    { title: 'OUT', text: (row) => bytesText(row.bytesOut), align: 'right', rank: 4 },
+    { title: 'IN', text: (row) => bytesText(row.bytesIn), align: 'right', rank: 4 },
   ];
+}
+
+/** A guess has a question mark. */
+function nameText(found: NamedSession['name'], output: Output): string {
+  if (found === undefined) return '-';
+  return shorten(found.name, output) + (found.isGuess ? '?' : '');
 }

@@ -34,6 +34,7 @@ export async function cli(args: readonly string[], setup: CliSetup = {}): Promis
     now: () => NOW,
     signal: new AbortController().signal,
     openReader: () => Promise.resolve(new MemoryReader()),
+    readNames: () => undefined,
     fetchStatus: () => Promise.resolve(undefined),
     fetchReadiness: () => Promise.resolve(undefined),
     examine: () => Promise.resolve({ findings: [], unseen: undefined }),

@@ -4,7 +4,9 @@
 import { expect } from 'chai';
 import { parseIp4, parseIp6 } from '../../../src/addr/ip.ts';
 import { DROP_TEXTS } from '../../../src/model/drops.gen.ts';
+import type { CliContext } from '../../../src/cli/context.ts';
 import { Gate64Error } from '../../../src/errors.ts';
+import { NameTable } from '../../../src/names/name-table.ts';
 import { MemoryReader, blockRow, sessionRow, type ReaderRows } from '../../helpers/reader.ts';
 import { NOW, cli, withFile, type CliSetup } from './helper.ts';
 
@@ -41,6 +43,8 @@ describe('gate64 sessions', () => {
       protocol: 'tcp',
       state: 'established',
       source: { address: '2001:db8::5', port: 40_000 },
+      name: null,
+      nameGuessed: false,
       destination6: '2001:db8:64::cb00:7107',
       pool: { address: '192.0.2.1', port: 61_001 },
       destination: { address: '203.0.113.7', port: 443 },
@@ -88,7 +92,7 @@ describe('gate64 sessions', () => {
     });
   }
 
-  it('filters by a name, through the A records and the synthesized AAAA records it has', async () => {
+  it('filters by a name where none are kept, through the A records and the synthesized AAAA records it has', async () => {
     const asked: string[] = [];
     const setup: CliSetup = {
       context: {
@@ -110,21 +114,93 @@ describe('gate64 sessions', () => {
     expect(result.stderr).to.include('gate64: "nowhere.example" leads to no IPv4 address').and.include('hint: ');
   });
 
+  describe('names', () => {
+    /** What was asked when the sessions began, a minute ago. */
+    function named(...asked: [name: string, address: string, client?: string][]): CliSetup {
+      const names = new NameTable({ now: () => NOW });
+      names.restore(
+        asked.map(([name, address, client = '']) => {
+          const at = NOW - 61_000;
+          return { name, v4: parseIp4(address), client, firstAt: at, lastAt: at, countsUntil: NOW + 3_600_000 };
+        }),
+        NOW,
+      );
+      return { context: { readNames: () => names } };
+    }
+    const kept = named(['github.com', '203.0.113.7', '2001:db8::5'], ['dns.example', '198.51.100.9', '2001:db8::99']);
+
+    it('stand in JSON, and whether each is a guess', async () => {
+      const rows = await listed(['sessions'], { sessions: SESSIONS }, kept);
+      expect(rows.map((row) => [row['protocol'], row['name'], row['nameGuessed']])).to.deep.equal([
+        ['udp', 'dns.example', true],
+        ['icmp', 'github.com', false],
+        ['tcp', 'github.com', false],
+      ]);
+    });
+
+    const filters: [string, string[]][] = [
+      ['github.com', ['icmp', 'tcp']],
+      ['GitHub.com.', ['icmp', 'tcp']],
+      ['*.example', ['udp']],
+      ['*.EXAMPLE.', ['udp']],
+      ['*.github.com', []],
+      ['hub.com', []],
+      ['unheard.example', []],
+    ];
+    for (const [name, expected] of filters) {
+      it(`--name ${name} filters by them and asks nobody`, async () => {
+        const setup: CliSetup = {
+          context: { ...kept.context, lookup: () => Promise.reject(new Error('not expected here')) },
+        };
+        const rows = await listed(['sessions', '--name', name], { sessions: SESSIONS }, setup);
+        expect(rows.map((row) => row['protocol'])).to.deep.equal(expected);
+      });
+    }
+
+    it('--server adds what a resolver answers now', async () => {
+      const asked: string[] = [];
+      const lookup: CliContext['lookup'] = (server, name, type) => {
+        asked.push(`${server.host}:${server.port} ${type}`);
+        const records = type === 'A' ? [{ name, address: '198.51.100.9', ttlSeconds: 60 }] : [];
+        return Promise.resolve({ rcode: 0, records });
+      };
+      const args = ['sessions', '--name', 'github.com', '--server', '192.0.2.53'];
+      const rows = await listed(args, { sessions: SESSIONS }, { context: { ...kept.context, lookup } });
+      expect(rows.map((row) => row['protocol'])).to.deep.equal(['udp', 'icmp', 'tcp']);
+      expect(asked).to.deep.equal(['192.0.2.53:53 A', '192.0.2.53:53 AAAA']);
+    });
+
+    it('have a question mark in the table where they are guesses', async () => {
+      const { stdout } = await cli(['sessions', '-o', 'table'], reading({ sessions: SESSIONS }, kept));
+      const lines = stdout.split('\n');
+      expect(lines[1]).to.include(' dns.example? ');
+      expect(lines[3]).to.include(' github.com ');
+    });
+
+    it('of any length leave a terminal its lines', async () => {
+      const label = '\\255'.repeat(63);
+      const setup = named([`${label}.${label}.${label}.evil.example`, '203.0.113.7', '2001:db8::5']);
+      const { stdout } = await cli(['sessions'], reading({ sessions: SESSIONS }, { terminal: 160, ...setup }));
+      expect(stdout).to.include('.evil.example ');
+      expect(stdout.split('\n').every((line) => line.length <= 160)).to.equal(true);
+    });
+  });
+
   it('prints a table on a terminal', async () => {
     const result = await cli(['sessions', '--proto', 'tcp'], reading({ sessions: SESSIONS }, { terminal: 200 }));
     expect(result.stdout).to.equal(
       [
-        'PROTO  STATE        SOURCE               POOL             DESTINATION      IDLE  EXPIRES      OUT       IN',
-        'tcp    established  [2001:db8::5]:40000  192.0.2.1:61001  203.0.113.7:443    5s    1h59m  1.5 KiB  3.0 MiB',
+        'PROTO  STATE        SOURCE               POOL             DESTINATION      NAME  IDLE  EXPIRES      OUT       IN',
+        'tcp    established  [2001:db8::5]:40000  192.0.2.1:61001  203.0.113.7:443  -       5s    1h59m  1.5 KiB  3.0 MiB',
         '',
       ].join('\n'),
     );
   });
 
   it('leaves out what does not fit a narrow terminal and says so', async () => {
-    const result = await cli(['sessions'], reading({ sessions: SESSIONS }, { terminal: 85 }));
+    const result = await cli(['sessions'], reading({ sessions: SESSIONS }, { terminal: 90 }));
     const lines = result.stdout.trimEnd().split('\n');
-    expect(lines.slice(0, -1).every((line) => line.length <= 85)).to.equal(true);
+    expect(lines.slice(0, -1).every((line) => line.length <= 90)).to.equal(true);
     expect(lines.at(-1)).to.equal('(no room for IDLE, OUT, IN; -o json has all)');
     expect(lines[0])
       .to.match(/^PROTO .* DESTINATION/)

@@ -402,11 +402,11 @@ describe('DNS64 with other settings', () => {
       expect((await h.ask({ name: 'x.example' })).answers).to.deep.equal([`x.example AAAA 300 ${V6}`]);
     }));
 
-  it('tells which name led to which address, once per synthesis', async () => {
+  it('tells which name led whom to which address, from the cache too', async () => {
     const told: string[] = [];
     await withHarness(
       {
-        onSynthesized: (name, v4, ttl) => told.push(`${name} ${v4.toString(16)} ${ttl}`),
+        onSynthesized: (name, v4, ttl, client) => told.push(`${name} ${v4.toString(16)} ${ttl} ${client}`),
         prefixes: [P6, WELL_KNOWN_PREFIX],
       },
       async (h) => {
@@ -415,6 +415,6 @@ describe('DNS64 with other settings', () => {
         await h.ask({ name: 'n.example' });
       },
     );
-    expect(told).to.deep.equal(['n.example c0000221 120']);
+    expect(told).to.deep.equal(['n.example c0000221 120 127.0.0.1', 'n.example c0000221 120 127.0.0.1']);
   });
 });
