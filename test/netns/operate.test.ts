@@ -19,8 +19,6 @@ interface SessionJson {
   source: Transport;
   pool: Transport;
   destination: Transport;
-  name: string | null;
-  nameGuessed: boolean;
 }
 interface BindingJson {
   protocol: 'tcp' | 'udp' | 'icmp';
@@ -102,7 +100,9 @@ for (const egress of EGRESSES) {
       expect(await count('--src', '2001:db8:1::/64')).to.equal(4);
       expect(await count('--src', '2001:db8:9::/64')).to.equal(0);
       expect(await count('--limit', '1')).to.equal(1);
-      expect(await count('--name', 'other.example', '-c', scene.gate64.configFile)).to.equal(1);
+      const { configFile } = scene.gate64;
+      const server = ['--server', '127.0.0.1:5364'];
+      expect(await count('--name', 'other.example', ...server, '-c', configFile)).to.equal(1);
     });
 
     it('G6888-10-a: bindings and pool are what the kernel holds', async () => {
