@@ -3,7 +3,7 @@
 // reload, a repair and the way back from a reload that failed are the same call.
 
 import type { Config } from './config/config.ts';
-import type { Datapath, DatapathSite } from './datapath/datapath.ts';
+import type { Datapath, DatapathSite, SessionRow } from './datapath/datapath.ts';
 import { Gate64Error } from './errors.ts';
 import { changes, describe } from './host/changes.ts';
 import type { Host } from './host/host.ts';
@@ -29,6 +29,8 @@ export interface ReconcilerOptions {
   readonly site: DatapathSite;
   readonly log: Log;
   readonly clock?: Clock;
+  /** Told of sessions that ended, as they last stood; of many at once not of all. */
+  readonly onEnded?: (rows: readonly SessionRow[]) => void;
   /** Told of every sweep, in milliseconds. */
   readonly onSweep?: (durationMs: number) => void;
   /** Told of what holds, after every time that it was made so. */
@@ -201,7 +203,7 @@ export class Reconciler {
   }
 
   #open(desired: DesiredDatapath): void {
-    const { site, log, onSweep } = this.#options;
+    const { site, log, onEnded, onSweep } = this.#options;
     const slots = poolAddresses(desired.pool).length;
     const datapath = site.open({ ...desired.programs, slots }, desired.sizes);
     const { attach, adopted, replaced, programs } = datapath.info();
@@ -213,6 +215,7 @@ export class Reconciler {
       datapath,
       log,
       clock: this.#clock,
+      onEnded,
       onSweep: ({ durationMs }) => onSweep?.(durationMs),
     });
     this.#datapath = datapath;

@@ -3,11 +3,12 @@
 
 import { isDeepStrictEqual } from 'node:util';
 import { Destinations, destinationRules, type DestinationRule } from './addr/destinations.ts';
-import { formatEndpoint, type Endpoint } from './addr/ip.ts';
+import { formatEndpoint, formatIp6, type Endpoint } from './addr/ip.ts';
 import type { Config } from './config/config.ts';
 import { loadConfig, type LoadedConfig } from './config/load.ts';
 import { refuseUnreloadable } from './config/reload.ts';
 import { ConfigWatch } from './config/watch.ts';
+import type { SessionRow } from './datapath/datapath.ts';
 import { PinnedSite } from './datapath/open.ts';
 import { DnsService, type DnsOptions } from './dns/dns.ts';
 import { openListeners } from './dns/listeners.ts';
@@ -17,9 +18,13 @@ import { LinuxHost } from './host/host.ts';
 import { InstanceLock } from './host/instance-lock.ts';
 import { Sysctls } from './host/sysctls.ts';
 import { UninstallError } from './host/uninstall-error.ts';
-import { NameFile, removeNames } from './names/name-file.ts';
+import { removeLines, type LinesFile } from './names/lines-file.ts';
+import { keepNames, NAMES_FILE } from './names/name-file.ts';
 import { NameTable } from './names/name-table.ts';
+import { UsageTable } from './names/usage.ts';
+import { keepUsage, USAGE_FILE } from './names/usage-file.ts';
 import { Nat64Metrics } from './nat64/metrics.ts';
+import { usageOf } from './nat64/views.ts';
 import { trackedFlows } from './plan/tracking.ts';
 import { Reconciler } from './reconciler.ts';
 import { HttpEndpoint } from './telemetry/http.ts';
@@ -41,6 +46,7 @@ class Service {
   readonly #dnsMetrics: DnsMetrics;
   readonly #nat64Metrics: Nat64Metrics;
   readonly #names = new NameTable();
+  readonly #usage = new UsageTable();
   readonly #startedAt = new Date();
   readonly #file: string | undefined;
   #config: Config;
@@ -53,7 +59,7 @@ class Service {
   #lock: InstanceLock | undefined;
   #watch: ConfigWatch | undefined;
   #http: HttpEndpoint | undefined;
-  #nameFile: NameFile | undefined;
+  readonly #files: LinesFile[] = [];
 
   constructor(loaded: LoadedConfig) {
     this.#config = loaded.config;
@@ -94,8 +100,9 @@ class Service {
     this.#http = await this.#startHttp(http.listen);
     if (dns.enabled && dns.tls.ca !== '') readAuthorities(dns.tls.ca);
     if (dns.enabled) await checkListen(dns.listen);
+    if (nat64.enabled) this.#files.push(keepUsage(this.#usage, this.#log));
     if (nat64.enabled) this.#node = await this.#startNat64();
-    if (dns.enabled) this.#nameFile = NameFile.open(this.#names, this.#log);
+    if (dns.enabled) this.#files.push(keepNames(this.#names, this.#log));
     if (dns.enabled) this.#dns = await DnsService.start(this.#dnsOptions(this.#config));
     if (this.#destinations !== undefined) this.#dns?.setDestinations(this.#destinations);
     this.#log.info(
@@ -110,6 +117,7 @@ class Service {
       host: new LinuxHost(),
       site: new PinnedSite(),
       log: this.#log,
+      onEnded: (rows) => this.#noteUsage(rows),
       onSweep: (durationMs) => this.#nat64Metrics.observeSweep(durationMs / 1000),
       onConverged: ({ datapath }) => this.#follow(datapath?.destinations ?? []),
     });
@@ -119,6 +127,14 @@ class Service {
       egress: () => this.#config.nat64.egress,
     });
     return node;
+  }
+
+  #noteUsage(rows: readonly SessionRow[]): void {
+    for (const row of rows) {
+      const ageMs = Date.now() - row.createdAt;
+      const name = this.#names.nameFor(formatIp6(row.source.v6), row.destination.v4, ageMs);
+      this.#usage.add(usageOf(row, name));
+    }
   }
 
   /** No name is to lead where the NAT64 does not. */
@@ -264,9 +280,9 @@ class Service {
   async stop(): Promise<void> {
     this.#watch?.stop();
     await this.#dns?.stop();
-    await this.#nameFile?.stop();
     this.#nat64Metrics.stop();
     await this.#node?.stop();
+    for (const file of this.#files) await file.stop();
     await this.#http?.close();
     this.#lock?.[Symbol.dispose]();
   }
@@ -329,7 +345,8 @@ export async function uninstall(config: Config): Promise<string[]> {
   const done: string[] = [];
   const failed: unknown[] = [];
   try {
-    if (removeNames()) done.push('removed: names that were handed out');
+    const kept = [NAMES_FILE, USAGE_FILE].filter((path) => removeLines(path));
+    if (kept.length > 0) done.push('removed: names that pods asked for');
   } catch (error) {
     failed.push(error);
   }

@@ -32,6 +32,16 @@ export function endpointArgument(text: string): Endpoint {
   return usage(() => parseEndpoint(text, 53));
 }
 
+const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
+
+/** "90s", "30m", "12h", "7d" → seconds. */
+export function durationArgument(text: string): number {
+  const [, count = '', unit = ''] = /^(\d{1,9})([smhd])$/.exec(text) ?? [];
+  const unitSeconds = UNIT_SECONDS[unit];
+  if (unitSeconds === undefined) throw new InvalidArgumentError(`"${text}" is no duration such as 90s, 30m, 12h or 7d`);
+  return Number(count) * unitSeconds;
+}
+
 export function positiveInteger(text: string): number {
   const value = Number(text);
   if (!/^\d+$/.test(text) || value < 1 || !Number.isSafeInteger(value)) {

@@ -11,6 +11,8 @@ import type { ServiceStatus } from '../telemetry/status.ts';
 import { asRoot } from './as-root.ts';
 import { NameTable } from '../names/name-table.ts';
 import { readNames } from '../names/name-file.ts';
+import type { Usage } from '../names/usage.ts';
+import { readUsage } from '../names/usage-file.ts';
 import { lookup, type LookupAnswer, type LookupType } from './lookup.ts';
 import { fetchReadiness, fetchStatus, type ReadinessAnswer } from './status-client.ts';
 
@@ -57,6 +59,8 @@ export interface CliContext {
   openReader(): Promise<DatapathReader>;
   /** The names that the DNS of this node handed out, as the service keeps them; undefined when there is no file of them. */
   readNames(): NameTable | undefined;
+  /** What sessions that have ended came to, as the service keeps it. */
+  readUsage(): Usage[];
   /** What the running service says; undefined when none answers at `listen`. */
   fetchStatus(listen: Endpoint): Promise<ServiceStatus | undefined>;
   /** What /readyz of the running service says; undefined when none answers at `listen`. */
@@ -95,6 +99,10 @@ export class ProcessContext implements CliContext {
     const table = new NameTable({ now: Date.now });
     table.restore(records, Date.now());
     return table;
+  }
+
+  readUsage(): Usage[] {
+    return readUsage();
   }
 
   fetchStatus(listen: Endpoint): Promise<ServiceStatus | undefined> {

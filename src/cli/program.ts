@@ -12,6 +12,7 @@ import { doctorCommand } from './commands/doctor.ts';
 import { dropsCommand } from './commands/drops.ts';
 import { monitorCommand } from './commands/monitor.ts';
 import { poolCommand } from './commands/pool.ts';
+import { reportCommand } from './commands/report.ts';
 import { resolveCommand } from './commands/resolve.ts';
 import { runCommand } from './commands/run.ts';
 import { sessionsCommand } from './commands/sessions.ts';
@@ -31,6 +32,7 @@ const COMMANDS = [
   poolCommand,
   dropsCommand,
   monitorCommand,
+  reportCommand,
   resolveCommand,
   addrCommand,
   uninstallCommand,

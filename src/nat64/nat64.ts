@@ -4,7 +4,7 @@
 
 import type { DestinationRule } from '../addr/destinations.ts';
 import { formatIp4 } from '../addr/ip.ts';
-import type { Datapath } from '../datapath/datapath.ts';
+import type { Datapath, SessionRow } from '../datapath/datapath.ts';
 import { Gate64Error } from '../errors.ts';
 import type { StaticBinding } from '../model/binding.ts';
 import { poolAddresses, poolBlocks } from '../plan/blocks.ts';
@@ -28,6 +28,8 @@ export interface Nat64Options {
   readonly holdDownMs?: number;
   readonly idleBlockMs?: number;
   readonly random?: () => number;
+  /** Told of sessions that ended, as they last stood; of many at once not of all. */
+  readonly onEnded?: ((rows: readonly SessionRow[]) => void) | undefined;
   /** Told of every sweep, after it. */
   readonly onSweep?: (result: SweepSum) => void;
 }
@@ -82,6 +84,7 @@ export class Nat64 {
       clock,
       log,
       idleBlockMs: options.idleBlockMs ?? IDLE_BLOCK_SECONDS * 1000,
+      onEnded: options.onEnded,
       onSweep: (result) => {
         options.onSweep?.(result);
         this.#ledger.noteReturned(result.returned);

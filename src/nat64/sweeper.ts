@@ -3,7 +3,7 @@
 // hundredth of the time, and for a fifth while there is much to end. An expired entry counts as absent at lookup, so what a
 // late sweep delays is memory and ports, not truth.
 
-import type { Datapath, SweepResult } from '../datapath/datapath.ts';
+import type { Datapath, SessionRow, SweepResult } from '../datapath/datapath.ts';
 import type { Clock } from './clock.ts';
 import type { Log } from './log.ts';
 
@@ -16,12 +16,16 @@ const REST_PER_WORK = 99;
 /** The same after a turn that ended sessions and came to no end: as fast as they run out has to be swept. */
 const REST_PER_BACKLOG = 4;
 
+const MAX_ROWS = 256;
+
 export interface SweeperOptions {
   readonly datapath: Datapath;
   readonly clock: Clock;
   readonly log: Log;
   /** How long a block may be empty before its pod gives it back. */
   readonly idleBlockMs: number;
+  /** Told of sessions that ended, MAX_ROWS a turn at most: beyond, telling would take the time of ending them. */
+  readonly onEnded?: ((rows: readonly SessionRow[]) => void) | undefined;
   /** Told of every sweep that is over: its turns as one, without the sessions. */
   readonly onSweep: (result: SweepSum) => void;
   /** Called after a turn, once a second at most, for what else has to be looked at again and again. */
@@ -52,10 +56,11 @@ export class Sweeper {
 
   /** One turn now; returns how long to wait for the next, in milliseconds. */
   sweep(): number {
-    const { datapath, clock, log, idleBlockMs, onSweep, onTick } = this.#options;
+    const { datapath, clock, log, idleBlockMs, onEnded, onSweep, onTick } = this.#options;
     try {
-      // Nobody is told of sessions one by one.
-      const { ended: _, finished, ...turn } = datapath.sweep(idleBlockMs, { budgetMs: TURN_MS, maxRows: 0 });
+      const maxRows = onEnded === undefined ? 0 : MAX_ROWS;
+      const { ended, finished, ...turn } = datapath.sweep(idleBlockMs, { budgetMs: TURN_MS, maxRows });
+      if (ended.length > 0) onEnded?.(ended);
       const endedCount = this.#turns.endedCount + turn.endedCount;
       const durationMs = this.#turns.durationMs + turn.durationMs;
       this.#turns = finished ? { endedCount: 0, durationMs: 0 } : { endedCount, durationMs };

@@ -2,7 +2,9 @@
 // Pure functions over rows of the data plane, for the command line and the metrics.
 
 import type { DropReason } from '../model/drops.gen.ts';
-import { ip4InNet, ip6InNet, type Ip4Net, type Ip6Net } from '../addr/ip.ts';
+import { formatIp4, formatIp6, ip4InNet, ip6InNet, type Ip4Net, type Ip6Net } from '../addr/ip.ts';
+import type { NameFound } from '../names/name-table.ts';
+import type { Usage } from '../names/usage.ts';
 import type { Protocol } from '../model/binding.ts';
 import type { BlockRow, BlockState, DropRow, SessionRow, SessionState } from '../datapath/datapath.ts';
 
@@ -32,6 +34,21 @@ export function filterSessions(rows: readonly SessionRow[], filter: SessionFilte
     )
     .sort((a, b) => b.lastSeenAt - a.lastSeenAt)
     .slice(0, limit);
+}
+
+/** One session as the record of usage takes it. */
+export function usageOf(row: SessionRow, name: NameFound | undefined): Usage {
+  return {
+    pod: formatIp6(row.source.v6),
+    name: name?.name,
+    destination: formatIp4(row.destination.v4),
+    isGuess: name?.isGuess ?? false,
+    sessions: 1,
+    bytesOut: row.bytesOut,
+    bytesIn: row.bytesIn,
+    firstAt: Math.round(row.createdAt),
+    lastAt: Math.round(row.lastSeenAt),
+  };
 }
 
 export interface AddressUsage {

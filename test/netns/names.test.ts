@@ -3,6 +3,7 @@
 
 import { statSync, writeFileSync } from 'node:fs';
 import { expect } from 'chai';
+import { gate64Config } from '../helpers/gate64.ts';
 import { eventually } from '../helpers/processes.ts';
 import { Scene } from '../helpers/scene.ts';
 import { NODE6, POD } from '../helpers/topology.ts';
@@ -14,12 +15,19 @@ interface SessionJson {
   nameGuessed: boolean;
 }
 
+interface ReportJson {
+  pod: string;
+  name: string | null;
+  sessions: number;
+}
+
+const DNS = { listen: ['127.0.0.1:5364', `[${NODE6}]:5364`] };
+
 describe('names of sessions', function () {
   this.timeout(60_000);
   let scene: Scene;
   before(async () => {
-    const dns = { listen: ['127.0.0.1:5364', `[${NODE6}]:5364`] };
-    scene = await Scene.create({ egress: 'masquerade', config: { dns } });
+    scene = await Scene.create({ egress: 'masquerade', config: { dns: DNS } });
   });
   after(async () => {
     await (scene as Scene | undefined)?.[Symbol.asyncDispose]();
@@ -71,19 +79,39 @@ describe('names of sessions', function () {
     await settled(['other.example?', 'v4only.example', 'v4only.example']);
   });
 
+  it('stay in the report when the sessions have ended', async () => {
+    const report = async () =>
+      (await scene.gate64.json<ReportJson[]>('report')).map(({ pod, name, sessions: count }) => [pod, name, count]);
+    const expected = [
+      [POD, 'v4only.example', 2],
+      [POD, 'other.example', 1],
+    ];
+    expect(await report()).to.deep.equal(expected);
+    scene.gate64.write(gate64Config('masquerade', { dns: DNS, nat64: { deny: ['198.51.100.0/24'] } }));
+    scene.gate64.process?.signal('SIGHUP');
+    await eventually('the sessions have ended', async () => ((await sessions()).length === 0 ? true : undefined));
+    await eventually('the report has them', async () => {
+      return JSON.stringify(await report()) === JSON.stringify(expected) ? true : undefined;
+    });
+    const csv = (await scene.gate64.cli(['report', '-o', 'csv', '--since', '1h'])).stdout.split('\r\n');
+    expect(csv).to.have.length(4);
+    expect(csv[1]).to.match(/^2001:db8:1::2,v4only\.example,/);
+  });
+
   it('lie in a file for root alone, which harms nobody when it is broken', async () => {
     const path = '/run/gate64/names.jsonl';
     expect(statSync(path).mode & 0o777).to.equal(0o600);
     await stop();
     writeFileSync(path, '{"version":1}\n{"name":"\u001b[2Jx","address":"198.51.100.10"}\nnonsense');
-    expect(await names()).to.deep.equal(['-', '-', '-']);
+    expect(await names()).to.deep.equal([]);
+    expect((await scene.gate64.json<ReportJson[]>('report')).length).to.equal(2);
     await scene.gate64.start();
   });
 
   it('go with the rest at uninstall', async () => {
     await stop();
     const { stdout } = await scene.gate64.cli(['uninstall', '-c', scene.gate64.configFile]);
-    expect(stdout).to.include('removed: names that were handed out');
+    expect(stdout).to.include('removed: names that pods asked for');
     expect(() => statSync('/run/gate64')).to.throw(/ENOENT/);
   });
 });

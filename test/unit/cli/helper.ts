@@ -35,6 +35,7 @@ export async function cli(args: readonly string[], setup: CliSetup = {}): Promis
     signal: new AbortController().signal,
     openReader: () => Promise.resolve(new MemoryReader()),
     readNames: () => undefined,
+    readUsage: () => [],
     fetchStatus: () => Promise.resolve(undefined),
     fetchReadiness: () => Promise.resolve(undefined),
     examine: () => Promise.resolve({ findings: [], unseen: undefined }),

@@ -7,13 +7,14 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { parseIp4 } from '../../../src/addr/ip.ts';
 import { nameText } from '../../../src/dns/wire.ts';
-import { NameFile, readNames, removeNames } from '../../../src/names/name-file.ts';
+import { removeLines } from '../../../src/names/lines-file.ts';
+import { keepNames, readNames } from '../../../src/names/name-file.ts';
 import { NameTable } from '../../../src/names/name-table.ts';
 
 const V4 = parseIp4('192.0.2.33');
 const POD = '2001:db8::5';
 
-describe('NameFile', () => {
+describe('names in a file', () => {
   let folder: string;
   let path: string;
   let warnings: string[];
@@ -27,24 +28,24 @@ describe('NameFile', () => {
 
   it('gives the next process what the one before was told', async () => {
     const table = new NameTable();
-    const file = NameFile.open(table, log, path);
+    const file = keepNames(table, log, path);
     table.remember('a.example', V4, 60, POD);
     table.remember('b.example', V4 + 1, 60);
     await file.stop();
     expect(statSync(path).mode & 0o777, 'which pod asks for what is nobody else’s business').to.equal(0o600);
 
     const next = new NameTable();
-    await NameFile.open(next, log, path).stop();
+    await keepNames(next, log, path).stop();
     expect(next.nameFor(POD, V4, 0)).to.deep.equal({ name: 'a.example', isGuess: false });
     expect(next.namesOf(V4 + 1)).to.deep.equal(['b.example']);
     expect(warnings).to.deep.equal([]);
-    expect(removeNames(path)).to.equal(true);
-    expect([existsSync(path), removeNames(path)]).to.deep.equal([false, false]);
+    expect(removeLines(path)).to.equal(true);
+    expect([existsSync(path), removeLines(path)]).to.deep.equal([false, false]);
   });
 
   it('follows the table while the service runs, and does not write what has not changed', async () => {
     const table = new NameTable();
-    const file = NameFile.open(table, log, path);
+    const file = keepNames(table, log, path);
     table.remember('a.example', V4, 60);
     const end = Date.now() + 5000;
     while (!existsSync(path) && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 50));
@@ -65,7 +66,7 @@ describe('NameFile', () => {
     expect(long.length).to.equal(255);
     const names = [wire, long].map((bytes) => nameText(bytes, 0));
     const table = new NameTable();
-    const file = NameFile.open(table, log, path);
+    const file = keepNames(table, log, path);
     for (const name of names) table.remember(name, V4, 60);
     await file.stop();
     const read = readNames(path)?.map(({ name }) => name) ?? [];
@@ -98,7 +99,7 @@ describe('NameFile', () => {
     writeFileSync(path, '{"version":2}\n');
     expect(readNames(path)).to.equal(undefined);
     const table = new NameTable();
-    await NameFile.open(table, log, path).stop();
+    await keepNames(table, log, path).stop();
     expect(table.size).to.equal(0);
   });
 
@@ -106,12 +107,12 @@ describe('NameFile', () => {
     writeFileSync(join(folder, 'run'), 'a file where the folder would be');
     chmodSync(join(folder, 'run'), 0o400);
     const table = new NameTable();
-    const file = NameFile.open(table, log, path);
+    const file = keepNames(table, log, path);
     for (const name of ['a.example', 'b.example']) {
       table.remember(name, V4, 60);
       await file.stop();
     }
-    expect(warnings).to.deep.equal(['names cannot be kept; sessions are listed without']);
+    expect(warnings).to.deep.equal(['names cannot be kept in a file']);
     expect(table.namesOf(V4)).to.deep.equal(['b.example', 'a.example']);
     expect(readFileSync(join(folder, 'run'), 'utf8')).to.include('a file');
   });

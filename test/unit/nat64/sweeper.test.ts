@@ -4,7 +4,7 @@
 import { expect } from 'chai';
 import { parseIp4 } from '../../../src/addr/ip.ts';
 import type { FakeDatapath } from '../../fakes/datapath.ts';
-import type { SweepOptions } from '../../../src/datapath/datapath.ts';
+import type { SessionRow, SweepOptions } from '../../../src/datapath/datapath.ts';
 import { Sweeper, type SweepSum } from '../../../src/nat64/sweeper.ts';
 import { fakeDatapath, flow, passed, TestClock, TestLog } from './support.ts';
 
@@ -51,6 +51,19 @@ describe('sweeper', () => {
   });
 
   afterEach(() => sweeper.stop());
+
+  it('tells of the sessions that end, a bounded number a turn', () => {
+    const told: number[] = [];
+    const onEnded = (rows: readonly SessionRow[]) => void told.push(rows.length);
+    const options = { datapath, clock, log, idleBlockMs: 60_000, onEnded, onSweep: () => {}, onTick: () => {} };
+    sweeper = new Sweeper(options);
+    clock.advance(302_000);
+    sweeper.sweep();
+    datapath.sweepStep = 1000;
+    sweeper.sweep();
+    sweeper.sweep();
+    expect(told).to.deep.equal([100, 256]);
+  });
 
   it('takes a fifth of the time for a backlog, a hundredth when there is none, and tells of a sweep when it is over', () => {
     clock.advance(302_000);

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which pod went by NAT64 to which name: sums over sessions, for the report of what still needs IPv4. Bounded.
+
+/** Sessions of one pod to one name; where no name is known, to one IPv4 address. Times are milliseconds since the epoch. */
+export interface Usage {
+  /** IPv6 as text. */
+  readonly pod: string;
+  readonly name: string | undefined;
+  /** IPv4 as text, the last one; an address of a name may change. */
+  readonly destination: string;
+  /** Of some of the sessions the name is a guess. */
+  readonly isGuess: boolean;
+  readonly sessions: number;
+  /** From the pod, and to it. */
+  readonly bytesOut: number;
+  readonly bytesIn: number;
+  /** When the first of the sessions began, and the last was used last. */
+  readonly firstAt: number;
+  readonly lastAt: number;
+}
+
+/** Some 300 octets each. */
+const DEFAULT_MAX_ROWS = 8192;
+
+export class UsageTable {
+  /** In order of use, oldest first. */
+  readonly #rows = new Map<string, Usage>();
+  readonly #maxRows: number;
+  #version = 0;
+
+  constructor(maxRows: number = DEFAULT_MAX_ROWS) {
+    this.#maxRows = maxRows;
+  }
+
+  /** Another number after every change. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** Beyond the bound the pod and name that were noted longest ago are forgotten. */
+  add(usage: Usage): void {
+    this.#version++;
+    const key = `${usage.pod} ${usage.name ?? usage.destination}`;
+    const before = this.#rows.get(key);
+    this.#rows.delete(key);
+    this.#rows.set(key, before === undefined ? usage : sum(before, usage));
+    if (this.#rows.size <= this.#maxRows) return;
+    const oldest = this.#rows.keys().next();
+    if (!oldest.done) this.#rows.delete(oldest.value);
+  }
+
+  rows(): Usage[] {
+    return [...this.#rows.values()];
+  }
+}
+
+function sum(a: Usage, b: Usage): Usage {
+  const later = b.lastAt >= a.lastAt ? b : a;
+  return {
+    ...later,
+    isGuess: a.isGuess || b.isGuess,
+    sessions: a.sessions + b.sessions,
+    bytesOut: a.bytesOut + b.bytesOut,
+    bytesIn: a.bytesIn + b.bytesIn,
+    firstAt: Math.min(a.firstAt, b.firstAt),
+  };
+}
