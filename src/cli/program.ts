@@ -10,6 +10,7 @@ import { bindingsCommand } from './commands/bindings.ts';
 import { checkCommand } from './commands/check.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { dropsCommand } from './commands/drops.ts';
+import { importCommand } from './commands/import.ts';
 import { monitorCommand } from './commands/monitor.ts';
 import { poolCommand } from './commands/pool.ts';
 import { reportCommand } from './commands/report.ts';
@@ -25,6 +26,7 @@ import { EXIT_FINE, EXIT_PROBLEM, EXIT_USAGE, ExitCode } from './exit.ts';
 const COMMANDS = [
   runCommand,
   checkCommand,
+  importCommand,
   doctorCommand,
   statusCommand,
   sessionsCommand,

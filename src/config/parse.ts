@@ -39,10 +39,7 @@ export function parseWithWarnings(text: string, fileName: string): ParseResult {
   }
 
   const raw = withoutEmptySections(readTree(document, fileName));
-  const result = configSchema.safeParse(raw);
-  const rules = checkRules(raw);
-  const schemaFindings = result.success ? [] : result.error.issues.flatMap((issue) => findings(issue, raw, []));
-  const problems = [...firstPerPath(schemaFindings), ...rules.errors];
+  const { result, problems, warnings } = judge(raw);
   const locate = (finding: Finding): ConfigProblem => ({
     ...positionOf(lines, offsetOf(document, finding.path, finding.atKey === true)),
     message: finding.message,
@@ -50,7 +47,19 @@ export function parseWithWarnings(text: string, fileName: string): ParseResult {
   if (!result.success || problems.length > 0) {
     throw new ConfigError('G64_CONFIG_INVALID', fileName, problems.map(locate), { cause: result.error });
   }
-  return { config: result.data, warnings: inOrder(rules.warnings.map(locate)) };
+  return { config: result.data, warnings: inOrder(warnings.map(locate)) };
+}
+
+/** What schema and rules find wrong with a tree as a file would hold it. */
+export function problemsOf(raw: unknown): readonly Finding[] {
+  return judge(raw).problems;
+}
+
+function judge(raw: unknown) {
+  const result = configSchema.safeParse(raw);
+  const rules = checkRules(raw);
+  const schemaFindings = result.success ? [] : result.error.issues.flatMap((issue) => findings(issue, raw, []));
+  return { result, problems: [...firstPerPath(schemaFindings), ...rules.errors], warnings: rules.warnings };
 }
 
 function readTree(document: Document, fileName: string): unknown {

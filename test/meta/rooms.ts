@@ -13,6 +13,7 @@ export const ROOMS = [
   'datapath',
   'libbpf',
   'plan',
+  'import',
   'config',
   'telemetry',
   'model',
@@ -32,6 +33,7 @@ export const FORBIDDEN: Readonly<Partial<Record<Room, { never: readonly Room[]; 
   names: { never: ['host', 'datapath', 'libbpf'], why: 'names know neither half from the inside' },
   datapath: { never: ['plan', 'config', 'telemetry'], why: 'it carries out what it is told, whoever planned it' },
   host: { never: ['libbpf'], why: 'only datapath knows libbpf' },
+  import: { never: ['telemetry', 'model'], why: 'it turns text into text' },
   libbpf: { never: ['plan', 'config', 'telemetry', 'model', 'addr', 'errors.ts'], why: 'the binding stands alone' },
 };
 

@@ -351,6 +351,7 @@ describe('the command line', () => {
     for (const name of [
       'run',
       'check',
+      'import',
       'doctor',
       'status',
       'sessions',
