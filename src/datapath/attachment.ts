@@ -5,6 +5,7 @@
 import { existsSync, unlinkSync } from 'node:fs';
 import { ClsactFilter, TcxLink, isTcxSupported, LibbpfError } from '../libbpf/mod.ts';
 import type { BpfProgram } from '../libbpf/mod.ts';
+import type { ProgramConfig } from './datapath.ts';
 
 export type AttachKind = 'tcx' | 'clsact';
 type Side = 'ingress' | 'egress';
@@ -80,4 +81,15 @@ function detachFilter(ifindex: number, side: Side): void {
     // Its filters go with a device.
     if (!(error instanceof LibbpfError && error.code === 'ENODEV')) throw error;
   }
+}
+
+/** Indexes of the interfaces that programs hang on. `gate`: 0 is none. */
+interface HookedDevices {
+  readonly gate: number;
+  readonly returns: readonly number[];
+}
+
+export function hookedDevices(config: ProgramConfig | undefined): HookedDevices {
+  if (config === undefined) return { gate: 0, returns: [] };
+  return { gate: config.deviceIfindex, returns: config.returnIfindex.slice(0, config.returnCount) };
 }

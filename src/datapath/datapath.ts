@@ -203,6 +203,14 @@ export interface DatapathInfo {
   readonly programs: readonly { readonly name: string; readonly instructions: number }[];
 }
 
+/** Where a program has to hang: `gate` at the egress of gate64's device, `uplink` at the ingress of a direct way out. */
+export interface AttachmentRow {
+  readonly name: 'gate' | 'uplink';
+  readonly ifindex: number;
+  /** Whether any program of gate64's hangs there now. */
+  readonly attached: boolean;
+}
+
 /** What can be read, with the service up or down. */
 export interface DatapathReader extends Disposable {
   /** A snapshot; a session that changes meanwhile may appear in either state. */
@@ -216,6 +224,9 @@ export interface DatapathReader extends Disposable {
   mapFill(): MapFillRow[];
   /** Of the addresses that were told last, those that are shared; in order. */
   sharedAddresses(): number[];
+  /** What the programs that run now, or ran last, were loaded with. */
+  settings(): ProgramConfig;
+  attachments(): AttachmentRow[];
 }
 
 /** Where a node's data plane lies: whether one is there, and the ways to it. Tests have another. */

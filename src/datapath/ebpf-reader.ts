@@ -3,11 +3,13 @@
 
 import { Gate64Error } from '../errors.ts';
 import { BpfMap, TypedMap, type Codec } from '../libbpf/mod.ts';
+import { attachedProgram, hookedDevices } from './attachment.ts';
 import { blockRow } from './block-view.ts';
 import { viewOf } from './bytes.ts';
 import { epochClock } from './clock.ts';
 import { PROTOCOLS, type Protocol } from '../model/binding.ts';
 import {
+  type AttachmentRow,
   type BindingRow,
   type BlockRow,
   type DatapathReader,
@@ -100,15 +102,16 @@ function* entries<K, V>(map: BpfMap, key: Codec<K>, value: Codec<V>): IterableIt
 
 export class EbpfReader implements DatapathReader {
   protected readonly maps: MapSet;
+  readonly #pins: Pins;
   readonly #flow4: TypedMap<Parameters<typeof flow4KeyCodec.write>[2], ReturnType<typeof flow4Codec.read>>;
 
-  constructor(maps: MapSet) {
+  constructor(maps: MapSet, pins: Pins) {
     this.maps = maps;
+    this.#pins = pins;
     this.#flow4 = new TypedMap(maps.n64_flow4, flow4KeyCodec, flow4Codec);
   }
 
-  /** The configuration that the loaded programs have. */
-  protected programs(): Config {
+  settings(): Config {
     const config = new TypedMap(this.maps.n64_current, u32Codec, configCodec).lookup(0);
     if (!config) throw new Gate64Error('G64_DATAPATH_LAYOUT', 'the data plane has no configuration');
     return config;
@@ -116,7 +119,7 @@ export class EbpfReader implements DatapathReader {
 
   sessions(): SessionRow[] {
     const toEpoch = epochClock();
-    const config = this.programs();
+    const config = this.settings();
     const rows: SessionRow[] = [];
     for (const [key, six] of entries(this.maps.n64_flow6, flow6KeyCodec, flow6Codec)) {
       rows.push(sessionRow(key, six, this.#flow4.lookup(flow4KeyOf(key, six)), config, toEpoch));
@@ -204,6 +207,19 @@ export class EbpfReader implements DatapathReader {
       row('n64_bib6', sum(bindings)),
       row('n64_bib4', sum(bindings)),
       row('n64_pods', pods),
+    ];
+  }
+
+  attachments(): AttachmentRow[] {
+    const { gate, returns } = hookedDevices(this.settings());
+    const pins = this.#pins;
+    const hangs = (ifindex: number, side: 'egress' | 'ingress', pin: string) =>
+      attachedProgram(ifindex, side, pin) !== undefined;
+    return [
+      { name: 'gate', ifindex: gate, attached: hangs(gate, 'egress', pins.gateLink) },
+      ...returns.map((ifindex): AttachmentRow => {
+        return { name: 'uplink', ifindex, attached: hangs(ifindex, 'ingress', pins.returnLink(ifindex)) };
+      }),
     ];
   }
 

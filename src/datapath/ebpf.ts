@@ -102,7 +102,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
     hooks: Hooks,
     origin: Origin,
   ) {
-    super(maps);
+    super(maps, options.pins);
     this.#options = options;
     this.#object = object;
     this.#loaded = loaded;
@@ -166,7 +166,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
   }
 
   places(): readonly Prefix[] {
-    return this.programs().prefixes;
+    return this.settings().prefixes;
   }
 
   setPrograms(wanted: ProgramConfig): 'nothing' | 'attached' | 'loaded' {
@@ -304,7 +304,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
   // ---- sweep ----
 
   endSessionsOf(v4: number): number {
-    return ageSessionsOf(v4, this.maps, this.programs());
+    return ageSessionsOf(v4, this.maps, this.settings());
   }
 
   sweep(idleBlockMs: number, { budgetMs = Infinity, maxRows = 1000 }: SweepOptions = {}): SweepResult {
@@ -318,7 +318,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
     const walk = this.#walk;
     const { endedCount, finished, records } = walk.go(started + budgetMs, maxRows);
     if (finished) this.#endWalk();
-    const config = this.programs();
+    const config = this.settings();
     return {
       endedCount,
       ended: records.map(({ key, six, four }) => sessionRow(key, six, four, config, toEpoch)),

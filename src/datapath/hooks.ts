@@ -6,22 +6,11 @@
 import type { BpfObject } from '../libbpf/mod.ts';
 import { TypedMap } from '../libbpf/mod.ts';
 import { configCodec } from '../model/layout.gen.ts';
-import { attach, attachedProgram, attachKind, leave, unlink, type AttachKind } from './attachment.ts';
+import { attach, attachedProgram, attachKind, hookedDevices, leave, unlink, type AttachKind } from './attachment.ts';
 import { encode, sameBytes } from './bytes.ts';
 import type { ProgramConfig } from './datapath.ts';
 import { u32Codec, type MapSet } from './ebpf-reader.ts';
 import type { Pins } from './pins.ts';
-
-/** Indexes of the interfaces that programs hang on. `gate`: 0 is none. */
-interface HookedDevices {
-  readonly gate: number;
-  readonly returns: readonly number[];
-}
-
-export function hookedDevices(config: ProgramConfig | undefined): HookedDevices {
-  if (config === undefined) return { gate: 0, returns: [] };
-  return { gate: config.deviceIfindex, returns: config.returnIfindex.slice(0, config.returnCount) };
-}
 
 export class Hooks {
   readonly kind: AttachKind;

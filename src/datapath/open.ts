@@ -5,12 +5,11 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Gate64Error } from '../errors.ts';
 import type { DatapathFacts } from '../model/facts.ts';
-import { detach, unlink } from './attachment.ts';
+import { detach, hookedDevices, unlink } from './attachment.ts';
 import type { Datapath, DatapathReader, DatapathSite, DatapathSizes, ProgramConfig } from './datapath.ts';
 import { currentPrograms, EbpfDatapath } from './ebpf.ts';
 import { EbpfReader, openMaps } from './ebpf-reader.ts';
 import { guarded } from './error-codes.ts';
-import { hookedDevices } from './hooks.ts';
 import { Pins } from './pins.ts';
 
 /** Built: dist/lib/datapath/ beside dist/bpf/. From source: src/datapath/ beside .output/. */
@@ -21,7 +20,8 @@ function objectPath(): string {
 
 /** Throws G64_DATAPATH_MISSING when this node has no data plane. */
 export function openReader(pinRoot?: string): DatapathReader {
-  return guarded(new EbpfReader(openMaps(new Pins(pinRoot))));
+  const pins = new Pins(pinRoot);
+  return guarded(new EbpfReader(openMaps(pins), pins));
 }
 
 /** A data plane pinned in a bpffs; default /sys/fs/bpf/gate64. */

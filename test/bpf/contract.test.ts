@@ -214,7 +214,7 @@ class KernelBench implements Bench {
 
   /** The reason that has counted since this was asked last: every packet that is dropped asks. */
   #newDrop(): DropRow['reason'] {
-    using reader = new EbpfReader(openMaps(this.#pins));
+    using reader = new EbpfReader(openMaps(this.#pins), this.#pins);
     const rows = reader.drops();
     const grown = rows.filter(({ reason, count }) => count > (this.#drops.get(reason) ?? 0));
     this.#drops = new Map(rows.map(({ reason, count }) => [reason, count]));

@@ -39,9 +39,13 @@ export function programs(play: Play): void {
       const stage = play();
       stage.stock();
       const pool = stage.passed(1, 5);
+      const attached = () => stage.datapath.attachments().map((row) => row.attached);
+      expect(attached()).to.deep.equal([true]);
       stage.bench.detach();
+      expect(attached()).to.deep.equal([false]);
       expect(stage.send(1, 5)).to.equal('untranslated');
       expect(stage.datapath.setPrograms(stage.wanted())).to.equal('attached');
+      expect(attached()).to.deep.equal([true]);
       expect(stage.datapath.setPrograms(stage.wanted())).to.equal('nothing');
       expect(stage.send(1, 5)).to.deep.equal(pool);
       expect(stage.datapath.sessions().map(({ packetsOut }) => packetsOut)).to.deep.equal([2]);

@@ -10,6 +10,7 @@ import { PROTOCOLS, type Protocol, type StaticBinding, type TransportAddress6 } 
 import type { DropReason } from '../../src/model/drops.gen.ts';
 import { configCodec, STATE, type Prefix } from '../../src/model/layout.gen.ts';
 import type {
+  AttachmentRow,
   BindingRow,
   Block,
   BlockRow,
@@ -276,6 +277,17 @@ export class FakeDatapath implements Datapath {
 
   sharedAddresses(): number[] {
     return sharedOf(this.poolAddresses);
+  }
+
+  settings(): ProgramConfig {
+    return this.programs;
+  }
+
+  attachments(): AttachmentRow[] {
+    const { deviceIfindex, direct, uplinkIfindex } = this.programs;
+    const gate = { name: 'gate', ifindex: deviceIfindex, attached: this.isAttached } as const;
+    const uplink = { name: 'uplink', ifindex: uplinkIfindex[0] ?? 0, attached: this.isAttached } as const;
+    return direct === 0 || uplink.ifindex === 0 ? [gate] : [gate, uplink];
   }
 
   [Symbol.dispose](): void {

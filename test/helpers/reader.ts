@@ -3,7 +3,9 @@
 
 import { parseIp4, parseIp6 } from '../../src/addr/ip.ts';
 import type { Protocol } from '../../src/model/binding.ts';
+import { configCodec } from '../../src/model/layout.gen.ts';
 import type {
+  AttachmentRow,
   BindingRow,
   BlockRow,
   DatapathReader,
@@ -11,6 +13,7 @@ import type {
   LiveCounts,
   MapFillRow,
   PacketCounterRow,
+  ProgramConfig,
   SessionRow,
 } from '../../src/datapath/datapath.ts';
 
@@ -21,6 +24,8 @@ export interface ReaderRows {
   readonly drops?: readonly DropRow[];
   readonly packetCounters?: readonly PacketCounterRow[];
   readonly mapFill?: readonly MapFillRow[];
+  readonly settings?: Partial<ProgramConfig>;
+  readonly attachments?: readonly AttachmentRow[];
 }
 
 export class MemoryReader implements DatapathReader {
@@ -61,6 +66,15 @@ export class MemoryReader implements DatapathReader {
 
   sharedAddresses(): number[] {
     return [];
+  }
+
+  settings(): ProgramConfig {
+    const zero = configCodec.read(new DataView(new ArrayBuffer(configCodec.size)), 0);
+    return { ...zero, slots: 1, maxBlocksPerPod: 64, maxSessionsPerPod: 65536, ...this.rows.settings };
+  }
+
+  attachments(): AttachmentRow[] {
+    return [...(this.rows.attachments ?? [])];
   }
 
   [Symbol.dispose](): void {
