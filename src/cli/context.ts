@@ -6,7 +6,9 @@ import type { Endpoint } from '../addr/ip.ts';
 import type { Config } from '../config/config.ts';
 import type { LoadedConfig } from '../config/load.ts';
 import type { DatapathReader } from '../datapath/datapath.ts';
-import type { Examination } from '../host/examine.ts';
+import type { Examination, FlowExamination } from '../host/examine.ts';
+import type { FlowQuestion } from '../host/flow.ts';
+import type { ProbeRequest, ProbeResult } from '../host/probe.ts';
 import type { ServiceStatus } from '../telemetry/status.ts';
 import { asRoot } from './as-root.ts';
 import { NameTable } from '../names/name-table.ts';
@@ -67,6 +69,10 @@ export interface CliContext {
   fetchReadiness(listen: Endpoint): Promise<ReadinessAnswer | undefined>;
   /** Looks at the node and changes nothing. */
   examine(config: Config): Promise<Examination>;
+  /** Looks at the node for one flow and changes nothing. */
+  examineFlow(config: Config, question: FlowQuestion): Promise<FlowExamination>;
+  /** Sends one probe; `onSent` is told its source port, 0 where there is none. */
+  probe(request: ProbeRequest, onSent: (port: number) => Promise<void>): Promise<ProbeResult>;
   lookup(server: Endpoint, name: string, type: LookupType): Promise<LookupAnswer>;
   runService(loaded: LoadedConfig): Promise<number>;
   /** Says what was done, such as "removed: device gate64". */
@@ -116,6 +122,18 @@ export class ProcessContext implements CliContext {
   async examine(config: Config): Promise<Examination> {
     const [{ examine }, { LinuxHost }] = await Promise.all([import('../host/examine.ts'), import('../host/host.ts')]);
     return examine(new LinuxHost(), config);
+  }
+
+  async examineFlow(config: Config, question: FlowQuestion): Promise<FlowExamination> {
+    const [{ examineFlow }, { LinuxHost }] = await Promise.all([
+      import('../host/examine.ts'),
+      import('../host/host.ts'),
+    ]);
+    return asRoot('look at the node', () => examineFlow(new LinuxHost(), config, question));
+  }
+
+  async probe(request: ProbeRequest, onSent: (port: number) => Promise<void>): Promise<ProbeResult> {
+    return (await import('../host/probe.ts')).probe(request, onSent);
   }
 
   lookup(server: Endpoint, name: string, type: LookupType): Promise<LookupAnswer> {

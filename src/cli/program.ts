@@ -18,6 +18,7 @@ import { resolveCommand } from './commands/resolve.ts';
 import { runCommand } from './commands/run.ts';
 import { sessionsCommand } from './commands/sessions.ts';
 import { statusCommand } from './commands/status.ts';
+import { traceCommand } from './commands/trace.ts';
 import { uninstallCommand } from './commands/uninstall.ts';
 import { versionCommand } from './commands/version.ts';
 import type { CliContext } from './context.ts';
@@ -35,6 +36,7 @@ const COMMANDS = [
   dropsCommand,
   monitorCommand,
   reportCommand,
+  traceCommand,
   resolveCommand,
   addrCommand,
   uninstallCommand,

@@ -3,8 +3,11 @@
 
 import type { Config } from '../config/config.ts';
 import { Gate64Error } from '../errors.ts';
+import type { Interface, MasqueradeTable } from '../model/facts.ts';
 import type { Finding } from '../plan/findings.ts';
 import { findings } from '../plan/plan.ts';
+import { execCommand } from './exec.ts';
+import { flowRoutes, type FlowQuestion, type FlowRoutes } from './flow.ts';
 import type { Host } from './host.ts';
 
 export interface Examination {
@@ -24,4 +27,22 @@ export async function examine(host: Host, config: Config): Promise<Examination> 
     if (!(error instanceof Gate64Error) || lacks.length === 0) throw error;
     return { findings: lacks, unseen: error.message };
   }
+}
+
+/** What a node shows of one flow: all that `examine` finds, and the way that the flow's packets take. */
+export interface FlowExamination extends Examination {
+  readonly interfaces: readonly Interface[];
+  /** Undefined: there is no table of gate64's. */
+  readonly masquerade: MasqueradeTable | undefined;
+  readonly forwarding4: boolean;
+  readonly routes: FlowRoutes;
+}
+
+/** Throws Gate64Error when the node cannot be looked at. Changes nothing. */
+export async function examineFlow(host: Host, config: Config, question: FlowQuestion): Promise<FlowExamination> {
+  const facts = await host.observe({ direct: config.nat64.egress === 'direct', thorough: true });
+  const routes = await flowRoutes(execCommand, question, facts.interfaces);
+  const { interfaces, masquerade } = facts;
+  const forwarding4 = facts.sysctl(`ipv4/conf/${config.nat64.device}/forwarding`) !== '0';
+  return { findings: findings(config, facts), unseen: undefined, interfaces, masquerade, forwarding4, routes };
 }

@@ -284,10 +284,12 @@ export class FakeDatapath implements Datapath {
   }
 
   attachments(): AttachmentRow[] {
-    const { deviceIfindex, direct, uplinkIfindex } = this.programs;
+    const { deviceIfindex, returnCount, returnIfindex } = this.programs;
     const gate = { name: 'gate', ifindex: deviceIfindex, attached: this.isAttached } as const;
-    const uplink = { name: 'uplink', ifindex: uplinkIfindex[0] ?? 0, attached: this.isAttached } as const;
-    return direct === 0 || uplink.ifindex === 0 ? [gate] : [gate, uplink];
+    const uplinks = returnIfindex
+      .slice(0, returnCount)
+      .map((ifindex) => ({ name: 'uplink' as const, ifindex, attached: this.isAttached }));
+    return [gate, ...uplinks];
   }
 
   [Symbol.dispose](): void {

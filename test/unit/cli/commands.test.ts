@@ -359,6 +359,7 @@ describe('the command line', () => {
       'pool',
       'drops',
       'monitor',
+      'trace',
       'resolve',
       'addr',
       'uninstall',
