@@ -2,6 +2,7 @@
 /* From IPv4 to IPv6: RFC 6146 3.4 to 3.7 and RFC 7915 4. */
 #pragma once
 
+#include "icmp_error46.h"
 #include "split.h"
 #include "xlat64.h"
 

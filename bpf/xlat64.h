@@ -3,7 +3,7 @@
 #pragma once
 
 #include "frag.h"
-#include "icmp_error.h"
+#include "icmp_error64.h"
 
 static __always_inline bool from_uplink(struct __sk_buff *skb)
 {
