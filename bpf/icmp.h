@@ -66,7 +66,7 @@ static __always_inline bool rate_allows(__u32 family, __u32 reason, __u32 source
 
 /*
  * [eth][ip6][payload…]  →  [eth][ip6 to the sender][icmp6][ip6][payload…, cut to 1280]
- * The source is the node's own address (RFC 4443 2.2), never one under the prefix.
+ * The source is the translator's own (RFC 4443 2.2), which is routed to the device: reverse-path filters let it in.
  */
 static __noinline int icmp6_send(struct __sk_buff *skb, struct icmp_answer *answer)
 {

@@ -80,6 +80,24 @@ static __noinline int quoted_read4(struct __sk_buff *skb, struct packet *p, stru
 }
 
 /*
+ * C-02: the router's own address under the prefix, so that traceroute shows it. Where the prefix may not carry it (RFC 6052
+ * 3.1: routers of private networks), one of the translator's (RFC 6791): the destination's would make them look like it.
+ */
+static __noinline void error_source6(__u32 prefix, __be32 router, __u8 *source)
+{
+	if (ip4_source_illegal(router)) {
+		config_copy16(source, cfg.node6);
+		return;
+	}
+	if (!policy_destination(router, prefix))
+		rfc6052_compose(&cfg.prefixes[prefix & (N64_MAX_PREFIXES - 1)], router, source);
+	else if (cfg.error_prefix.length)
+		rfc6052_compose(&cfg.error_prefix, router, source);
+	else
+		config_copy16(source, cfg.node6);
+}
+
+/*
  * [eth][ip4][options][icmp][ip4][options][l4…]  →  [eth][ip6][icmp6][ip6][l4…]
  */
 static __noinline int icmp_error_write6(struct __sk_buff *skb, struct packet *p, struct error_scratch *scratch,
@@ -112,10 +130,7 @@ static __noinline int icmp_error_write6(struct __sk_buff *skb, struct packet *p,
 	scratch->six.ip6.payload_len = bpf_htons(ICMP_LEN + IP6_LEN + quoted_len);
 	scratch->six.ip6.nexthdr = IPPROTO_ICMPV6;
 	scratch->six.ip6.hop_limit = p->hop_limit - 1;
-	/* C-02: the router's own address, so that traceroute shows it; Z where the prefix may not carry it. */
-	if (ip4_source_illegal(router) || policy_destination(router, q->prefix))
-		router = q->remote;
-	rfc6052_compose(prefix, router, (__u8 *)&scratch->six.ip6.saddr);
+	error_source6(q->prefix, router, (__u8 *)&scratch->six.ip6.saddr);
 	copy16(&scratch->six.ip6.daddr, q->pod);
 	scratch->six.type = answer->type;
 	scratch->six.code = answer->code;

@@ -81,7 +81,10 @@ struct n64_config {
 	/* RFC 7915 4: IPv4 packets without DF become IPv6 packets of this size at most. */
 	__u32 lowest_ipv6_mtu;
 	__u32 max_sessions_per_pod;
+	/* Source of errors of our own, and of those whose router the prefix may not show: routed to the device. */
 	__u8 node6[16];
+	/* What such routers are embedded in instead; length 0: node6 stands for them all (RFC 6791). */
+	struct n64_prefix error_prefix;
 	__u8 device_mac[6];
 	/* Whether the sweep ends sessions that the policy has come to refuse. */
 	__u8 end_denied_sessions;

@@ -82,6 +82,12 @@ const listen = parsed(text('an address with a port such as 127.0.0.1:5364'), par
 const clients = parsed(text(CLIENTS_EXPECTED), parseClients);
 const prefix = parsed(text('a translation prefix such as 64:ff9b::/96'), parsePrefix64);
 
+const TRANSLATOR = 'translator';
+const ERROR_SOURCES_EXPECTED = '"translator", or a prefix such as 2001:db8:ee::/96';
+const errorSources = parsed(text(ERROR_SOURCES_EXPECTED), (value) =>
+  value === TRANSLATOR ? TRANSLATOR : parsePrefix64(value),
+).prefault(TRANSLATOR);
+
 export const poolAddress = parsed(text(POOL_ADDRESS_EXPECTED), parsePoolAddress);
 export const poolPorts = parsed(z.union([z.string(), z.int()], { error: PORTS_EXPECTED }), parsePorts);
 export const transport6 = parsed(text('an IPv6 address with a port such as [2001:db8::5]:80'), parseTransport6);
@@ -216,6 +222,9 @@ export const configSchema = section({
       .describe(
         'IPv6 networks that may use the gateway, wherever they come from; empty: all that do not arrive from the uplink.',
       ),
+    errorSources: errorSources.describe(
+      'The sources of ICMP errors of IPv4 routers that the translation prefix may not show, those of private networks under 64:ff9b::/96: "translator", one address of gate64 that stands for them all (RFC 6791), or a prefix that they are embedded in, a /96 of one\'s own for example.',
+    ),
     inboundRefresh: oneOf(['bounded', 'always', 'never'])
       .default('bounded')
       .describe(

@@ -134,13 +134,14 @@ export interface Config {
   readonly lowestIpv6Mtu: number;
   readonly maxSessionsPerPod: number;
   readonly node6: Uint8Array;
+  readonly errorPrefix: Prefix;
   readonly deviceMac: Uint8Array;
   readonly endDeniedSessions: number;
   readonly inboundRefresh: number;
 }
 
 export const configCodec = {
-  size: 448,
+  size: 472,
   read(view: DataView, offset: number): Config {
     return {
       timeoutNs: repeat(9, (i) => view.getBigUint64(offset + 8 * i, true)),
@@ -162,13 +163,14 @@ export const configCodec = {
       lowestIpv6Mtu: view.getUint32(offset + 416, true),
       maxSessionsPerPod: view.getUint32(offset + 420, true),
       node6: bytes(view, offset + 424, 16),
-      deviceMac: bytes(view, offset + 440, 6),
-      endDeniedSessions: view.getUint8(offset + 446),
-      inboundRefresh: view.getUint8(offset + 447),
+      errorPrefix: prefixCodec.read(view, offset + 440),
+      deviceMac: bytes(view, offset + 464, 6),
+      endDeniedSessions: view.getUint8(offset + 470),
+      inboundRefresh: view.getUint8(offset + 471),
     };
   },
   write(view: DataView, offset: number, value: Config): void {
-    clear(view, offset, 448);
+    clear(view, offset, 472);
     value.timeoutNs.forEach((element, i) => view.setBigUint64(offset + 8 * i, element, true));
     view.setBigUint64(offset + 72, value.fragmentNs, true);
     value.prefixes.forEach((element, i) => prefixCodec.write(view, offset + 80 + 24 * i, element));
@@ -188,9 +190,10 @@ export const configCodec = {
     view.setUint32(offset + 416, value.lowestIpv6Mtu, true);
     view.setUint32(offset + 420, value.maxSessionsPerPod, true);
     setBytes(view, offset + 424, value.node6, 16);
-    setBytes(view, offset + 440, value.deviceMac, 6);
-    view.setUint8(offset + 446, value.endDeniedSessions);
-    view.setUint8(offset + 447, value.inboundRefresh);
+    prefixCodec.write(view, offset + 440, value.errorPrefix);
+    setBytes(view, offset + 464, value.deviceMac, 6);
+    view.setUint8(offset + 470, value.endDeniedSessions);
+    view.setUint8(offset + 471, value.inboundRefresh);
   },
 };
 

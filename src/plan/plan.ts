@@ -4,6 +4,7 @@
 
 import { formatIp4, formatIp4Net, formatIp6, formatIp6Net } from '../addr/ip.ts';
 import { destinationRules } from '../addr/destinations.ts';
+import type { Prefix64 } from '../addr/rfc6052.ts';
 import { blocksOf, fittingBlockSize, fittingQuota } from '../config/blocks.ts';
 import type { Config } from '../config/config.ts';
 import type { DatapathFacts, Interface, NodeFacts } from '../model/facts.ts';
@@ -22,8 +23,8 @@ import { desiredProxies, desiredRoutes, drainingRanges, routedPoolNets } from '.
 import { ALL_FORWARDING6, closedInterfaces, desiredSysctls, LOCAL_PORT_RANGE, RESERVED_PORTS } from './sysctls.ts';
 import { trackingFindings } from './tracking.ts';
 import {
+  errorSource6,
   findUplink,
-  nodeAddress6,
   nodeAddresses4,
   nodeNets4,
   outsideInterfaces,
@@ -58,7 +59,7 @@ export function plan(config: Config, node: NodeFacts, datapath: DatapathFacts): 
     node: {
       device: { name: nat64.device, mtu: deviceMtu(interfaces, nat64.device) },
       sysctls,
-      routes: desiredRoutes(prefixes, routed),
+      routes: desiredRoutes(prefixes, nat64.errorSources, routed),
       proxies,
       masquerade: isDirect ? [] : routed,
       closed: closedInterfaces(node, sysctls),
@@ -89,16 +90,7 @@ function wayOut({ nat64, prefixes }: Config, { interfaces, routes4, record }: No
   const nodeAddresses = nodeAddresses4(interfaces);
   const own = uplinkAddress(uplink, routes4);
   const pool = poolRanges(nat64.pool, { egress: nat64.egress, uplinkAddress: own, nodeAddresses });
-  // What the kernel gave our own device is taken from it.
-  const others = interfacesOfOthers(interfaces, [nat64.device, record.device]);
-  const node6 = nodeAddress6(others, uplink, prefixes[0], own);
-  if (node6 === undefined) {
-    throw refuse(
-      'uplink-without-address',
-      `the uplink "${uplink.name}" has no address, and the node no IPv6 address`,
-      'Give the node an IPv6 address; ICMPv6 errors are sent from it.',
-    );
-  }
+  const node6 = errorSource6(prefixes[0] as Prefix64, own);
   return { uplink, pool, nodeAddresses, node6 };
 }
 

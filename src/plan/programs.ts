@@ -17,6 +17,14 @@ const SLACK_NS = 1_020_000_000n;
 /** Length 0 is no prefix; its first 32 bits, which a program may look at all the same, are of no address in use. */
 const NO_PREFIX: Prefix = { address: new Uint8Array(16).fill(0xff), length: 0, wellKnown: 0 };
 
+const NO_ERROR_PREFIX: Prefix = { ...NO_PREFIX, address: new Uint8Array(16) };
+
+const prefixStruct = (prefix: Prefix64): Prefix => ({
+  address: prefix.v6,
+  length: prefix.length,
+  wellKnown: Number(isWellKnownPrefix(prefix)),
+});
+
 const REFRESHES = {
   never: INBOUND_REFRESH.REFRESH_NEVER,
   bounded: INBOUND_REFRESH.REFRESH_ONCE,
@@ -32,6 +40,7 @@ export type ProgramSettings = Pick<
   | 'filtering'
   | 'allowSources'
   | 'inboundRefresh'
+  | 'errorSources'
   | 'endDeniedSessions'
   | 'timeouts'
 > & {
@@ -46,7 +55,7 @@ export interface ProgramFacts {
   readonly uplinks: readonly Pick<Interface, 'ifindex' | 'mtu'>[];
   /** Interfaces that answers may come by with a direct way out; those beyond N64_MAX_RETURNS are left out. */
   readonly returns: readonly Pick<Interface, 'ifindex'>[];
-  /** Source of the ICMPv6 errors that the data plane makes: a unicast address of the node (RFC 4443 §2.2). */
+  /** Source of the ICMPv6 errors that the data plane makes (RFC 4443 §2.2, RFC 6791). */
   readonly node6: Uint8Array;
   /** Where prefixes stand in the programs whose sessions are taken over. */
   readonly places: readonly Prefix[];
@@ -89,6 +98,7 @@ export function desiredPrograms(
     maxSessionsPerPod: settings.maxSessionsPerPod,
     lowestIpv6Mtu: settings.lowestIpv6Mtu,
     node6: facts.node6,
+    errorPrefix: settings.errorSources === 'translator' ? NO_ERROR_PREFIX : prefixStruct(settings.errorSources),
     deviceMac: facts.device.mac,
   };
 }
@@ -100,10 +110,7 @@ export function desiredPrograms(
 export function placePrefixes(prefixes: readonly Prefix64[], before: readonly Prefix[]): Prefix[] {
   const keyOf = (address: Uint8Array, length: number) => `${Buffer.from(address).toString('hex')}/${length}`;
   const waiting = new Map(
-    prefixes.map((prefix): [string, Prefix] => [
-      keyOf(prefix.v6, prefix.length),
-      { address: prefix.v6, length: prefix.length, wellKnown: Number(isWellKnownPrefix(prefix)) },
-    ]),
+    prefixes.map((prefix): [string, Prefix] => [keyOf(prefix.v6, prefix.length), prefixStruct(prefix)]),
   );
   const places = before.map(({ address, length }): Prefix => {
     const key = keyOf(address, length);

@@ -8,9 +8,15 @@ import type { DatapathFacts, Interface, ProxyNeighbour } from '../model/facts.ts
 import type { PoolRange } from '../model/pool.ts';
 import type { DesiredRoute } from './desired.ts';
 
-export function desiredRoutes(prefixes: readonly Prefix64[], poolNets: readonly Ip4Net[]): DesiredRoute[] {
+/** `errorSources`, which ICMPv6 errors come from, leads nowhere; it has a route so that reverse-path filters let them in. */
+export function desiredRoutes(
+  prefixes: readonly Prefix64[],
+  errorSources: Prefix64 | 'translator',
+  poolNets: readonly Ip4Net[],
+): DesiredRoute[] {
+  const nets = new Set([...prefixes, ...(errorSources === 'translator' ? [] : [errorSources])].map(formatIp6Net));
   return [
-    ...prefixes.map(formatIp6Net).flatMap((dst): DesiredRoute[] => [
+    ...[...nets].flatMap((dst): DesiredRoute[] => [
       { family: 6, dst, guard: true },
       { family: 6, dst, guard: false },
     ]),

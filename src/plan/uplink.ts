@@ -2,16 +2,15 @@
 // Which interface leads to the IPv4 internet, which ones lead outside at all (packets from there are refused: no open
 // relay), and the node's own addresses.
 
-import { embedIp4, type Prefix64 } from '../addr/rfc6052.ts';
-import { ip6InNet, parseIp4, parseIp4Net, parseIp6Net, type Ip4Net } from '../addr/ip.ts';
+import { nonGlobalIp4 } from '../addr/non-global.ts';
+import { embedIp4, isWellKnownPrefix, type Prefix64 } from '../addr/rfc6052.ts';
+import { parseIp4, parseIp4Net, type Ip4Net } from '../addr/ip.ts';
 import type { Interface, Route } from '../model/facts.ts';
 import { refuse } from './findings.ts';
 import { shellWord } from './shell.ts';
 
 const DEFAULT4 = '0.0.0.0/0';
 const DEFAULT6 = '::/0';
-const GLOBAL_UNICAST = parseIp6Net('2000::/3');
-const UNIQUE_LOCAL = parseIp6Net('fc00::/7');
 
 export interface UplinkRequest {
   /** nat64.uplink: "auto" or a name. */
@@ -133,22 +132,15 @@ function isOwn({ type, table, protocol }: Route): boolean {
   return isOfNode && (table === 'local' || protocol === 'kernel');
 }
 
+/** RFC 7600: the IPv4 address that stands for a translator which has none to show. */
+const DUMMY = parseIp4('192.0.0.8');
+
 /**
- * Source of the ICMPv6 errors that the data plane makes (RFC 4443 §2.2: a unicast address of the node): global before
- * unique local before link-local, the uplink's before others. A node without any takes its IPv4 address as the prefix
- * shows it, as RFC 7915 §4.2 lets a translator do.
+ * Source of the ICMPv6 errors that the data plane makes (RFC 4443 §2.2, RFC 6791): the node's IPv4 address under a prefix, as
+ * RFC 7915 §4.2 lets a translator do. It is routed to gate64's device, by which the errors come in, so that a reverse-path
+ * filter lets them pass. The well-known prefix shows no address that is not global (RFC 6052 §3.1): the dummy stands for it.
  */
-export function nodeAddress6(
-  interfaces: readonly Interface[],
-  uplink: Interface,
-  prefix: Prefix64 | undefined,
-  v4: number | undefined,
-): Uint8Array | undefined {
-  const candidates = [uplink, ...interfaces.filter((entry) => entry !== uplink)]
-    .flatMap((entry) => entry.addresses6)
-    .filter((address) => address.usable && address.scope !== 'host');
-  const rank = (v6: Uint8Array) => (ip6InNet(v6, GLOBAL_UNICAST) ? 0 : ip6InNet(v6, UNIQUE_LOCAL) ? 1 : 2);
-  const best = candidates.map(({ v6 }) => v6).sort((a, b) => rank(a) - rank(b))[0];
-  if (best !== undefined) return best;
-  return prefix === undefined || v4 === undefined ? undefined : embedIp4(prefix, v4);
+export function errorSource6(prefix: Prefix64, v4: number | undefined): Uint8Array {
+  const hidden = v4 === undefined || (isWellKnownPrefix(prefix) && nonGlobalIp4(v4) !== undefined);
+  return embedIp4(prefix, hidden ? DUMMY : v4);
 }

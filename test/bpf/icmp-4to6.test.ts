@@ -2,8 +2,12 @@
 // RFC 7915 §4.2, §4.3, RFC 5508: ICMPv4 to ICMPv6, errors with what they quote.
 
 import { expect } from 'chai';
+import { destinationRules } from '../../src/addr/destinations.ts';
+import { formatIp6, parseIp4Net } from '../../src/addr/ip.ts';
+import { parsePrefix64 } from '../../src/addr/rfc6052.ts';
+import type { TestPrograms } from '../helpers/programs.ts';
 import { bare, eth, fromHex, hex, PROTO, TCP, type Ip4Fields, type Ip6Fields, type Packet } from '../helpers/packet.ts';
-import { expectOut, expectSound, Plane, POD, POOL, PREFIX, SERVER, SERVER6, withPlane } from './plane.ts';
+import { expectOut, expectSound, NODE, Plane, POD, POOL, PREFIX, SERVER, SERVER6, withPlane } from './plane.ts';
 
 const PORT = 40001;
 const ROUTER = '198.51.100.1';
@@ -344,9 +348,37 @@ describe('ICMPv4 to ICMPv6', () => {
     ['0.0.0.0', 'no source at all'],
     ['224.0.0.1', 'multicast'],
   ] as const) {
-    it(`X7915-4.1-h: an error from ${router} (${why}) seems to come from the server`, () => {
+    it(`X7915-4.1-h: an error from ${router} (${why}) seems to come from the translator`, () => {
       const packet = error(3, 1, 0, { src: router }).payload(dns(quoted4()));
-      expectOut(plane.gate(packet), becomes(1, 0, 0, { src: SERVER6 }).payload(dns(quoted6())));
+      expectOut(plane.gate(packet), becomes(1, 0, 0, { src: NODE }).payload(dns(quoted6())));
     });
   }
+
+  describe('X7915-4.1-h: a router that the well-known prefix may not show (RFC 6052 3.1)', () => {
+    const nothing = { deny: [], nodeAddresses: [], nodeNets: [], pool: [] };
+    const rules = destinationRules({ ...nothing, allowNonGlobalIpv4: [parseIp4Net(`${SERVER}/32`)] });
+    const from = (router: string, config: Partial<TestPrograms>): string => {
+      const options = { prefixes: ['64:ff9b::/96'], config };
+      return withPlane(options, (other) => {
+        other.datapath.setDestinations(rules);
+        other.gate(dns(eth().ip6({ src: POD, dst: `64:ff9b::${SERVER}` })));
+        const outcome = other.gate(error(11, 0, 0, { src: router }).payload(dns(quoted4())));
+        expectSound(outcome);
+        return formatIp6(outcome.l3.slice(8, 24));
+      });
+    };
+
+    it('is shown as the translator, never as the destination', () => {
+      for (const router of ['10.1.2.3', '172.16.0.1', '192.168.1.1', '100.64.0.1']) {
+        expect(from(router, {}), router).to.equal(NODE);
+      }
+      expect(from('9.9.9.9', {})).to.equal('64:ff9b::909:909');
+    });
+
+    it('or under nat64.errorSources, by its own address', () => {
+      const errorSources = parsePrefix64('2001:db8:ee::/96');
+      expect(from('10.1.2.3', { errorSources })).to.equal('2001:db8:ee::a01:203');
+      expect(from('9.9.9.9', { errorSources })).to.equal('64:ff9b::909:909');
+    });
+  });
 });

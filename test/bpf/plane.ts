@@ -169,6 +169,7 @@ export class Plane implements Disposable {
       filtering: 'addressDependent',
       restrictSources: false,
       inboundRefresh: 'bounded',
+      errorSources: 'translator',
       endDeniedSessions: true,
       maxBlocksPerPod: 4,
       maxSessionsPerPod: 65_536,

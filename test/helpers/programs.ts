@@ -36,6 +36,7 @@ export function testPrograms(overrides: Partial<TestPrograms> = {}): TestProgram
     filtering: 'addressDependent',
     restrictSources: false,
     inboundRefresh: 'bounded',
+    errorSources: 'translator',
     endDeniedSessions: true,
     maxBlocksPerPod: 8,
     maxSessionsPerPod: 1000,

@@ -63,6 +63,7 @@ describe('configuration: defaults', () => {
       allowNonGlobalIpv4: [],
       deny: [],
       allowSources: [],
+      errorSources: 'translator',
       inboundRefresh: 'bounded',
       endDeniedSessions: true,
       static: [],

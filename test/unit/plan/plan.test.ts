@@ -3,6 +3,7 @@
 
 import { expect } from 'chai';
 import { formatIp4, formatIp4Net, formatIp6, parseIp4, parseIp4Net, parseIp6Net } from '../../../src/addr/ip.ts';
+import { parsePrefix64 } from '../../../src/addr/rfc6052.ts';
 import { Destinations } from '../../../src/addr/destinations.ts';
 import type { Nat64Config } from '../../../src/config/config.ts';
 import type { HostRecord, Interface, NodeFacts } from '../../../src/model/facts.ts';
@@ -371,28 +372,30 @@ describe('plan/plan: the data plane', () => {
     expect([blockSize, statics]).to.deep.equal([128, []]);
   });
 
-  it('sends ICMPv6 errors from a global address before a unique local one before a link-local one, the uplink’s first', () => {
-    const node6 = (onUplink: string[], onOther: string[], unusable: string[] = [], onOurs: string[] = []) => {
-      const scope = (text: string) => (text === '::1' ? 'host' : text.startsWith('fe80') ? 'link' : 'global');
-      const addresses = (texts: string[]) =>
-        texts.map((text) => ({ ...address6(text, scope(text)), usable: !unusable.includes(text) }));
-      const interfaces = [
-        fakeInterface('other0', 9, { addresses6: addresses(onOther) }),
-        uplink({ addresses6: addresses(onUplink) }),
-        ...ownDevice().map((end) => ({ ...end, addresses6: addresses(onOurs) })),
-      ];
-      return formatIp6(datapathOf(planned({}, facts({ interfaces }))).programs.node6);
+  it('sends ICMPv6 errors from the node’s address under the prefix; the well-known one shows none that is not global', () => {
+    const node6 = (prefix: string, v4: string) => {
+      const interfaces = [uplink({ addresses4: [address4(`${v4}/24`)] }), ...ownDevice()];
+      const { node, datapath } = planned({}, facts({ interfaces }), { prefixes: [prefix] });
+      const source = (datapath as DesiredDatapath).programs.node6;
+      expect(node.routes.map(({ dst }) => dst)).to.include(prefix);
+      return formatIp6(source);
     };
-    expect(node6(['fe80::2', 'fd00::2', '2001:db8::2', '2001:db8::3'], ['2001:db8::9'])).to.equal('2001:db8::2');
-    expect(node6(['fe80::2', 'fd00::2'], ['2001:db8::9'])).to.equal('2001:db8::9');
-    expect(node6(['fe80::2', 'fd00::2'], ['fd00::9'])).to.equal('fd00::2');
-    expect(node6(['fe80::2'], ['fe80::9'])).to.equal('fe80::2');
-    expect(node6([], ['::1', 'fe80::9'])).to.equal('fe80::9');
-    expect(node6(['2001:db8::2', '2001:db8::3'], [], ['2001:db8::2']), 'tentative').to.equal('2001:db8::3');
-    expect(node6([], ['::1']), 'RFC 7915 §4.2').to.equal('64:ff9b::cb00:7102');
-    const [others, ours] = [['fe80::9'], ['fe80::1']];
-    expect(node6([], others, [], ours), 'ours loses what it has').to.equal('fe80::9');
-    expect(node6([], [], [], ours)).to.equal('64:ff9b::cb00:7102');
+    expect(node6('64:ff9b::/96', '9.9.9.9')).to.equal('64:ff9b::909:909');
+    for (const v4 of ['192.168.1.2', '203.0.113.2', '100.64.0.9']) {
+      expect(node6('64:ff9b::/96', v4), 'RFC 7600').to.equal('64:ff9b::c000:8');
+    }
+    expect(node6('2001:db8:64::/96', '192.168.1.2')).to.equal('2001:db8:64::c0a8:102');
+  });
+
+  it('routes what hidden routers are embedded in to the device, once', () => {
+    const routes = (errorSources: string) =>
+      planned({ errorSources: parsePrefix64(errorSources) }, withDevice()).node.routes.filter(
+        ({ family }) => family === 6,
+      );
+    expect(routes('2001:db8:ee::/96').map(({ dst }) => dst)).to.include('2001:db8:ee::/96');
+    expect(routes('64:ff9b::/96')).to.have.length(2);
+    const errorSources = parsePrefix64('2001:db8:ee::/96');
+    expect(datapathOf(planned({ errorSources }, withDevice())).programs.errorPrefix).to.deep.include({ length: 96 });
   });
 
   it('refuses all that the node’s routes call local, broadcast or anycast; marked packets’ own tables are no matter', () => {

@@ -80,18 +80,6 @@ const REFUSALS: readonly Refusal[] = [
     remedy: /Give the uplink an IPv4 address, or write pool addresses/,
   },
   {
-    what: 'a node without any address to send errors from',
-    node: facts({
-      interfaces: [
-        uplink({ addresses4: [], addresses6: [{ ...address6('2001:db8::2'), usable: false }] }),
-        { ...LO, addresses6: [address6('::1', 'host')] },
-      ],
-    }),
-    name: 'uplink-without-address',
-    message: /"up0" has no address, and the node no IPv6 address/,
-    remedy: /Give the node an IPv6 address/,
-  },
-  {
     what: 'a device whose name is too long for its peer',
     nat64: { device: 'gate64-nat64-00' },
     name: 'device-name-taken',
