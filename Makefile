@@ -59,6 +59,7 @@ deps: deps-node node_modules/.package-lock.json ## Install everything that build
 	$(Q)test/deps/install.sh build demo test
 	$(Q)test/deps/coredns.sh >/dev/null
 	$(Q)test/deps/kubectl.sh >/dev/null
+	$(Q)test/deps/helm.sh >/dev/null
 	$(call give_back,.tools node_modules .cache)
 
 deps-demo: deps-node node_modules/.package-lock.json

@@ -109,7 +109,7 @@ describe('manifests', function () {
   });
 
   it('are YAML', () => {
-    for (const path of files.filter((name) => name.endsWith('.yaml'))) {
+    for (const path of files.filter((name) => name.endsWith('.yaml') && !name.includes('/templates/'))) {
       const errors = parseAllDocuments(read(path)).flatMap((document) => document.errors);
       expect(errors, path).to.deep.equal([]);
     }

@@ -9,17 +9,25 @@ import { valueAt } from '../../src/config/tree.ts';
 import { ROOT } from './repository.ts';
 
 export const INSTALL = 'manifests/install.yaml';
+export const CHART = 'manifests/helm/gate64';
 const HEADER =
   '# SPDX-License-Identifier: Apache-2.0\n' +
   '# manifests/ in one file, made by `make manifests`: kubectl apply -f install.yaml. Put the name of your image in it.\n';
 
-/** Paths are the repository's. Throws when kubectl refuses it. */
+/** Paths are the repository's. `find` prints the path of the program. Throws when that refuses it. */
+function render(find: string, args: readonly string[], input = ''): string {
+  const program = execFileSync(join(ROOT, find), { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  return execFileSync(program.trim(), args, { cwd: ROOT, encoding: 'utf8', input, stdio: 'pipe' });
+}
+
 function kubectl(args: readonly string[], input = ''): string {
-  const program = execFileSync(join(ROOT, 'test/deps/kubectl.sh'), {
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  return execFileSync(program.trim(), args, { cwd: ROOT, encoding: 'utf8', input });
+  return render('test/deps/kubectl.sh', args, input);
+}
+
+/** The YAML of the chart with these values, in the namespace of the kustomizations. Throws when helm refuses them. */
+export function chartText(values: unknown = {}): string {
+  const args = ['template', 'gate64', CHART, '--namespace', 'gate64-system', '--values', '-'];
+  return render('test/deps/helm.sh', args, JSON.stringify(values));
 }
 
 /** The YAML of the kustomization in `folder`. */
