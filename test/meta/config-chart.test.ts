@@ -14,6 +14,8 @@ const FORMS = {
   deployment: 'manifests',
   daemonset: 'manifests/overlays/dns-daemonset',
 } as const;
+/** Switches with the kind of what they add. */
+const MONITORING = { podMonitor: 'PodMonitor', prometheusRule: 'PrometheusRule' } as const;
 /** What Helm wants of its own objects. */
 const HELM_LABELS = new Set(['app.kubernetes.io/managed-by', 'helm.sh/chart']);
 
@@ -63,7 +65,7 @@ describe('Helm chart', function () {
   }
 
   it('says of every object that it is Helm’s', () => {
-    for (const object of chart({ podMonitor: { enabled: true } }).objects) {
+    for (const object of chart({ podMonitor: { enabled: true }, prometheusRule: { enabled: true } }).objects) {
       const labels = valueAt(object, ['metadata', 'labels']) as Labels;
       expect(labels, nameOf(object)).to.include({ 'app.kubernetes.io/managed-by': 'Helm' });
       expect(labels['helm.sh/chart'], nameOf(object)).to.match(/^gate64-\d/);
@@ -125,13 +127,15 @@ describe('Helm chart', function () {
     expect(['dns', 'dns-tcp'].map((port) => dns.container().ports.get(port))).to.deep.equal([5353, 5353]);
   });
 
-  it('makes the PodMonitor of components/prometheus-operator when it is asked to', () => {
-    const monitored = new Rendered(renderText('test/meta/fixtures/monitored'));
-    const own = chart({ podMonitor: { enabled: true } });
-    const wanted = comparable([monitored.object('PodMonitor', 'gate64')]);
-    expect(comparable([own.object('PodMonitor', 'gate64')])).to.deep.equal(wanted);
-    expect(chart().names.filter((name) => name.startsWith('PodMonitor'))).to.deep.equal([]);
-  });
+  for (const [value, kind] of Object.entries(MONITORING)) {
+    it(`makes the ${kind} of the components when ${value}.enabled asks for it`, () => {
+      const monitored = new Rendered(renderText('test/meta/fixtures/monitored'));
+      const own = chart({ [value]: { enabled: true } });
+      const wanted = comparable([monitored.object(kind, 'gate64')]);
+      expect(comparable([own.object(kind, 'gate64')])).to.deep.equal(wanted);
+      expect(chart().object(kind, 'gate64')).to.equal(undefined);
+    });
+  }
 
   const refused: [string, object][] = [
     ['an unknown value', { dnsForm: 'daemonset' }],
