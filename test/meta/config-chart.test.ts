@@ -14,8 +14,13 @@ const FORMS = {
   deployment: 'manifests',
   daemonset: 'manifests/overlays/dns-daemonset',
 } as const;
-/** Switches with the kind of what they add. */
-const MONITORING = { podMonitor: 'PodMonitor', prometheusRule: 'PrometheusRule' } as const;
+/** Switches with what they add. */
+const MONITORING = {
+  podMonitor: ['PodMonitor', 'gate64'],
+  prometheusRule: ['PrometheusRule', 'gate64'],
+  dashboard: ['ConfigMap', 'gate64-dashboard'],
+} as const;
+const ALL_MONITORING = Object.fromEntries(Object.keys(MONITORING).map((value) => [value, { enabled: true }]));
 /** What Helm wants of its own objects. */
 const HELM_LABELS = new Set(['app.kubernetes.io/managed-by', 'helm.sh/chart']);
 
@@ -65,7 +70,7 @@ describe('Helm chart', function () {
   }
 
   it('says of every object that it is Helm’s', () => {
-    for (const object of chart({ podMonitor: { enabled: true }, prometheusRule: { enabled: true } }).objects) {
+    for (const object of chart(ALL_MONITORING).objects) {
       const labels = valueAt(object, ['metadata', 'labels']) as Labels;
       expect(labels, nameOf(object)).to.include({ 'app.kubernetes.io/managed-by': 'Helm' });
       expect(labels['helm.sh/chart'], nameOf(object)).to.match(/^gate64-\d/);
@@ -127,13 +132,13 @@ describe('Helm chart', function () {
     expect(['dns', 'dns-tcp'].map((port) => dns.container().ports.get(port))).to.deep.equal([5353, 5353]);
   });
 
-  for (const [value, kind] of Object.entries(MONITORING)) {
-    it(`makes the ${kind} of the components when ${value}.enabled asks for it`, () => {
+  for (const [value, [kind, name]] of Object.entries(MONITORING)) {
+    it(`makes the ${kind} ${name} of the components when ${value}.enabled asks for it`, () => {
       const monitored = new Rendered(renderText('test/meta/fixtures/monitored'));
       const own = chart({ [value]: { enabled: true } });
-      const wanted = comparable([monitored.object(kind, 'gate64')]);
-      expect(comparable([own.object(kind, 'gate64')])).to.deep.equal(wanted);
-      expect(chart().object(kind, 'gate64')).to.equal(undefined);
+      const wanted = comparable([monitored.object(kind, name)]);
+      expect(comparable([own.object(kind, name)])).to.deep.equal(wanted);
+      expect(chart().object(kind, name)).to.equal(undefined);
     });
   }
 

@@ -391,6 +391,15 @@ describe('manifests', function () {
     }
   });
 
+  it('are taken together as README.md beside them says', () => {
+    const [, block] = /```yaml\n(.*?)```/s.exec(read('manifests/README.md')) ?? [];
+    const folder = 'test/meta/fixtures/monitored';
+    const taken = parse(read(`${folder}/kustomization.yaml`)) as Record<'resources' | 'components', string[]>;
+    const { resources, components } = parse(block ?? '') as typeof taken;
+    expect(resources).to.deep.equal(taken.resources.map((path) => join(folder, path)));
+    expect(components).to.deep.equal(taken.components.map((path) => join(folder, path)));
+  });
+
   it('PodMonitors choose pods by labels and ports that these have', () => {
     const monitored = form('test/meta/fixtures/monitored');
     const [all, sidecar] = ['gate64', 'gate64-coredns-sidecar'].map((name) => monitored.object('PodMonitor', name));
