@@ -145,6 +145,12 @@ test-kernels: deps build ## Optional, not part of test: Linux 6.1 and 6.12 in em
 	$(Q)$(NODE) test/kernels/main.ts
 	$(call give_back,.cache)
 
+# Builds Kubernetes once (some 15 minutes), then a cluster is up in half a minute; a form named alone: FORMS=default.
+.PHONY: test-kube
+test-kube: deps build ## Optional, not part of test: a Kubernetes node with IPv6-only pods, manifests/ applied (root, Debian)
+	$(Q)test/kube/run.sh $(FORMS)
+	$(call give_back,.cache)
+
 .PHONY: lint
 lint: bpf node_modules/.package-lock.json ## Types, oxlint, formatting, generated files, shell scripts
 	$(call msg,TSC,.)

@@ -37,8 +37,20 @@ export interface NodeState {
   readonly stateFile: boolean;
 }
 
-export async function nodeState(topology: Topology, namespace: Namespace = 'node'): Promise<NodeState> {
-  const text = (command: string) => topology.sh(namespace, command);
+export function nodeState(topology: Topology, namespace: Namespace = 'node'): Promise<NodeState> {
+  return readState((command) => topology.sh(namespace, command), {
+    pins: existsSync('/sys/fs/bpf/gate64')
+      ? readdirSync('/sys/fs/bpf/gate64', { recursive: true }).map(String).toSorted()
+      : [],
+    stateFile: existsSync('/run/gate64/host.json'),
+  });
+}
+
+/** The state of the node where `text` runs a shell command; what is held in files is read by who calls. */
+export async function readState(
+  text: (command: string) => Promise<string>,
+  held: Pick<NodeState, 'pins' | 'stateFile'>,
+): Promise<NodeState> {
   const json = async (command: string) => ordered(JSON.parse((await text(command)) || '[]'));
   const [links, routes4, routes6, rules4, rules6, proxies4, proxies6, nft, filters, sysctls] = await Promise.all([
     json('ip -j link show'),
@@ -66,10 +78,7 @@ export async function nodeState(topology: Topology, namespace: Namespace = 'node
       .split('\n')
       .filter((line) => line.startsWith('net.') && !VOLATILE_SYSCTL.test(line))
       .toSorted(),
-    pins: existsSync('/sys/fs/bpf/gate64')
-      ? readdirSync('/sys/fs/bpf/gate64', { recursive: true }).map(String).toSorted()
-      : [],
-    stateFile: existsSync('/run/gate64/host.json'),
+    ...held,
   };
 }
 

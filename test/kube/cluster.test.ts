@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+// gate64 in a real cluster, from `kubectl apply -k` to nothing left behind, as its manifests and their README say. Run by
+// run.sh, which names the cluster and the form of the manifests. Each test stands on those before it.
+
+import { expect } from 'chai';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parse, stringify } from 'yaml';
+import { buildTools, SHORT_CONNECTIONS } from '../bench/tools.ts';
+import { differences, readState, type NodeState } from '../helpers/node-state.ts';
+import { eventually } from '../helpers/processes.ts';
+import { Cluster, ROOT } from './cluster.ts';
+import { DAEMONSET, FORMS, writeOverlay } from './forms.ts';
+import { LoadPods } from './load-pods.ts';
+
+const WEB = '2001:db8:64::c633:640a';
+const METRICS = 'http://[2001:db8:1::10]:9164/metrics';
+const NAMESPACE = DAEMONSET.namespace;
+
+const { GATE64_KUBE_STATE: state, GATE64_KUBE_FORM: formName = 'default' } = process.env;
+const form = FORMS[formName];
+if (state === undefined || form === undefined) throw new Error('test/kube is run by test/kube/run.sh FORM');
+const cluster = new Cluster(state);
+
+/** What must be as before; pods' devices and kube-proxy's table come and go with pods. */
+async function stateOfNode(): Promise<NodeState> {
+  const text = (command: string) => cluster.node(['sh', '-c', command]);
+  const [pins, file] = await Promise.all([
+    text('find /sys/fs/bpf -mindepth 1 | sort'),
+    text('ls /run/gate64 2>/dev/null || true'),
+  ]);
+  const all = await readState(text, { pins: pins.split('\n').filter(Boolean), stateFile: file !== '' });
+  const ofPods = /\bveth|"table":"kube-proxy"|"name":"kube-proxy"/;
+  const without = (value: unknown) =>
+    Array.isArray(value) ? value.flat().filter((entry) => !ofPods.test(JSON.stringify(entry))) : value;
+  return {
+    ...all,
+    links: without(all.links),
+    routes4: without(all.routes4),
+    routes6: without(all.routes6),
+    nft: without((all.nft as { nftables: unknown[] }).nftables),
+    sysctls: all.sysctls.filter((line) => !ofPods.test(line)),
+  };
+}
+
+describe(`gate64 in a cluster, ${formName}`, function () {
+  this.timeout(180_000);
+  let untouched: NodeState;
+  let overlay: string;
+  /** Where CoreDNS is to forward. */
+  let forward: string;
+  let corefile: string;
+
+  const inTools = (...argv: string[]) => cluster.pod('tools', argv);
+
+  before(async () => {
+    await cluster.apply({
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'tools' },
+      spec: {
+        terminationGracePeriodSeconds: 0,
+        containers: [{ name: 'tools', image: 'localhost/tools:1', imagePullPolicy: 'Never' }],
+      },
+    });
+    await cluster.kubectl(['wait', '--for=condition=Ready', 'pod/tools', '--timeout=30s'], { timeoutMs: 40_000 });
+  });
+
+  it('the node is Ready, and its pods have no IPv4', async () => {
+    await cluster.kubectl(['wait', '--for=condition=Ready', 'node/node', '--timeout=10s']);
+    expect(await inTools('ip', '-4', '-o', 'address', 'show', 'scope', 'global')).to.equal('');
+    untouched = await stateOfNode();
+    corefile = await cluster.kubectl(['-n', 'kube-system', 'get', 'configmap', 'coredns', '-o', 'json']);
+  });
+
+  it('kubectl apply -k: all pods become Ready', async () => {
+    overlay = await writeOverlay(cluster, form, state);
+    await cluster.kubectl(['apply', '-k', overlay]);
+    await cluster.rolledOut(NAMESPACE, DAEMONSET.workload);
+    if (form.dns === 'service') {
+      await cluster.rolledOut(form.answering.namespace, form.answering.workload);
+      const address = ['get', 'service', 'gate64-dns', '-o', 'jsonpath={.spec.clusterIP}'];
+      forward = await cluster.kubectl(['-n', NAMESPACE, ...address]);
+    } else {
+      const patch = join(ROOT, 'manifests/components/coredns-sidecar/kubeadm.yaml');
+      await cluster.kubectl(['-n', 'kube-system', 'patch', 'deployment', 'coredns', '--patch-file', patch]);
+      await cluster.rolledOut('kube-system', 'deployment/coredns');
+      forward = '127.0.0.1:5364';
+    }
+  });
+
+  it('a pod asks the Service by UDP and by TCP, through kube-proxy', async function () {
+    if (form.dns === 'sidecar') this.skip();
+    for (const how of ['+notcp', '+tcp']) {
+      const ask = ['dig', `@${forward}`, how, '+short', '+tries=1', '+time=5', 'AAAA', 'v4only.example'];
+      expect(await inTools(...ask), how).to.equal(WEB);
+    }
+  });
+
+  it('CoreDNS forwards to it, by the ConfigMap of manifests/corefiles/kubeadm.yaml', async () => {
+    const documented = readFileSync(join(ROOT, 'manifests/corefiles/kubeadm.yaml'), 'utf8');
+    // As the file says, but for how soon CoreDNS looks: half a minute's wait shows nothing.
+    const changed = documented.replaceAll('GATE64_DNS', forward).replace(/^( +)reload$/m, '$1reload 2s 1s');
+    expect(changed).to.include(`forward . ${forward} {`).and.to.include('reload 2s');
+    await cluster.kubectl(['apply', '-f', '-'], { input: changed });
+    await eventually(
+      'a name of the internet is answered',
+      async () => ((await inTools('dig', '+short', 'AAAA', 'v4only.example')) === WEB ? true : undefined),
+      120_000,
+      1000,
+    );
+  });
+
+  it('a pod that knows nothing of gate64 reaches an IPv4-only server by its name', async () => {
+    const code = await inTools(
+      'curl',
+      '-sS',
+      '-m',
+      '10',
+      '-o',
+      '/dev/null',
+      '-w',
+      '%{http_code}',
+      'http://v4only.example/',
+    );
+    expect(code).to.equal('200');
+    expect(await inTools('ping', '-c', '2', '-W', '5', 'v4only.example')).to.include(' 2 received');
+    expect(await inTools('dig', '+tcp', '+short', 'AAAA', 'v4only.example')).to.equal(WEB);
+    expect(await inTools('getent', 'ahostsv6', 'v4only.example')).to.include(WEB);
+  });
+
+  it('names with IPv6 of their own keep it, services of the cluster among them', async () => {
+    for (const how of ['+notcp', '+tcp']) {
+      expect(await inTools('dig', how, '+short', 'AAAA', 'dual.example')).to.equal('2001:db8:ffff::10');
+      const service = await inTools('dig', how, '+short', 'AAAA', 'kubernetes.default.svc.cluster.local');
+      expect(service).to.equal('fd00:10:96::1');
+    }
+    expect(await inTools('getent', 'ahostsv6', 'kubernetes.default')).to.include('fd00:10:96::1');
+  });
+
+  it('a ConfigMap that is wrong changes nothing and is shown; the right one is taken again', async () => {
+    const get = ['-n', NAMESPACE, 'get', 'configmap', 'gate64', '-o', 'jsonpath={.data.gate64\\.yaml}'];
+    const good = await cluster.kubectl(get);
+    const put = (text: string) =>
+      cluster.kubectl(
+        ['-n', NAMESPACE, 'patch', 'configmap', 'gate64', '--type=merge', '-p'].concat(
+          JSON.stringify({ data: { 'gate64.yaml': text } }),
+        ),
+      );
+    const taken = (value: 0 | 1) =>
+      eventually(
+        `gate64_config_last_reload_successful ${value}`,
+        async () => {
+          const metrics = await cluster.node(['curl', '-sS', '-m', '5', METRICS]);
+          const line = new RegExp(`^gate64_config_last_reload_successful ${value}$`, 'm');
+          return line.test(metrics) ? true : undefined;
+        },
+        120_000,
+        1000,
+      );
+    const status = () =>
+      cluster.kubectl(['-n', NAMESPACE, 'exec', DAEMONSET.workload, '--', 'gate64', 'status', '-o', 'json'], {
+        accept: [0, 1],
+        timeoutMs: 20_000,
+      });
+    await put(`${stringify({ ...(parse(good) as object), prefix: '2001:db8:65::/95' })}nonsense: 1\n`);
+    await taken(0);
+    expect(await status()).to.match(/gate64\.yaml:\d+:\d+/);
+    expect(await inTools('curl', '-sS', '-m', '10', `http://[${WEB}]/`)).to.include('hello');
+    await put(good);
+    await taken(1);
+  });
+
+  it('restarted, deleted and killed under load: no connection, no download and no name is lost', async () => {
+    buildTools();
+    await using _server = cluster.startOnInternet([SHORT_CONNECTIONS, 'serve', '8000', '1']);
+    await using pods = await LoadPods.start(cluster, {
+      pods: 4,
+      connections: 200,
+      names: form.keepsNames ? 40 : 0,
+      expected: WEB,
+    });
+    const slow = '-sS -o /dev/null --limit-rate 3M --speed-limit 1000 --speed-time 5'.split(' ');
+    await using download = cluster.startInPod('tools', ['curl', ...slow, 'http://v4only.example/big']);
+    const disturbed = form.answering === DAEMONSET ? [DAEMONSET] : [DAEMONSET, form.answering];
+    for (const { namespace, workload, selector } of disturbed) {
+      await sleep(2000);
+      pods.mark(`rollout restart of ${workload}`);
+      await cluster.kubectl(['-n', namespace, 'rollout', 'restart', workload]);
+      await cluster.rolledOut(namespace, workload);
+      pods.mark(`a pod of ${workload} deleted`);
+      await cluster.kubectl([
+        '-n',
+        namespace,
+        'delete',
+        '--wait=false',
+        (await cluster.pods(namespace, selector))[0] ?? '',
+      ]);
+      await sleep(1000);
+      await cluster.rolledOut(namespace, workload);
+      pods.mark(`a container of ${workload} killed`);
+      const path =
+        '{.items[0].status.containerStatuses[?(@.name=="gate64")].containerID}{.items[0].status.initContainerStatuses[?(@.name=="gate64")].containerID}';
+      const id = await cluster.kubectl(['-n', namespace, 'get', 'pod', '-l', selector, '-o', `jsonpath=${path}`]);
+      await cluster.node([
+        'ctr',
+        '-n',
+        'k8s.io',
+        'tasks',
+        'kill',
+        '--signal',
+        'SIGKILL',
+        id.replace('containerd://', ''),
+      ]);
+      await sleep(3000);
+      await cluster.rolledOut(namespace, workload);
+    }
+    const counts = await pods.stop();
+    expect(download.exitCode(), `the download ended: ${download.log()}`).to.equal(undefined);
+    console.log(`        ${pods.summary(counts)}`);
+    expect(counts.failures, pods.summary(counts)).to.deep.equal([]);
+    expect([counts.failed, counts.unanswered], pods.summary(counts)).to.deep.equal([0, 0]);
+    expect(counts.made, pods.summary(counts)).to.be.greaterThan(200 * 0.8 * pods.seconds);
+  }).timeout(300_000);
+
+  it('kubectl delete -k and what the documentation says leave the node as it was', async () => {
+    await cluster.kubectl(['replace', '-f', '-'], { input: withoutVersion(corefile) });
+    if (form.dns === 'sidecar') await cluster.kubectl(['-n', 'kube-system', 'rollout', 'undo', 'deployment/coredns']);
+    await cluster.kubectl(['delete', '-k', overlay, '--timeout=60s'], { timeoutMs: 70_000 });
+    await cluster.kubectl(['apply', '-k', join(ROOT, 'manifests/uninstall')]);
+    await cluster.rolledOut('gate64-uninstall', 'daemonset/gate64-uninstall');
+    await cluster.kubectl(['delete', '-k', join(ROOT, 'manifests/uninstall'), '--timeout=60s'], { timeoutMs: 70_000 });
+    expect(differences(untouched, await stateOfNode())).to.deep.equal([]);
+  });
+});
+
+function withoutVersion(json: string): string {
+  const object = JSON.parse(json) as { metadata: Record<string, unknown> };
+  const { resourceVersion: _version, uid: _uid, ...metadata } = object.metadata;
+  return JSON.stringify({ ...object, metadata });
+}

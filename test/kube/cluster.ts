@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// The cluster that run.sh started: commands on its node, in its pods, and on its internet.
+
+import { join } from 'node:path';
+import { run, start, type Background, type RunOptions } from '../helpers/processes.ts';
+
+export const ROOT = join(import.meta.dirname, '../..');
+const ENTER = join(import.meta.dirname, 'enter.sh');
+
+export class Cluster {
+  readonly #state: string;
+
+  /** @param state The folder that up.sh was given. */
+  constructor(state: string) {
+    this.#state = state;
+  }
+
+  /** Runs a command on the node; gives what it printed, trimmed. Throws when it fails. */
+  async node(argv: readonly string[], options: RunOptions = {}): Promise<string> {
+    const { stdout } = await run([ENTER, this.#state, ...argv], { timeoutMs: 30_000, ...options });
+    return stdout.trim();
+  }
+
+  kubectl(argv: readonly string[], options: RunOptions = {}): Promise<string> {
+    return this.node(['kubectl', ...argv], options);
+  }
+
+  /** Runs a command in a pod of the namespace default. */
+  pod(name: string, argv: readonly string[], options: RunOptions = {}): Promise<string> {
+    return this.kubectl(['exec', name, '--', ...argv], options);
+  }
+
+  /** Starts a command in a pod and leaves it running. */
+  startInPod(name: string, argv: readonly string[]): Background {
+    return start([ENTER, this.#state, 'kubectl', 'exec', name, '--', ...argv]);
+  }
+
+  /** Starts a command on the IPv4-only internet and leaves it running; it ends with the cluster at the latest. */
+  startOnInternet(argv: readonly string[]): Background {
+    return start([ENTER, this.#state, 'nsenter', '--net=/run/netns/internet', '--', ...argv]);
+  }
+
+  /** Makes what these objects say. */
+  async apply(...objects: readonly object[]): Promise<void> {
+    const list = { apiVersion: 'v1', kind: 'List', items: objects };
+    await this.kubectl(['apply', '-f', '-'], { input: JSON.stringify(list) });
+  }
+
+  /** Waits until a workload (`daemonset/gate64`) has all its pods Ready, of its newest revision. */
+  async rolledOut(namespace: string, workload: string, seconds = 90): Promise<void> {
+    await this.kubectl(['-n', namespace, 'rollout', 'status', workload, `--timeout=${seconds}s`], {
+      timeoutMs: (seconds + 10) * 1000,
+    });
+  }
+
+  /** Names of the pods that a selector meets. */
+  async pods(namespace: string, selector: string): Promise<string[]> {
+    const names = await this.kubectl(['-n', namespace, 'get', 'pod', '-l', selector, '-o', 'name']);
+    return names.split('\n').filter((name) => name !== '');
+  }
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// The forms in which manifests/ brings gate64, and what a site changes in each: an overlay of its own.
+
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { parseAllDocuments, parseDocument } from 'yaml';
+import { ROOT, type Cluster } from './cluster.ts';
+
+/** Documentation addresses are not global, so the well-known prefix does not lead to them. */
+export const PREFIX = '2001:db8:64::/96';
+/** 198.51.100.53, asked by pods that have no IPv4. */
+const UPSTREAM = '[2001:db8:64::c633:6435]:53';
+
+export interface Form {
+  /** Folder of the kustomization, from the root of the repository. */
+  readonly folder: string;
+  /** Behind the Service gate64-dns, or beside CoreDNS in its pod. */
+  readonly dns: 'service' | 'sidecar';
+  /** What answers DNS, as kubectl names it, with its namespace and the container of gate64 in it. */
+  readonly answering: { readonly namespace: string; readonly workload: string; readonly selector: string };
+  /** Whether names are answered throughout a restart of what answers, in a cluster of one node. */
+  readonly keepsNames: boolean;
+}
+
+const NAT64 = 'app.kubernetes.io/name=gate64,app.kubernetes.io/component=nat64';
+const DNS64 = 'app.kubernetes.io/name=gate64,app.kubernetes.io/component=dns64';
+
+export const DAEMONSET = { namespace: 'gate64-system', workload: 'daemonset/gate64', selector: NAT64 } as const;
+
+export const FORMS: Readonly<Record<string, Form>> = {
+  default: {
+    folder: 'manifests',
+    dns: 'service',
+    answering: { namespace: 'gate64-system', workload: 'deployment/gate64-dns', selector: DNS64 },
+    keepsNames: true,
+  },
+  'dns-daemonset': {
+    folder: 'manifests/overlays/dns-daemonset',
+    dns: 'service',
+    answering: DAEMONSET,
+    // Its documentation says so: it needs two nodes at least.
+    keepsNames: false,
+  },
+  'coredns-sidecar': {
+    folder: 'manifests/overlays/coredns-sidecar',
+    dns: 'sidecar',
+    answering: { namespace: 'kube-system', workload: 'deployment/coredns', selector: 'k8s-app=kube-dns' },
+    keepsNames: true,
+  },
+};
+
+interface ConfigMap {
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly namespace: string };
+  readonly data?: Readonly<Record<string, string>>;
+}
+
+/** Writes the site's overlay of a form below `into` and gives its folder. */
+export async function writeOverlay(cluster: Cluster, { folder }: Form, into: string): Promise<string> {
+  const overlay = join(into, 'overlay');
+  mkdirSync(overlay, { recursive: true });
+  const rendered = await cluster.kubectl(['kustomize', join(ROOT, folder)]);
+  const generators = [];
+  for (const document of parseAllDocuments(rendered)) {
+    const { kind, metadata, data } = document.toJS() as ConfigMap;
+    const text = data?.['gate64.yaml'];
+    if (kind !== 'ConfigMap' || text === undefined) continue;
+    const config = parseDocument(text);
+    config.set('prefix', PREFIX);
+    if (config.getIn(['nat64', 'enabled']) === false) config.setIn(['dns', 'upstreams'], [UPSTREAM]);
+    const file = `${metadata.name}.yaml`;
+    writeFileSync(join(overlay, file), config.toString());
+    const files = [`gate64.yaml=${file}`];
+    generators.push({ name: metadata.name, namespace: metadata.namespace, behavior: 'replace', files });
+  }
+  const never = [{ op: 'replace', path: '/spec/template/spec/containers/0/imagePullPolicy', value: 'Never' }];
+  const patch = JSON.stringify(never);
+  const kustomization = {
+    apiVersion: 'kustomize.config.k8s.io/v1beta1',
+    kind: 'Kustomization',
+    resources: [relative(overlay, join(ROOT, folder))],
+    configMapGenerator: generators,
+    generatorOptions: { disableNameSuffixHash: true },
+    patches: [
+      { target: { kind: 'DaemonSet' }, patch },
+      { target: { kind: 'Deployment' }, patch },
+    ],
+  };
+  writeFileSync(join(overlay, 'kustomization.yaml'), JSON.stringify(kustomization));
+  return overlay;
+}
