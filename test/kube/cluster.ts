@@ -32,12 +32,17 @@ export class Cluster {
 
   /** Starts a command in a pod and leaves it running. */
   startInPod(name: string, argv: readonly string[]): Background {
-    return start([ENTER, this.#state, 'kubectl', 'exec', name, '--', ...argv]);
+    return start([...this.#lasting(), 'kubectl', 'exec', name, '--', ...argv]);
   }
 
   /** Starts a command on the IPv4-only internet and leaves it running; it ends with the cluster at the latest. */
   startOnInternet(argv: readonly string[]): Background {
-    return start([ENTER, this.#state, 'nsenter', '--net=/run/netns/internet', '--', ...argv]);
+    return start([...this.#lasting(), 'nsenter', '--net=/run/netns/internet', '--', ...argv]);
+  }
+
+  /** nsenter passes no signal on to what it started: its end has to be the end of that. */
+  #lasting(): string[] {
+    return [ENTER, this.#state, 'setpriv', '--pdeathsig', 'KILL', '--'];
   }
 
   /** Makes what these objects say. */
