@@ -59,7 +59,9 @@
 	  "An ICMPv6 error that one pod sent about another pod's flow; only its own pod and routers may.")         \
 	X(NO_ROUTE, no_route, "The node has no IPv4 route to the destination (nat64.egress direct).")              \
 	X(NO_NEIGHBOUR, no_neighbour,                                                                              \
-	  "The next hop of the node's IPv4 route does not answer ARP (nat64.egress direct).")
+	  "The next hop of the node's IPv4 route does not answer ARP (nat64.egress direct).")                      \
+	X(NOT_ADMITTED, not_admitted,                                                                              \
+	  "No gate64 on this node has answered a name with the address lately (nat64.admit dns).")
 
 enum n64_drop {
 	N64_PASS, /* no drop */

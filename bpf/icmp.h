@@ -202,6 +202,7 @@ static __always_inline bool icmp6_answer(__u32 reason, struct icmp_answer *v)
 	case N64_DROP_DST_POOL:
 	case N64_DROP_DST_MALFORMED:
 	case N64_DROP_SOURCE_NOT_ALLOWED:
+	case N64_DROP_NOT_ADMITTED:
 		/* RFC 7915 5.4: administratively prohibited. */
 		v->type = ICMPV6_DEST_UNREACH;
 		v->code = ICMPV6_ADM_PROHIBITED;

@@ -58,6 +58,9 @@ HASH_MAP(n64_frags, __u32, struct n64_frag, N64_FRAG_PARTS *N64_FRAGS_A_PART);
 LPM_MAP(n64_dst4, struct n64_lpm4_key, __u32, 16384);
 LPM_MAP(n64_src6, struct n64_lpm6_key, __u32, 4096);
 
+/* IPv4 addresses that DNS64 has handed out, and until when that counts; every gate64 of the node writes it. */
+HASH_MAP(n64_admitted, __be32, __u64, 65536);
+
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_blocks, struct n64_block, 16384);
 ARRAY_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, n64_packets, struct n64_counter, N64_DIRECTIONS *N64_PROTOCOLS);
 ARRAY_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, n64_live, __s64, N64_LIVE_KINDS *N64_PROTOCOLS);

@@ -75,3 +75,14 @@ GLOBAL int policy_destination(__be32 dst, __u32 prefix)
 	}
 	return is_pool(dst) ? N64_DROP_DST_POOL : N64_PASS;
 }
+
+/* Asked for new sessions alone: one that is there goes on when its name's time is over. */
+static __always_inline bool destination_admitted(__be32 dst)
+{
+	__u64 *until;
+
+	if (!cfg.admit_listed)
+		return true;
+	until = bpf_map_lookup_elem(&n64_admitted, &dst);
+	return until && ns_since(READ_ONCE(*until), now_ns()) > 0;
+}

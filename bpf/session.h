@@ -233,6 +233,9 @@ GLOBAL int session_create6(const struct n64_flow6_key *key6, __u8 tcp_flags)
 	if (pod_is_full(key.src, false))
 		return N64_DROP_POD_QUOTA;
 	bib = bpf_map_lookup_elem(&n64_bib6, &key);
+	/* Whom a static binding talks to, others have begun with. */
+	if (!(bib && bib->is_static) && !destination_admitted(key6->dst4_be))
+		return N64_DROP_NOT_ADMITTED;
 	if (bib) {
 		if (!bib_join(bib))
 			return N64_DROP_SESSION_CONFLICT;

@@ -73,7 +73,8 @@ struct n64_config {
 	/* Direct: interfaces that answers may come by; programs hang there. */
 	__u32 return_ifindex[N64_MAX_RETURNS];
 	__u32 return_count;
-	__u32 zero1;
+	/* Whether pods begin sessions only with addresses that n64_admitted has. */
+	__u32 admit_listed;
 	__u32 endpoint_independent_filtering;
 	__u32 restrict_sources;
 	__u32 max_blocks_per_pod;

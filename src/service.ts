@@ -8,6 +8,7 @@ import type { Config } from './config/config.ts';
 import { loadConfig, type LoadedConfig } from './config/load.ts';
 import { refuseUnreloadable } from './config/reload.ts';
 import { ConfigWatch } from './config/watch.ts';
+import { Admissions, type AdmissionProblem } from './datapath/admissions.ts';
 import type { SessionRow } from './datapath/datapath.ts';
 import { PinnedSite } from './datapath/open.ts';
 import { DnsService, type DnsOptions } from './dns/dns.ts';
@@ -47,6 +48,7 @@ class Service {
   readonly #nat64Metrics: Nat64Metrics;
   readonly #names = new NameTable();
   readonly #usage = new UsageTable();
+  readonly #admissions = new Admissions({ onProblem: (problem, error) => this.#noteAdmission(problem, error) });
   readonly #startedAt = new Date();
   readonly #file: string | undefined;
   #config: Config;
@@ -137,6 +139,24 @@ class Service {
     }
   }
 
+  /** Without a NAT64 on the node there is nobody to be told; one of a Deployment lives elsewhere. */
+  #noteAdmission(problem: AdmissionProblem, error: unknown): void {
+    if (problem === 'missing') {
+      this.#log.info({}, 'no NAT64 is on this node: what is answered here admits nobody there (nat64.admit)');
+    } else if (problem === 'refused') {
+      this.#log.warn({ err: error }, 'the NAT64 cannot be told what names were answered with (nat64.admit)');
+    } else {
+      this.#log.warn(
+        {},
+        'more addresses were answered than nat64.admit has room for: those that end first are forgotten',
+      );
+    }
+  }
+
+  #admit(v4: number, ttlSeconds: number): void {
+    this.#admissions.admit(v4, ttlSeconds + this.#config.nat64.admitGrace);
+  }
+
   /** No name is to lead where the NAT64 does not. */
   #follow(rules: readonly DestinationRule[]): void {
     if (isDeepStrictEqual(rules, this.#destinations?.rules)) return;
@@ -170,7 +190,10 @@ class Service {
       maxUdpSize: dns.maxUdpSize,
       cache: dns.cache,
       observer: this.#dnsMetrics,
-      onSynthesized: (name, v4, ttlSeconds, client) => this.#names.remember(name, v4, ttlSeconds, podOf(client)),
+      onSynthesized: (name, v4, ttlSeconds, client) => {
+        this.#admit(v4, ttlSeconds);
+        this.#names.remember(name, v4, ttlSeconds, podOf(client));
+      },
     };
   }
 
@@ -282,6 +305,7 @@ class Service {
     await this.#dns?.stop();
     this.#nat64Metrics.stop();
     await this.#node?.stop();
+    this.#admissions[Symbol.dispose]();
     for (const file of this.#files) await file.stop();
     await this.#http?.close();
     this.#lock?.[Symbol.dispose]();

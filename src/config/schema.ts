@@ -230,6 +230,14 @@ export const configSchema = section({
       .describe(
         "Whether packets from outside alone keep a session (RFC 4787 REQ-6). bounded: for one lifetime more after the pod's last packet, so that nobody outside holds a dead pod's ports for the next pod with its address.",
       ),
+    admit: oneOf(['all', 'dns'])
+      .default('all')
+      .describe(
+        "Where pods may begin sessions: with all destinations, or with those alone that the DNS64 of this node has answered names with, for the answer's TTL and admitGrace. dns: IPv4 addresses written out and those that other resolvers answer with are refused. Running sessions and static bindings are not concerned.",
+      ),
+    admitGrace: whole(0, 86_400, 'a number of seconds')
+      .default(300)
+      .describe('How long after its TTL an answer of this DNS64 still admits, in seconds.'),
     endDeniedSessions: bool()
       .default(true)
       .describe(

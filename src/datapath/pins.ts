@@ -25,6 +25,7 @@ export const PINNED_MAPS = [
   'n64_pool',
   'n64_dst4',
   'n64_src6',
+  'n64_admitted',
   'n64_blocks',
   'n64_packets',
   'n64_live',

@@ -107,12 +107,13 @@ export class Forwarder {
 
   #finish(served: Served, query: Query, transport: Transport, from: Peer, startedAt: number, reply: Reply): void {
     const { observer, maxUdpSize } = this.#options;
+    // Before the answer leaves: the client's first packet may come at once.
+    this.#tell(served, from.address);
     reply(render(served, query, transport === 'udp' ? Math.min(query.udpSize, maxUdpSize) : MAX_TCP_SIZE));
     const { outcome } = served.answer;
     if (outcome === 'synthesized') observer.synthesized();
     else if (outcome !== undefined) observer.passthrough(outcome);
     observer.response(rcodeLabel(answerRcode(served.answer)), (performance.now() - startedAt) / 1000);
-    this.#tell(served, from.address);
   }
 
   #tell(served: Served, client: string): void {

@@ -42,6 +42,7 @@ export const DROP_REASONS = [
   'icmp_error_foreign',
   'no_route',
   'no_neighbour',
+  'not_admitted',
 ] as const;
 
 export type DropReason = (typeof DROP_REASONS)[number];
@@ -87,4 +88,5 @@ export const DROP_TEXTS: Readonly<Record<DropReason, string>> = {
   icmp_error_foreign: 'An ICMPv6 error that one pod sent about another pod\'s flow; only its own pod and routers may.',
   no_route: 'The node has no IPv4 route to the destination (nat64.egress direct).',
   no_neighbour: 'The next hop of the node\'s IPv4 route does not answer ARP (nat64.egress direct).',
+  not_admitted: 'No gate64 on this node has answered a name with the address lately (nat64.admit dns).',
 };

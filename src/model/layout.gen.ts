@@ -127,6 +127,7 @@ export interface Config {
   readonly uplinkMtu: number;
   readonly returnIfindex: readonly number[];
   readonly returnCount: number;
+  readonly admitListed: number;
   readonly endpointIndependentFiltering: number;
   readonly restrictSources: number;
   readonly maxBlocksPerPod: number;
@@ -156,6 +157,7 @@ export const configCodec = {
       uplinkMtu: view.getUint32(offset + 324, true),
       returnIfindex: repeat(16, (i) => view.getUint32(offset + 328 + 4 * i, true)),
       returnCount: view.getUint32(offset + 392, true),
+      admitListed: view.getUint32(offset + 396, true),
       endpointIndependentFiltering: view.getUint32(offset + 400, true),
       restrictSources: view.getUint32(offset + 404, true),
       maxBlocksPerPod: view.getUint32(offset + 408, true),
@@ -183,6 +185,7 @@ export const configCodec = {
     view.setUint32(offset + 324, value.uplinkMtu, true);
     value.returnIfindex.forEach((element, i) => view.setUint32(offset + 328 + 4 * i, element, true));
     view.setUint32(offset + 392, value.returnCount, true);
+    view.setUint32(offset + 396, value.admitListed, true);
     view.setUint32(offset + 400, value.endpointIndependentFiltering, true);
     view.setUint32(offset + 404, value.restrictSources, true);
     view.setUint32(offset + 408, value.maxBlocksPerPod, true);

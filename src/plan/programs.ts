@@ -41,6 +41,7 @@ export type ProgramSettings = Pick<
   | 'allowSources'
   | 'inboundRefresh'
   | 'errorSources'
+  | 'admit'
   | 'endDeniedSessions'
   | 'timeouts'
 > & {
@@ -93,6 +94,7 @@ export function desiredPrograms(
     endpointIndependentFiltering: Number(settings.filtering === 'endpointIndependent'),
     restrictSources: Number(settings.allowSources.length > 0),
     endDeniedSessions: Number(settings.endDeniedSessions),
+    admitListed: Number(settings.admit === 'dns'),
     inboundRefresh: REFRESHES[settings.inboundRefresh],
     maxBlocksPerPod: settings.maxBlocksPerPod,
     maxSessionsPerPod: settings.maxSessionsPerPod,

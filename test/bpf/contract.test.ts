@@ -8,7 +8,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { formatIp6 } from '../../src/addr/ip.ts';
 import type { Datapath, DropRow, SessionRow } from '../../src/datapath/datapath.ts';
 import { attachedProgram, attachKind, detach } from '../../src/datapath/attachment.ts';
-import { EbpfReader, openMaps, u32Codec, type MapSet } from '../../src/datapath/ebpf-reader.ts';
+import { Admissions } from '../../src/datapath/admissions.ts';
+import { be32Codec, EbpfReader, openMaps, u32Codec, u64Codec, type MapSet } from '../../src/datapath/ebpf-reader.ts';
 import { PinnedSite } from '../../src/datapath/open.ts';
 import { Pins } from '../../src/datapath/pins.ts';
 import { BpfMap, BpfProgram, ifNameToIndex, RingBuffer, TcxLink, TypedMap } from '../../src/libbpf/mod.ts';
@@ -108,6 +109,8 @@ class KernelBench implements Bench {
       if (block.state !== BLOCK_STATE.BLOCK_LEASED) continue;
       blocks.update(index, { ...block, emptiedNs: block.emptiedNs - ns });
     }
+    const admitted = new TypedMap(held.maps.n64_admitted, be32Codec, u64Codec);
+    for (const [v4, until] of Array.from(admitted.entries())) admitted.update(v4, until - ns);
   }
 
   finish(sessions: readonly SessionRow[]): void {
@@ -118,6 +121,16 @@ class KernelBench implements Bench {
       if (key.protocol !== PROTOCOL.TCP || !finished.has(`${formatIp6(key.src)} ${key.sport}`)) continue;
       six.update(key, { ...value, state: STATE.BOTH_FIN_RCV });
     }
+  }
+
+  admit(v4: number, seconds: number): void {
+    using admissions = new Admissions({
+      pinRoot: this.#pins.root,
+      onProblem: (problem) => {
+        throw new Error(problem);
+      },
+    });
+    admissions.admit(v4, seconds);
   }
 
   async settle(): Promise<void> {

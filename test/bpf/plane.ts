@@ -77,6 +77,7 @@ const CLEARED = [
   'n64_frags',
   'n64_dst4',
   'n64_src6',
+  'n64_admitted',
 ] as const;
 const ZEROED = [
   'n64_packets',
@@ -170,6 +171,7 @@ export class Plane implements Disposable {
       restrictSources: false,
       inboundRefresh: 'bounded',
       errorSources: 'translator',
+      admit: 'all',
       endDeniedSessions: true,
       maxBlocksPerPod: 4,
       maxSessionsPerPod: 65_536,

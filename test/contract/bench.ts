@@ -38,6 +38,8 @@ export interface Bench extends Disposable {
   pass(ms: number): void;
   /** Both ends of each TCP connection of these have said that they are done; when they were last heard stays. */
   finish(sessions: readonly SessionRow[]): void;
+  /** DNS64 has answered with the address; that counts for so long. */
+  admit(v4: number, seconds: number): void;
   /** What events there are have been told once this is over. */
   settle(): Promise<void>;
   /** The events of `act` get lost, as when nobody reads them for long. */

@@ -150,6 +150,52 @@ export function policy(play: Play): void {
       expect(left(stage)).to.deep.equal([1]);
     });
 
+    it('with admit dns a session begins only where a name has led, while that counts, and then goes on', () => {
+      const stage = play({ admit: 'dns' });
+      stage.stock();
+      const [a, b] = ['192.0.2.1', '192.0.2.2'];
+      expect(fate(stage, 1, 1, a), 'no name has led there').to.equal('not_admitted');
+      stage.bench.admit(parseIp4(a), 100);
+      expect([fate(stage, 1, 1, a), fate(stage, 1, 2, b)]).to.deep.equal(['passed', 'not_admitted']);
+      stage.bench.admit(parseIp4(a), 10);
+      stage.bench.pass(50_000);
+      expect(fate(stage, 1, 3, a), 'what was said before counts').to.equal('passed');
+      stage.bench.pass(51_000);
+      expect([fate(stage, 1, 3, a), fate(stage, 1, 4, a)]).to.deep.equal(['passed', 'not_admitted']);
+      expect(sweep(stage)).to.deep.equal([]);
+      expect(left(stage)).to.have.members([1, 3]);
+      stage.bench.admit(parseIp4(a), 100);
+      expect(fate(stage, 1, 4, a)).to.equal('passed');
+      stage.datapath.setPrograms(stage.wanted({ admit: 'all' }));
+      expect(fate(stage, 1, 5, b)).to.equal('passed');
+    });
+
+    it('what names led to counts for programs that come later, and sessions from before go on', () => {
+      const stage = play();
+      stage.stock();
+      expect(fate(stage, 1, 1)).to.equal('passed');
+      stage.bench.admit(parseIp4('192.0.2.2'), 100);
+      stage.datapath.setPrograms(stage.wanted({ admit: 'dns' }));
+      stage.reopen();
+      const fates = [fate(stage, 1, 1), fate(stage, 1, 2), fate(stage, 1, 3, '192.0.2.2')];
+      expect(fates).to.deep.equal(['passed', 'not_admitted', 'passed']);
+      expect(sweep(stage)).to.deep.equal([]);
+    });
+
+    it('admit dns does not concern static bindings, and names do not lead past the other lists', () => {
+      const stage = play({ admit: 'dns' });
+      stage.stock();
+      stage.datapath.putStaticBinding({
+        protocol: 'udp',
+        source: { v6: pod(1), port: 7 },
+        pool: { v4: FIRST_ADDRESS, port: 60_000 },
+      });
+      expect([fate(stage, 1, 7), fate(stage, 1, 8)]).to.deep.equal(['passed', 'not_admitted']);
+      stage.bench.admit(parseIp4('192.0.2.1'), 100);
+      stage.datapath.setDestinations([rule('192.0.2.1/32', 'configured')]);
+      expect(fate(stage, 1, 9)).to.equal('dst_denied');
+    });
+
     it('nobody reaches an address of the pool, draining or not, and one that is gone is like any other', () => {
       const stage = play();
       const [a, b] = ['203.0.113.1', '203.0.113.2'];

@@ -35,7 +35,7 @@ import type {
 import { FakeBlocks, type FakeBlock } from './blocks.ts';
 import { side4, side6, type FakeBinding, type FakeSession, type Mutable } from './records.ts';
 import { FakeDrops, PACKET_BYTES, type FakeFlow } from './drops.ts';
-import { isDenied, refusedDestination, refusedSource, refuseMoreThan, sharedOf } from './policy.ts';
+import { isDenied, refusedAsUnknown, refusedDestination, refusedSource, refuseMoreThan, sharedOf } from './policy.ts';
 
 /** The session, why the packet was dropped, or undefined when no program took it for its own. */
 export type FlowResult = SessionRow | DropReason | undefined;
@@ -80,6 +80,7 @@ export class FakeDatapath implements Datapath {
   readonly #now: () => number;
   readonly #replaced: string | undefined;
   readonly #blocks: FakeBlocks;
+  readonly #admitted = new Map<number, number>();
   readonly #by6 = new Map<string, FakeBinding>();
   readonly #by4 = new Map<string, FakeBinding>();
   readonly #sessions = new Map<string, FakeSession>();
@@ -135,6 +136,11 @@ export class FakeDatapath implements Datapath {
   setSources(nets: readonly Ip6Net[]): void {
     refuseMoreThan(this.limits().sources, nets);
     this.sources = nets;
+  }
+
+  /** As DNS64 does it, beside the data plane. */
+  admit(v4: number, seconds: number): void {
+    this.#admitted.set(v4, Math.max(this.#admitted.get(v4) ?? 0, this.#now() + seconds * 1000));
   }
 
   setPoolAddresses(addresses: readonly PoolAddress[]): void {
@@ -371,7 +377,10 @@ export class FakeDatapath implements Datapath {
     const refused = refusedSource(this, source.v6) ?? refusedDestination(this, v4, prefix);
     if (refused !== undefined) return refused;
     if ((this.#ofPod.get(formatIp6(source.v6)) ?? 0) >= this.programs.maxSessionsPerPod) return 'pod_quota';
-    const binding = this.#by6.get(side6(protocol, source)) ?? this.#allocate(protocol, source);
+    const bound = this.#by6.get(side6(protocol, source));
+    const unknown = refusedAsUnknown(this.programs, this.#admitted.get(v4), this.#now(), bound?.isStatic);
+    if (unknown !== undefined) return unknown;
+    const binding = bound ?? this.#allocate(protocol, source);
     if (typeof binding === 'string') return binding;
     const { pool } = binding;
     const destination = { v4, port: protocol === 'icmp' ? pool.port : port };

@@ -38,6 +38,17 @@ export function refusedDestination(
   return reasons[rule?.verdict ?? 'allow'] ?? (isPool ? 'dst_pool' : undefined);
 }
 
+/** Addresses and until when, as DNS64 told them; they stay when the programs change. */
+export function refusedAsUnknown(
+  programs: ProgramConfig,
+  until: number | undefined,
+  now: number,
+  isStatic: boolean | undefined,
+): DropReason | undefined {
+  if (programs.admitListed === 0 || isStatic === true) return undefined;
+  return until !== undefined && until > now ? undefined : 'not_admitted';
+}
+
 export function refuseMoreThan(room: number, entries: readonly unknown[]): void {
   if (entries.length > room) throw new Gate64Error('G64_DATAPATH_MAP', `${entries.length} entries, room for ${room}`);
 }

@@ -37,6 +37,7 @@ export function testPrograms(overrides: Partial<TestPrograms> = {}): TestProgram
     restrictSources: false,
     inboundRefresh: 'bounded',
     errorSources: 'translator',
+    admit: 'all',
     endDeniedSessions: true,
     maxBlocksPerPod: 8,
     maxSessionsPerPod: 1000,

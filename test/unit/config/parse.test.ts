@@ -65,6 +65,8 @@ describe('configuration: defaults', () => {
       allowSources: [],
       errorSources: 'translator',
       inboundRefresh: 'bounded',
+      admit: 'all',
+      admitGrace: 300,
       endDeniedSessions: true,
       static: [],
     });

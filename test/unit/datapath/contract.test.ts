@@ -30,6 +30,10 @@ class FakeBench implements Bench {
     for (const session of sessions) this.site.datapath?.finishFlow(session);
   }
 
+  admit(v4: number, seconds: number): void {
+    this.site.datapath?.admit(v4, seconds);
+  }
+
   async settle(): Promise<void> {
     // They are told of at once.
   }
