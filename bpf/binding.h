@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "policy.h"
 #include "port.h"
 
 #define EEXIST_RESULT (-17)
@@ -76,7 +77,7 @@ GLOBAL int bib_create(const struct n64_bib6_key *wanted)
 	*key = *wanted;
 	out = &new->bib6;
 	request = &new->request;
-	copy16(request->src, key->src);
+	pod_of(request->src, key->src);
 	request->protocol = key->protocol;
 	request->wanted = bpf_ntohs(key->port_be);
 	out->created_ns = bpf_ktime_get_ns();

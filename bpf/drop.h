@@ -45,7 +45,8 @@
 	X(FILTERED, filtered, "From an IPv4 address that the pod never wrote to (address-dependent filtering).")   \
 	X(TCP_NO_SESSION, tcp_no_session, "A TCP segment that starts no connection and belongs to none.")          \
 	X(TCP_EXTERNAL_SYN, tcp_external_syn, "A TCP connection from the IPv4 side to a dynamic binding.")         \
-	X(POOL_EXHAUSTED, pool_exhausted, "No block of ports is left in the pool; add addresses or ports.")        \
+	X(POOL_EXHAUSTED, pool_exhausted, "No block of ports is left in the pool, or the last ones are kept for pods that have none; add addresses " \
+	  "or ports.")        \
 	X(POD_QUOTA, pod_quota,                                                                                    \
 	  "The pod holds nat64.maxBlocksPerPod blocks and all their ports are in use, or it has "                  \
 	  "nat64.maxSessionsPerPod sessions.")                                                                     \
@@ -61,7 +62,10 @@
 	X(NO_NEIGHBOUR, no_neighbour,                                                                              \
 	  "The next hop of the node's IPv4 route does not answer ARP (nat64.egress direct).")                      \
 	X(NOT_ADMITTED, not_admitted,                                                                              \
-	  "No gate64 on this node has answered a name with the address lately (nat64.admit dns).")
+	  "No gate64 on this node has answered a name with the address lately (nat64.admit dns).")                   \
+	X(SOURCE_NOT_ROUTED, source_not_routed,                                                                    \
+	  "The route back to the source does not lead where the packet came from: forged, or a network that the "  \
+	  "node has no route to (nat64.checkSources).")
 
 enum n64_drop {
 	N64_PASS, /* no drop */

@@ -165,7 +165,11 @@ static __noinline int icmp_error_write4(struct __sk_buff *skb, struct packet *p,
  */
 static __noinline int error_allowed6(const __u8 *src, const struct quoted *q)
 {
-	if (!equal16(src, q->pod) && bpf_map_lookup_elem(&n64_pods, src))
+	__u8 of[16], owner[16];
+
+	pod_of(of, src);
+	pod_of(owner, q->pod);
+	if (!equal16(of, owner) && bpf_map_lookup_elem(&n64_pods, of))
 		return N64_DROP_ICMP_ERROR_FOREIGN;
 	return policy_destination(q->remote, q->prefix);
 }

@@ -62,6 +62,8 @@ LPM_MAP(n64_src6, struct n64_lpm6_key, __u32, 4096);
 HASH_MAP(n64_admitted, __be32, __u64, 65536);
 
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_blocks, struct n64_block, 16384);
+/* The difference is what the queues hold, which cannot be asked. */
+ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_stock, __u64, N64_STOCK_COUNTS);
 ARRAY_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, n64_packets, struct n64_counter, N64_DIRECTIONS *N64_PROTOCOLS);
 ARRAY_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, n64_live, __s64, N64_LIVE_KINDS *N64_PROTOCOLS);
 /* How many static bindings there are, a protocol; user space makes them and counts them. */

@@ -5,6 +5,18 @@
 #include "rfc6052.h"
 #include "maps.h"
 
+/* Whether the interface leads outside. */
+static __always_inline bool is_uplink(__u32 ifindex)
+{
+	for (int i = 0; i < N64_MAX_UPLINKS; i++) {
+		if ((__u32)i >= cfg.uplink_count)
+			break;
+		if (ifindex == cfg.uplink_ifindex[i])
+			return true;
+	}
+	return false;
+}
+
 /* RFC 7915 5.1: sources that no packet may carry: ::, ::1, multicast, link-local, IPv4-mapped. */
 static __always_inline bool ip6_source_illegal(const __u8 *src)
 {
@@ -46,6 +58,49 @@ static __noinline int policy_source(const __u8 *src)
 	if (prefix_find(src) >= 0)
 		return N64_DROP_SOURCE_IN_PREFIX;
 	return source_listed(src) ? N64_PASS : N64_DROP_SOURCE_NOT_ALLOWED;
+}
+
+/* Whose an address is for quotas and blocks: the pod's, which may have a whole prefix (nat64.podPrefixLength). */
+static __always_inline void pod_of(void *pod, const void *src)
+{
+	const volatile __u32 *mask = (const volatile __u32 *)cfg.pod_mask;
+
+	for (int i = 0; i < 4; i++)
+		((__u32 *)pod)[i] = ((const __u32 *)src)[i] & mask[i];
+}
+
+#define WAY_INET6 10
+
+/*
+ * A source is believed if the node's own route back to it leads where its packet came from, or at least not outside by
+ * another way: a forged one would take ports and quota of somebody else's. The node's own packets need no asking.
+ */
+GLOBAL int policy_route_back(struct __sk_buff *skb, const struct n64_flow6_key *key6)
+{
+	struct bpf_fib_lookup fib = { .family = WAY_INET6, .ifindex = cfg.device_ifindex, .tot_len = 1 };
+	long result;
+
+	if (cfg.check_sources == N64_SOURCE_UNCHECKED || !skb->ingress_ifindex || !key6)
+		return N64_PASS;
+	copy16(fib.ipv6_dst, key6->src);
+	result = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
+	switch (result) {
+	case BPF_FIB_LKUP_RET_SUCCESS:
+	case BPF_FIB_LKUP_RET_NO_NEIGH:
+	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
+		break;
+	case BPF_FIB_LKUP_RET_FWD_DISABLED:
+	case BPF_FIB_LKUP_RET_UNSUPP_LWT:
+		/* It leads somewhere, by a tunnel say, or cannot be told. */
+		return N64_PASS;
+	default:
+		return N64_DROP_SOURCE_NOT_ROUTED;
+	}
+	if (fib.ifindex == skb->ingress_ifindex)
+		return N64_PASS;
+	if (cfg.check_sources == N64_SOURCE_STRICT || is_uplink(fib.ifindex))
+		return N64_DROP_SOURCE_NOT_ROUTED;
+	return N64_PASS;
 }
 
 /* One that the node had and has lost is another host's: what the node has still is refused before this is asked. */

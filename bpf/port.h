@@ -200,6 +200,28 @@ static __noinline int pod_take_port(struct n64_pod *pod, struct port_request *re
 	return 0;
 }
 
+static __always_inline void stock_count(__s64 leased)
+{
+	__u32 which = N64_STOCK_LEASED;
+	__u64 *count = bpf_map_lookup_elem(&n64_stock, &which);
+
+	if (count)
+		__sync_fetch_and_add(count, leased);
+}
+
+/* Whether what is left is for pods that hold nothing: one that wants ever more must not keep the others from a first block. */
+static __always_inline bool stock_is_low(void)
+{
+	__u32 offered = N64_STOCK_OFFERED, leased = N64_STOCK_LEASED;
+	__u64 *in, *out;
+
+	if (!cfg.reserved_blocks)
+		return false;
+	in = bpf_map_lookup_elem(&n64_stock, &offered);
+	out = bpf_map_lookup_elem(&n64_stock, &leased);
+	return in && out && (__s64)(READ_ONCE(*in) - READ_ONCE(*out)) <= (__s64)cfg.reserved_blocks;
+}
+
 /* Takes the next free block of a pool address for the pod: its record, and the word to user space. */
 static __noinline int slot_lease(__u32 slot, const __u8 *src)
 {
@@ -213,6 +235,7 @@ static __noinline int slot_lease(__u32 slot, const __u8 *src)
 	block = bpf_map_lookup_elem(&n64_blocks, &index);
 	if (!block)
 		return -1;
+	stock_count(1);
 	block->leased_ns = bpf_ktime_get_ns();
 	block->emptied_ns = block->leased_ns;
 	copy16(block->holder, src);
@@ -229,6 +252,7 @@ static __always_inline void slot_return(__u32 slot, __u32 index)
 		return;
 	WRITE_ONCE(block->state, N64_BLOCK_OFFERED);
 	bpf_map_push_elem(queue, &index, 0);
+	stock_count(-1);
 }
 
 struct pod_blocks {
@@ -339,6 +363,8 @@ static __noinline int pod_grow(struct n64_pod *pod, const __u8 *src)
 	bpf_loop(READ_ONCE(pod->top), pod_visit_block, &blocks, 0);
 	if (blocks.held >= cfg.max_blocks_per_pod)
 		return N64_DROP_POD_QUOTA;
+	if (blocks.held && stock_is_low())
+		return N64_DROP_POOL_EXHAUSTED;
 	/* RFC 6888 REQ-2 holds the pod to its address while that has blocks; another one serves better than none. */
 	slot = blocks.slot;
 	index = blocks.held ? slot_lease(slot, src) : -1;

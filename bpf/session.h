@@ -54,12 +54,14 @@ static __always_inline void flow6_key_of(struct n64_flow6_key *key6, const struc
 static __noinline void session_count_begin(const struct n64_flow6_key *key6, bool outside)
 {
 	struct n64_pod *pod;
+	__u8 of[16];
 
 	count_live(N64_LIVE_SESSIONS, key6->protocol, 1);
-	pod = bpf_map_lookup_elem(&n64_pods, key6->src);
+	pod_of(of, key6->src);
+	pod = bpf_map_lookup_elem(&n64_pods, of);
 	if (!pod) {
-		pod_create_empty(key6->src);
-		pod = bpf_map_lookup_elem(&n64_pods, key6->src);
+		pod_create_empty(of);
+		pod = bpf_map_lookup_elem(&n64_pods, of);
 	}
 	if (!pod)
 		return;
@@ -72,9 +74,11 @@ static __noinline void session_count_end(const struct n64_flow6_key *key6, bool 
 {
 	struct n64_pod *pod;
 	__u32 sessions;
+	__u8 of[16];
 
 	count_live(N64_LIVE_SESSIONS, key6->protocol, -1);
-	pod = bpf_map_lookup_elem(&n64_pods, key6->src);
+	pod_of(of, key6->src);
+	pod = bpf_map_lookup_elem(&n64_pods, of);
 	if (!pod)
 		return;
 	if (outside && (__s32)__sync_fetch_and_sub(&pod->outside, 1) <= 0)
@@ -85,15 +89,18 @@ static __noinline void session_count_end(const struct n64_flow6_key *key6, bool 
 		__sync_fetch_and_add(&pod->sessions, 1);
 	/* One with blocks goes with its last block. */
 	else if (sessions == 1 && !READ_ONCE(pod->top))
-		bpf_map_delete_elem(&n64_pods, key6->src);
+		bpf_map_delete_elem(&n64_pods, of);
 }
 
 /* Sessions begun from outside count apart: whoever fills their share takes nothing of the pod's own. */
 static __always_inline bool pod_is_full(const __u8 *src, bool outside)
 {
-	struct n64_pod *pod = bpf_map_lookup_elem(&n64_pods, src);
 	__s32 from_outside, count;
+	struct n64_pod *pod;
+	__u8 of[16];
 
+	pod_of(of, src);
+	pod = bpf_map_lookup_elem(&n64_pods, of);
 	if (!pod)
 		return false;
 	from_outside = READ_ONCE(pod->outside);
@@ -209,7 +216,7 @@ static __always_inline __u8 initial_state(__u8 protocol, __u32 direction)
 }
 
 /* RFC 6146 3.5.1 to 3.5.3, from the IPv6 side: find or make the binding, make the session. N64_PASS, or why not. */
-GLOBAL int session_create6(const struct n64_flow6_key *key6, __u8 tcp_flags)
+GLOBAL int session_create6(struct __sk_buff *skb, const struct n64_flow6_key *key6, __u8 tcp_flags)
 {
 	struct n64_bib6_key key = {};
 	struct n64_making *new = making();
@@ -224,6 +231,9 @@ GLOBAL int session_create6(const struct n64_flow6_key *key6, __u8 tcp_flags)
 	if (reason)
 		return reason;
 	reason = policy_destination(key6->dst4_be, key6->prefix);
+	if (reason)
+		return reason;
+	reason = policy_route_back(skb, key6);
 	if (reason)
 		return reason;
 	if (key6->protocol == N64_TCP && !tcp_opens(tcp_flags))

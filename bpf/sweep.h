@@ -70,7 +70,7 @@ GLOBAL __u64 closing_limit(const struct n64_flow6_key *key, __u64 limit, __u64 t
 		limit = *closing * times;
 	if (!key)
 		return limit;
-	copy16(pod, key->src);
+	pod_of(pod, key->src);
 	closing = bpf_map_lookup_elem(&n64_closing, pod);
 	return closing && *closing * times < limit ? *closing * times : limit;
 }

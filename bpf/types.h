@@ -16,6 +16,20 @@
 /* A block holds up to 1024 ports. */
 #define N64_BLOCK_WORDS 16
 
+/* Where the route back to a source has to lead: anywhere, not outside by another way than it came, just where it came from. */
+enum n64_source_check {
+	N64_SOURCE_UNCHECKED,
+	N64_SOURCE_LOOSE,
+	N64_SOURCE_STRICT,
+};
+
+/* Blocks that were ever offered, less those taken out again, which user space counts; and those leased. */
+enum n64_stock {
+	N64_STOCK_OFFERED,
+	N64_STOCK_LEASED,
+	N64_STOCK_COUNTS,
+};
+
 /* For how long packets from the IPv4 side alone keep a session (RFC 4787 REQ-6): not at all, one lifetime more, for ever. */
 enum n64_inbound_refresh {
 	N64_REFRESH_NEVER,
@@ -82,6 +96,12 @@ struct n64_config {
 	/* RFC 7915 4: IPv4 packets without DF become IPv6 packets of this size at most. */
 	__u32 lowest_ipv6_mtu;
 	__u32 max_sessions_per_pod;
+	/* The last blocks of the pool, which only who holds none gets. */
+	__u32 reserved_blocks;
+	/* enum n64_source_check */
+	__u32 check_sources;
+	/* What of an address says whose it is: addresses that agree in it are one pod. */
+	__u8 pod_mask[16];
 	/* Source of errors of our own, and of those whose router the prefix may not show: routed to the device. */
 	__u8 node6[16];
 	/* What such routers are embedded in instead; length 0: node6 stands for them all (RFC 6791). */

@@ -5,17 +5,6 @@
 #include "frag.h"
 #include "icmp_error64.h"
 
-static __always_inline bool from_uplink(struct __sk_buff *skb)
-{
-	for (int i = 0; i < N64_MAX_UPLINKS; i++) {
-		if ((__u32)i >= cfg.uplink_count)
-			break;
-		if (skb->ingress_ifindex == cfg.uplink_ifindex[i])
-			return true;
-	}
-	return false;
-}
-
 /* ICMPv6 echo: the pseudo-header leaves the checksum, type and identifier change (RFC 7915 5.2). */
 static __always_inline void rewrite_echo_6to4(struct __sk_buff *skb, struct packet *p, const struct n64_flow6_key *key,
 					      const struct n64_flow6 *flow, __u32 csum_delta)
@@ -137,9 +126,10 @@ static __always_inline void session_touch6(const struct n64_flow6_key *key, stru
 	__sync_fetch_and_add(&flow->bytes, bytes);
 }
 
-static __always_inline struct n64_flow6 *session6(const struct n64_flow6_key *key, __u8 tcp_flags, int *reason)
+static __always_inline struct n64_flow6 *session6(struct __sk_buff *skb, const struct n64_flow6_key *key, __u8 tcp_flags,
+						    int *reason)
 {
-	*reason = session_create6(key, tcp_flags);
+	*reason = session_create6(skb, key, tcp_flags);
 	return *reason ? NULL : bpf_map_lookup_elem(&n64_flow6, key);
 }
 
@@ -187,7 +177,7 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 	copy16(key.src, &ip6->saddr);
 	key.prefix = prefix;
 	/* No open relay; a router with one arm names those whom it serves. */
-	if (from_uplink(skb) && !(cfg.restrict_sources && source_listed(key.src)))
+	if (is_uplink(skb->ingress_ifindex) && !(cfg.restrict_sources && source_listed(key.src)))
 		return drop(skb, N64_DROP_FROM_UPLINK, N64_6TO4);
 	if (p.end > skb->len)
 		return drop(skb, N64_DROP_MALFORMED, N64_6TO4);
@@ -243,7 +233,7 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 		flow = NULL;
 	}
 	if (!flow) {
-		flow = session6(&key, p.tcp_flags, &reason);
+		flow = session6(skb, &key, p.tcp_flags, &reason);
 		if (!flow)
 			return refuse6(skb, &p, reason ? reason : N64_DROP_SESSION_CONFLICT, 0);
 	}

@@ -222,6 +222,16 @@ export const configSchema = section({
       .describe(
         'IPv6 networks that may use the gateway, wherever they come from; empty: all that do not arrive from the uplink.',
       ),
+    podPrefixLength: whole(32, 128)
+      .default(128)
+      .describe(
+        'What counts as one pod for quotas and blocks of ports: the addresses that agree in so many bits. 64 where a pod has a whole /64.',
+      ),
+    checkSources: oneOf(['loose', 'strict', 'off'])
+      .default('loose')
+      .describe(
+        'Which sources are believed. loose: those that the node has a route back to, other than outside by an uplink that the packet did not come by. strict: those whose route back leads where the packet came from, right where each pod has an interface or a bridge with routes of its own; not with Cilium, whose routes lead by cilium_host. off: all.',
+      ),
     errorSources: errorSources.describe(
       'The sources of ICMP errors of IPv4 routers that the translation prefix may not show, those of private networks under 64:ff9b::/96: "translator", one address of gate64 that stands for them all (RFC 6791), or a prefix that they are embedded in, a /96 of one\'s own for example.',
     ),

@@ -8,8 +8,8 @@ import { encode, viewOf } from './bytes.ts';
 import { monotonicNs } from './clock.ts';
 import { PROTOCOLS, type Protocol } from '../model/binding.ts';
 import { type Block } from './datapath.ts';
-import { u32Codec, type MapSet } from './ebpf-reader.ts';
-import { BLOCK_STATE, BLOCK_WORDS, blockCodec } from '../model/layout.gen.ts';
+import { u32Codec, u64Codec, type MapSet } from './ebpf-reader.ts';
+import { BLOCK_STATE, BLOCK_WORDS, blockCodec, STOCK } from '../model/layout.gen.ts';
 import type { Pins } from './pins.ts';
 
 /** Blocks that one queue takes: 65535 ports in blocks of 16. */
@@ -19,6 +19,8 @@ export class BlockStore implements Disposable {
   readonly #maps: MapSet;
   readonly #pins: Pins;
   readonly #queues = new Map<number, BpfMap>();
+  /** As n64_stock has it; undefined: not looked at yet. */
+  #offered: bigint | undefined;
 
   constructor(maps: MapSet, pins: Pins) {
     this.#maps = maps;
@@ -88,9 +90,26 @@ export class BlockStore implements Disposable {
 
   offerBlock(index: number): void {
     // State first: a block that is queued must say so, and one that says so and is not queued is found at the next start.
+    this.#offered ??= this.#countStock();
     const slot = this.#setBlockState(index, BLOCK_STATE.BLOCK_OFFERED);
     if (slot === undefined) throw new RangeError(`block ${index} was never written`);
+    this.#countOffered(1n);
     this.#queue(slot).push(encode(u32Codec, index));
+  }
+
+  /** What the queues hold together is the difference of two counts, of which this is user space's. */
+  #countOffered(more: bigint): void {
+    this.#offered = (this.#offered ?? this.#countStock()) + more;
+    new TypedMap(this.#maps.n64_stock, u32Codec, u64Codec).update(STOCK.STOCK_OFFERED, this.#offered);
+  }
+
+  /** Whatever a process that ended in the middle of a step left out. */
+  #countStock(): bigint {
+    const leased = new TypedMap(this.#maps.n64_stock, u32Codec, u64Codec).lookup(STOCK.STOCK_LEASED) ?? 0n;
+    const offered = [...new TypedMap(this.#maps.n64_blocks, u32Codec, blockCodec).entries()].filter(
+      ([, { state }]) => state === BLOCK_STATE.BLOCK_OFFERED,
+    );
+    return leased + BigInt(offered.length);
   }
 
   queuedBlocks(slot: number): Set<number> {
@@ -128,6 +147,7 @@ export class BlockStore implements Disposable {
       this.#rotate(slot, (queued) => {
         if (!wanted.has(queued)) return true;
         retired.add(queued);
+        this.#countOffered(-1n);
         return false;
       });
     }

@@ -27,6 +27,7 @@ export const PINNED_MAPS = [
   'n64_src6',
   'n64_admitted',
   'n64_blocks',
+  'n64_stock',
   'n64_packets',
   'n64_live',
   'n64_statics',

@@ -43,6 +43,7 @@ export const DROP_REASONS = [
   'no_route',
   'no_neighbour',
   'not_admitted',
+  'source_not_routed',
 ] as const;
 
 export type DropReason = (typeof DROP_REASONS)[number];
@@ -79,7 +80,7 @@ export const DROP_TEXTS: Readonly<Record<DropReason, string>> = {
   filtered: 'From an IPv4 address that the pod never wrote to (address-dependent filtering).',
   tcp_no_session: 'A TCP segment that starts no connection and belongs to none.',
   tcp_external_syn: 'A TCP connection from the IPv4 side to a dynamic binding.',
-  pool_exhausted: 'No block of ports is left in the pool; add addresses or ports.',
+  pool_exhausted: 'No block of ports is left in the pool, or the last ones are kept for pods that have none; add addresses or ports.',
   pod_quota: 'The pod holds nat64.maxBlocksPerPod blocks and all their ports are in use, or it has nat64.maxSessionsPerPod sessions.',
   sessions_full: 'The session table is full; raise nat64.maxSessions.',
   session_conflict: 'The flow\'s IPv4 side belongs to another session: the same pod reaches one server by two prefixes, or two processors met; a repeat passes.',
@@ -89,4 +90,5 @@ export const DROP_TEXTS: Readonly<Record<DropReason, string>> = {
   no_route: 'The node has no IPv4 route to the destination (nat64.egress direct).',
   no_neighbour: 'The next hop of the node\'s IPv4 route does not answer ARP (nat64.egress direct).',
   not_admitted: 'No gate64 on this node has answered a name with the address lately (nat64.admit dns).',
+  source_not_routed: 'The route back to the source does not lead where the packet came from: forged, or a network that the node has no route to (nat64.checkSources).',
 };

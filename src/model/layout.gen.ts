@@ -16,6 +16,18 @@ export const BLOCK_CLOSED = 0x80000000;
 export const FRAG_PARTS = 64;
 export const FRAGS_A_PART = 512;
 
+export const SOURCE_CHECK = {
+  SOURCE_UNCHECKED: 0,
+  SOURCE_LOOSE: 1,
+  SOURCE_STRICT: 2,
+} as const;
+
+export const STOCK = {
+  STOCK_OFFERED: 0,
+  STOCK_LEASED: 1,
+  STOCK_COUNTS: 2,
+} as const;
+
 export const INBOUND_REFRESH = {
   REFRESH_NEVER: 0,
   REFRESH_ONCE: 1,
@@ -134,6 +146,9 @@ export interface Config {
   readonly slots: number;
   readonly lowestIpv6Mtu: number;
   readonly maxSessionsPerPod: number;
+  readonly reservedBlocks: number;
+  readonly checkSources: number;
+  readonly podMask: Uint8Array;
   readonly node6: Uint8Array;
   readonly errorPrefix: Prefix;
   readonly deviceMac: Uint8Array;
@@ -142,7 +157,7 @@ export interface Config {
 }
 
 export const configCodec = {
-  size: 472,
+  size: 496,
   read(view: DataView, offset: number): Config {
     return {
       timeoutNs: repeat(9, (i) => view.getBigUint64(offset + 8 * i, true)),
@@ -164,15 +179,18 @@ export const configCodec = {
       slots: view.getUint32(offset + 412, true),
       lowestIpv6Mtu: view.getUint32(offset + 416, true),
       maxSessionsPerPod: view.getUint32(offset + 420, true),
-      node6: bytes(view, offset + 424, 16),
-      errorPrefix: prefixCodec.read(view, offset + 440),
-      deviceMac: bytes(view, offset + 464, 6),
-      endDeniedSessions: view.getUint8(offset + 470),
-      inboundRefresh: view.getUint8(offset + 471),
+      reservedBlocks: view.getUint32(offset + 424, true),
+      checkSources: view.getUint32(offset + 428, true),
+      podMask: bytes(view, offset + 432, 16),
+      node6: bytes(view, offset + 448, 16),
+      errorPrefix: prefixCodec.read(view, offset + 464),
+      deviceMac: bytes(view, offset + 488, 6),
+      endDeniedSessions: view.getUint8(offset + 494),
+      inboundRefresh: view.getUint8(offset + 495),
     };
   },
   write(view: DataView, offset: number, value: Config): void {
-    clear(view, offset, 472);
+    clear(view, offset, 496);
     value.timeoutNs.forEach((element, i) => view.setBigUint64(offset + 8 * i, element, true));
     view.setBigUint64(offset + 72, value.fragmentNs, true);
     value.prefixes.forEach((element, i) => prefixCodec.write(view, offset + 80 + 24 * i, element));
@@ -192,11 +210,14 @@ export const configCodec = {
     view.setUint32(offset + 412, value.slots, true);
     view.setUint32(offset + 416, value.lowestIpv6Mtu, true);
     view.setUint32(offset + 420, value.maxSessionsPerPod, true);
-    setBytes(view, offset + 424, value.node6, 16);
-    prefixCodec.write(view, offset + 440, value.errorPrefix);
-    setBytes(view, offset + 464, value.deviceMac, 6);
-    view.setUint8(offset + 470, value.endDeniedSessions);
-    view.setUint8(offset + 471, value.inboundRefresh);
+    view.setUint32(offset + 424, value.reservedBlocks, true);
+    view.setUint32(offset + 428, value.checkSources, true);
+    setBytes(view, offset + 432, value.podMask, 16);
+    setBytes(view, offset + 448, value.node6, 16);
+    prefixCodec.write(view, offset + 464, value.errorPrefix);
+    setBytes(view, offset + 488, value.deviceMac, 6);
+    view.setUint8(offset + 494, value.endDeniedSessions);
+    view.setUint8(offset + 495, value.inboundRefresh);
   },
 };
 

@@ -32,6 +32,8 @@ import {
   uplinkAddress,
 } from './uplink.ts';
 
+/** This part of the pool's blocks is kept for pods that hold none. */
+const RESERVED_PART = 16;
 /** Fewer records of blocks are never asked for: a pool that grows must not replace the maps. */
 const MIN_BLOCK_RECORDS = 16384;
 
@@ -124,7 +126,7 @@ function desiredDatapath(
   return {
     programs: desiredPrograms(
       prefixes,
-      { ...nat64, maxBlocksPerPod },
+      { ...nat64, maxBlocksPerPod, reservedBlocks: Math.floor(blocks / RESERVED_PART) },
       { device, uplinks: outside, returns, node6, places },
     ),
     destinations: destinationRules({

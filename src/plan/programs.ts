@@ -5,7 +5,15 @@
 import { isWellKnownPrefix, type Prefix64 } from '../addr/rfc6052.ts';
 import type { Nat64Config, Timeouts } from '../config/config.ts';
 import type { Interface } from '../model/facts.ts';
-import { INBOUND_REFRESH, MAX_PREFIXES, MAX_RETURNS, MAX_UPLINKS, STATE, type Prefix } from '../model/layout.gen.ts';
+import {
+  INBOUND_REFRESH,
+  MAX_PREFIXES,
+  MAX_RETURNS,
+  MAX_UPLINKS,
+  SOURCE_CHECK,
+  STATE,
+  type Prefix,
+} from '../model/layout.gen.ts';
 import type { DesiredPrograms } from './desired.ts';
 
 /**
@@ -25,6 +33,15 @@ const prefixStruct = (prefix: Prefix64): Prefix => ({
   wellKnown: Number(isWellKnownPrefix(prefix)),
 });
 
+const CHECKS = {
+  off: SOURCE_CHECK.SOURCE_UNCHECKED,
+  loose: SOURCE_CHECK.SOURCE_LOOSE,
+  strict: SOURCE_CHECK.SOURCE_STRICT,
+} as const;
+
+/** Of a mask, the byte before which so many bits fewer than eight, or more, are left to set. */
+const maskByte = (bits: number) => (0xff00 >> Math.min(8, Math.max(0, bits))) & 0xff;
+
 const REFRESHES = {
   never: INBOUND_REFRESH.REFRESH_NEVER,
   bounded: INBOUND_REFRESH.REFRESH_ONCE,
@@ -41,12 +58,16 @@ export type ProgramSettings = Pick<
   | 'allowSources'
   | 'inboundRefresh'
   | 'errorSources'
+  | 'checkSources'
+  | 'podPrefixLength'
   | 'admit'
   | 'endDeniedSessions'
   | 'timeouts'
 > & {
   /** As configured, or what fits the pool. */
   readonly maxBlocksPerPod: number;
+  /** The last blocks, for pods that hold none. */
+  readonly reservedBlocks: number;
 };
 
 /** What programs know of the node. */
@@ -99,6 +120,9 @@ export function desiredPrograms(
     maxBlocksPerPod: settings.maxBlocksPerPod,
     maxSessionsPerPod: settings.maxSessionsPerPod,
     lowestIpv6Mtu: settings.lowestIpv6Mtu,
+    reservedBlocks: settings.reservedBlocks,
+    checkSources: CHECKS[settings.checkSources],
+    podMask: Uint8Array.from({ length: 16 }, (_, i) => maskByte(settings.podPrefixLength - 8 * i)),
     node6: facts.node6,
     errorPrefix: settings.errorSources === 'translator' ? NO_ERROR_PREFIX : prefixStruct(settings.errorSources),
     deviceMac: facts.device.mac,

@@ -258,7 +258,7 @@ describe('policy', () => {
     });
   });
 
-  it('V6791-3.1-a: a router that the prefix may not carry shows as the server (C-02)', () => {
+  it('V6791-3.1-a: a router that the prefix may not carry shows as the translator (C-02)', () => {
     withPlane({ prefixes: [`${WKP}/96`] }, (other) => {
       other.datapath.setDestinations(RULES);
       other.gate(to('198.51.100.7', WKP));
@@ -270,7 +270,7 @@ describe('policy', () => {
       expectOut(
         other.gate(error),
         bare()
-          .ip6({ src: `${WKP}198.51.100.7`, dst: POD, hopLimit: 63 })
+          .ip6({ src: NODE, dst: POD, hopLimit: 63 })
           .icmp6({ type: 3 })
           .payload(quoted(bare().ip6({ src: POD, dst: `${WKP}198.51.100.7`, hopLimit: 1 }))),
       );

@@ -63,6 +63,8 @@ describe('configuration: defaults', () => {
       allowNonGlobalIpv4: [],
       deny: [],
       allowSources: [],
+      podPrefixLength: 128,
+      checkSources: 'loose',
       errorSources: 'translator',
       inboundRefresh: 'bounded',
       admit: 'all',
