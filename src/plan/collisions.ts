@@ -40,7 +40,7 @@ export function masqueradeCollisions(
           name: 'pool-routed-elsewhere',
           message: `nat64.pool has ${formatIp4Net(range.net)}, which this node routes elsewhere: ${route.type === 'unicast' ? '' : `${route.type} `}${route.dst}${via}`,
           remedy:
-            'Choose a network that nothing else uses; 192.0.0.0/29 is the default, 169.254.64.0/24 another choice.',
+            'Choose a network that nothing else uses; 192.0.0.0/29 is the default, 198.18.64.0/29 another choice.',
         };
       }),
   );
