@@ -86,7 +86,15 @@ describe('pages written by hand', () => {
     const keys = configKeys().map(({ key }) => key);
     const isKey = (name: string) => keys.some((key) => key === name || key.startsWith(`${name}.`));
     const metrics = new Set<string>(METRICS.map(({ name }) => name));
-    const commands = new Set(buildProgram(new ProcessContext()).commands.map((command) => command.name()));
+    const commands = new Map(
+      buildProgram(new ProcessContext()).commands.map((command) => [
+        command.name(),
+        new Set(['--help', ...command.options.flatMap(({ long }) => long ?? [])]),
+      ]),
+    );
+    const isCommand = (name: string, rest: string) =>
+      [...rest.matchAll(/(?<= )--[a-z]+/g)].every(([option]) => commands.get(name)?.has(option) === true) &&
+      (commands.has(name) || name === 'help');
     const wrong = pages.flatMap((page) =>
       codeOf(read(page)).flatMap((code) => [
         ...wrongIn(
@@ -101,8 +109,8 @@ describe('pages written by hand', () => {
         ),
         ...wrongIn(
           page,
-          [...code.matchAll(/(?:^|sudo |-- )gate64 ([a-z]+)/gm)]
-            .filter(([, name]) => !commands.has(name ?? ''))
+          [...code.matchAll(/(?:^|sudo |-- )gate64 ([a-z]+)([^#|&;\n]*)/gm)]
+            .filter(([, name = '', rest = '']) => !isCommand(name, rest))
             .map(([text]) => text),
         ),
         ...wrongIn(
