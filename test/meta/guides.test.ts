@@ -76,7 +76,7 @@ describe('pages written by hand', () => {
     expect(wrong).to.deep.equal([]);
   });
 
-  it('name every finding and every drop reason of a refusal where it is looked for', () => {
+  it('name every finding that does not speak for itself', () => {
     const page = read('docs/troubleshooting.md') + read('docs/coexistence.md') + read('docs/security.md');
     const rare = ['pool-too-large', 'pool-overlaps', 'uplink-not-ethernet', 'uplink-without-address'];
     expect(Object.keys(FINDINGS).filter((name) => !rare.includes(name) && !page.includes(name))).to.deep.equal([]);
