@@ -4,7 +4,15 @@
 
 import { isDeepStrictEqual } from 'node:util';
 import { formatIp4, formatIp4Net, type Ip4Net } from '../addr/ip.ts';
-import type { TrackingTimes, HostRecord, Interface, NodeFacts, ProxyNeighbour, Route } from '../model/facts.ts';
+import type {
+  HostRecord,
+  Interface,
+  LeavingSource,
+  NodeFacts,
+  TrackingTimes,
+  ProxyNeighbour,
+  Route,
+} from '../model/facts.ts';
 import type { DesiredNode, DesiredRoute } from '../plan/desired.ts';
 import { deviceConflict, peerName } from '../plan/device.ts';
 import { GUARD_METRIC, isGuard, leadsTo, ROUTE_PROTOCOL } from '../plan/own-routes.ts';
@@ -32,6 +40,8 @@ export type Change =
       readonly nets: readonly Ip4Net[];
       readonly device: string;
       readonly times: TrackingTimes;
+      readonly leaving: readonly LeavingSource[];
+      readonly lost: readonly number[];
       readonly closed: readonly string[];
     }
   | { readonly kind: 'proxy'; readonly verb: 'add' | 'del'; readonly proxy: ProxyNeighbour };
@@ -159,7 +169,7 @@ function routeChanges(routes: readonly Route[], { device: { name: device }, rout
 
 function masqueradeChanges(
   { masquerade: found }: NodeFacts,
-  { masquerade: nets, device, trackingTimes: times, closed }: DesiredNode,
+  { masquerade: nets, device, trackingTimes: times, leaving, closed, lost }: DesiredNode,
 ): Change[] {
   const text = (list: readonly Ip4Net[] | undefined) => list?.map(formatIp4Net).join();
   const isRight = isNoTable({ nets, closed })
@@ -167,8 +177,11 @@ function masqueradeChanges(
     : text(found?.nets) === text(nets) &&
       found?.device === device.name &&
       isDeepStrictEqual(found.closed, closed) &&
-      (nets.length === 0 || (found.guardsNode && isDeepStrictEqual(found.times, times)));
-  return isRight ? [] : [{ kind: 'masquerade', nets, device: device.name, times, closed }];
+      (nets.length === 0 ||
+        (found.guardsNode &&
+          isDeepStrictEqual(found.times, times) &&
+          isDeepStrictEqual([found.leaving, found.lost], [leaving, lost])));
+  return isRight ? [] : [{ kind: 'masquerade', nets, device: device.name, times, leaving, lost, closed }];
 }
 
 /** Whether there is nothing to be in the nftables table, so that it goes. */

@@ -100,6 +100,14 @@ export interface TrackingTimes {
   readonly tcpTransitory: number;
 }
 
+/** With which address masqueraded packets to a network leave by an interface. */
+export interface LeavingSource {
+  readonly device: string;
+  readonly dst: Ip4Net;
+  /** Undefined: the one that nftables' masquerade takes. */
+  readonly source: number | undefined;
+}
+
 /** gate64's own nftables table, as far as it decides anything. */
 export interface MasqueradeTable {
   /** Networks that leave with the uplink's address, in the order of the rules; undefined: the table is not as it was made. */
@@ -110,6 +118,10 @@ export interface MasqueradeTable {
   readonly guardsNode: boolean;
   /** Interfaces from which packets are forwarded to the device alone. */
   readonly closed: readonly string[];
+  /** In order; whatever none is about is masqueraded. */
+  readonly leaving: readonly LeavingSource[];
+  /** Addresses that packets left with and that the node has lost since: flows that still have them are dropped. */
+  readonly lost: readonly number[];
   /** What it was made for; undefined: none. */
   readonly times: TrackingTimes | undefined;
   /** False where the kernel would not take them. */

@@ -5,7 +5,7 @@ import type { DestinationRule } from '../addr/destinations.ts';
 import type { Ip4Net, Ip6Net } from '../addr/ip.ts';
 import type { Timeouts } from '../config/config.ts';
 import type { StaticBinding } from '../model/binding.ts';
-import type { ProxyNeighbour, TrackingTimes } from '../model/facts.ts';
+import type { LeavingSource, ProxyNeighbour, TrackingTimes } from '../model/facts.ts';
 import type { Config as ProgramConfig } from '../model/layout.gen.ts';
 import type { PoolRange } from '../model/pool.ts';
 
@@ -32,6 +32,10 @@ export interface DesiredNode {
   readonly proxies: readonly ProxyNeighbour[];
   /** Networks that leave with the uplink's address; empty: none do. */
   readonly masquerade: readonly Ip4Net[];
+  /** With which addresses, where routes name others than masquerade takes. */
+  readonly leaving: readonly LeavingSource[];
+  /** Addresses that nothing leaves with any more, as the node has lost them. */
+  readonly lost: readonly number[];
   /** Interfaces that forward for gate64's sake alone: what comes in by them is forwarded to the device and nowhere else. */
   readonly closed: readonly string[];
   readonly trackingTimes: TrackingTimes;

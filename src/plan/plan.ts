@@ -20,6 +20,7 @@ import { ruleConflicts } from './rules.ts';
 import { parsePortList } from './ports.ts';
 import { desiredPrograms } from './programs.ts';
 import { desiredProxies, desiredRoutes, drainingRanges, routedPoolNets } from './routes.ts';
+import { leavingSources, lostSources } from './sources.ts';
 import { ALL_FORWARDING6, closedInterfaces, desiredSysctls, LOCAL_PORT_RANGE, RESERVED_PORTS } from './sysctls.ts';
 import { trackingFindings } from './tracking.ts';
 import {
@@ -64,6 +65,8 @@ export function plan(config: Config, node: NodeFacts, datapath: DatapathFacts): 
       routes: desiredRoutes(prefixes, nat64.errorSources, routed),
       proxies,
       masquerade: isDirect ? [] : routed,
+      leaving: isDirect ? [] : leavingSources(interfaces, node.routes4, own),
+      lost: isDirect ? [] : lostSources(node.masquerade, nodeAddresses),
       closed: closedInterfaces(node, sysctls),
       trackingTimes: {
         udp: nat64.timeouts.udp,

@@ -34,6 +34,8 @@ const NOTHING: DesiredNode = {
   routes: [],
   proxies: [],
   masquerade: [],
+  leaving: [],
+  lost: [],
   closed: [],
   trackingTimes: TIMES,
   tcDevices: [],
@@ -59,7 +61,16 @@ const RECORD: HostRecord = {
   withoutQdisc: ['up0'],
   wasRouter: false,
 };
-const TABLE = { nets: [POOL], device: 'gate64', guardsNode: true, closed: ['up0'], times: TIMES, hasTimes: true };
+const TABLE = {
+  nets: [POOL],
+  device: 'gate64',
+  guardsNode: true,
+  closed: ['up0'],
+  leaving: [],
+  lost: [],
+  times: TIMES,
+  hasTimes: true,
+};
 const POOL_ROUTE = fakeRoute('192.0.0.0/29', 'gate64', { protocol: '64' });
 const DEFAULT = fakeRoute('0.0.0.0/0', 'up0');
 
@@ -336,7 +347,7 @@ describe('host/changes', () => {
     };
     const other = parseIp4Net('192.0.2.0/24');
     const write = (nets: readonly (typeof POOL)[], closed = ['up0']) => [
-      { kind: 'masquerade', nets, device: 'gate64', times: TIMES, closed },
+      { kind: 'masquerade', nets, device: 'gate64', times: TIMES, leaving: [], lost: [], closed },
     ];
 
     it('are written whole when anything about the table differs', () => {
@@ -351,6 +362,9 @@ describe('host/changes', () => {
       expect(table({ nets: [POOL], device: 'gate64', times })).to.deep.equal(write([POOL]));
       expect(table({ ...TABLE, closed: [] })).to.deep.equal(write([POOL]));
       expect(table({ ...TABLE, guardsNode: false })).to.deep.equal(write([POOL]));
+      expect(table({ ...TABLE, lost: [1] })).to.deep.equal(write([POOL]));
+      const leaving = [{ device: 'up0', dst: { v4: 0, length: 0 }, source: 1 }];
+      expect(table({ ...TABLE, leaving })).to.deep.equal(write([POOL]));
       expect(table(TABLE, [POOL], [])).to.deep.equal(write([POOL], []));
     });
 

@@ -25,6 +25,8 @@ const RECORD: Change = { kind: 'record', record: { ...NO_RECORD, device: 'gate64
 const masquerade = (...nets: string[]): Change => ({
   kind: 'masquerade',
   closed: [],
+  leaving: [],
+  lost: [],
   nets: nets.map(parseIp4Net),
   device: 'gate64',
   times: { udp: 300, tcpEstablished: 7440, tcpTransitory: 240 },
