@@ -27,6 +27,10 @@ export interface DestinationPolicy {
   readonly nodeAddresses: readonly number[];
   /** Networks that are this node's in other ways: broadcast addresses, networks that it takes for local. */
   readonly nodeNets?: readonly Ip4Net[];
+  /** Networks of the node that are never an address to reach: broadcast. */
+  readonly broadcastNets?: readonly Ip4Net[];
+  /** Addresses of the node in these are reached all the same, unless `deny` has them in a network as long or longer. */
+  readonly allowNodeAddresses?: readonly Ip4Net[];
   readonly pool: readonly Ip4Net[];
 }
 
@@ -51,7 +55,8 @@ export function destinationRules(policy: DestinationPolicy): DestinationRule[] {
   }
   // A network that is both is denied: `configured` holds deny after allow.
   for (const { net, verdict } of configured) put(net, verdict);
-  for (const net of policy.nodeNets ?? []) {
+  const broadcasts = policy.broadcastNets ?? [];
+  for (const net of [...(policy.nodeNets ?? []), ...broadcasts]) {
     // The node takes all of it, so what is longer opens none of it; what refuses stays as it is.
     for (const rule of rules.values()) {
       const isWithin = rule.net.length >= net.length && ip4InNet(rule.net.v4, net);
@@ -61,7 +66,32 @@ export function destinationRules(policy: DestinationPolicy): DestinationRule[] {
   }
   for (const net of policy.pool) put(net, 'node');
   for (const v4 of policy.nodeAddresses) put({ v4, length: 32 }, 'node');
+  for (const [net, verdict] of allowedOfNode(policy)) put(net, verdict);
+  for (const net of [...broadcasts, ...policy.pool]) put(net, 'node');
   return [...rules.values()];
+}
+
+/** The node's own addresses, and parts of its local networks, that are reached all the same. */
+function allowedOfNode(policy: DestinationPolicy): [Ip4Net, DestinationVerdict][] {
+  const choices = [
+    ...(policy.allowNodeAddresses ?? []).map((net) => ({ net, verdict: 'allow' as const })),
+    ...policy.deny.map((net) => ({ net, verdict: 'configured' as const })),
+  ];
+  if (policy.allowNodeAddresses === undefined || choices.every(({ verdict }) => verdict !== 'allow')) return [];
+  const own = [...(policy.nodeNets ?? []), ...policy.nodeAddresses.map((v4) => ({ v4, length: 32 }))];
+  return own.flatMap((net): [Ip4Net, DestinationVerdict][] => {
+    // A wide network does not mean what is never reached (169.254.0.0/16).
+    const never = NEVER_IP4.find((entry) => ip4InNet(net.v4, entry.net))?.net.length ?? 0;
+    const wider = longest(
+      choices.filter((choice) => choice.net.length <= net.length && choice.net.length >= never),
+      net.v4,
+    );
+    const within = choices.filter((choice) => choice.net.length > net.length && ip4InNet(choice.net.v4, net));
+    return [
+      ...(wider?.verdict === 'allow' ? [[net, 'allow'] as [Ip4Net, DestinationVerdict]] : []),
+      ...within.map((choice): [Ip4Net, DestinationVerdict] => [choice.net, choice.verdict]),
+    ];
+  });
 }
 
 /** The longest network that holds `v4`, the later one among equals. */

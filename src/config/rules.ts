@@ -41,7 +41,13 @@ interface Located<T> {
 }
 
 export function checkRules(raw: unknown): { errors: Finding[]; warnings: Finding[] } {
-  const errors = [...checkPrefixes(raw), ...checkPool(raw), ...checkStatic(raw), ...checkListeners(raw)];
+  const errors = [
+    ...checkPrefixes(raw),
+    ...checkPool(raw),
+    ...checkNodeAddresses(raw),
+    ...checkStatic(raw),
+    ...checkListeners(raw),
+  ];
   return { errors, warnings: warnTimeouts(raw) };
 }
 
@@ -113,6 +119,15 @@ function checkPool(raw: unknown): Finding[] {
     }
   }
   return [...findings, ...checkPoolSize(raw, rows)];
+}
+
+/** The direct way out leads to other hosts alone: packets pass the node's own stack by. */
+function checkNodeAddresses(raw: unknown): Finding[] {
+  const path = ['nat64', 'allowNodeAddresses'];
+  const value = valueAt(raw, path);
+  if (valueAt(raw, ['nat64', 'egress']) !== 'direct' || !Array.isArray(value) || value.length === 0) return [];
+  const message = `${keyName(path)}: with nat64.egress "direct" packets do not come to the node itself; expected egress "masquerade", or none of these`;
+  return [{ path, message }];
 }
 
 function checkPoolSize(raw: unknown, rows: readonly PoolRow[]): Finding[] {

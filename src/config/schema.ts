@@ -217,6 +217,11 @@ export const configSchema = section({
       .prefault([])
       .describe('IPv4 networks that are reached although the built-in list refuses them.'),
     deny: list(ip4Net, 'IPv4 networks').prefault([]).describe('IPv4 networks that are refused.'),
+    allowNodeAddresses: list(ip4Net, 'IPv4 networks')
+      .prefault([])
+      .describe(
+        "Addresses of this node (a VIP, one with a hostPort) that pods may reach all the same, with egress masquerade. Dangerous: every port of them is open to every pod, the kubelet's, those of host-network pods and of agents that give out credentials included, and the node's firewall sees an address of the pool instead of the pod's. Broadcast addresses, and what deny has, stay refused.",
+      ),
     allowSources: list(ip6Net, 'IPv6 networks')
       .prefault([])
       .describe(

@@ -42,6 +42,7 @@ export type Change =
       readonly times: TrackingTimes;
       readonly leaving: readonly LeavingSource[];
       readonly lost: readonly number[];
+      readonly opened: readonly Ip4Net[];
       readonly closed: readonly string[];
     }
   | { readonly kind: 'proxy'; readonly verb: 'add' | 'del'; readonly proxy: ProxyNeighbour };
@@ -169,7 +170,7 @@ function routeChanges(routes: readonly Route[], { device: { name: device }, rout
 
 function masqueradeChanges(
   { masquerade: found }: NodeFacts,
-  { masquerade: nets, device, trackingTimes: times, leaving, closed, lost }: DesiredNode,
+  { masquerade: nets, device, trackingTimes: times, leaving, lost, opened, closed }: DesiredNode,
 ): Change[] {
   const text = (list: readonly Ip4Net[] | undefined) => list?.map(formatIp4Net).join();
   const isRight = isNoTable({ nets, closed })
@@ -180,8 +181,8 @@ function masqueradeChanges(
       (nets.length === 0 ||
         (found.guardsNode &&
           isDeepStrictEqual(found.times, times) &&
-          isDeepStrictEqual([found.leaving, found.lost], [leaving, lost])));
-  return isRight ? [] : [{ kind: 'masquerade', nets, device: device.name, times, leaving, lost, closed }];
+          isDeepStrictEqual([found.leaving, found.lost, found.opened], [leaving, lost, opened])));
+  return isRight ? [] : [{ kind: 'masquerade', nets, device: device.name, times, leaving, lost, opened, closed }];
 }
 
 /** Whether there is nothing to be in the nftables table, so that it goes. */

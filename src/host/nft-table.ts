@@ -38,6 +38,7 @@ export interface Table {
   readonly times: TrackingTimes;
   readonly leaving: readonly LeavingSource[];
   readonly lost: readonly number[];
+  readonly opened: readonly Ip4Net[];
   readonly closed: readonly string[];
 }
 
@@ -55,6 +56,7 @@ const SOURCE_COMMENT = /^gate64: ([\d.]+\/\d+) by (\S+?)(?: from ([\d.]+))?$/;
 
 const CLOSED_COMMENT = /^gate64: (\S+) forwards to (\S+) alone$/;
 const INPUT_COMMENT = /^gate64: nothing of (\S+) is for the node$/;
+const OPENED_COMMENT = /^gate64: ([\d.]+\/\d+) of the node is open$/;
 const LOST_COMMENT = /^gate64: nothing of (\S+) leaves from ([\d.]+), which is lost$/;
 
 /**
@@ -127,7 +129,7 @@ export function nftScript(table: Table, withTimes: boolean): string[] {
  * there the kernel's own table decides what is local. Answers to the node's own connections to a pod pass.
  */
 function masqueradeChains(table: Table, kept: readonly string[]): string[] {
-  const { nets, device, leaving, lost } = table;
+  const { nets, device, leaving, lost, opened } = table;
   return [
     `chain ${OURS} {\n`,
     ...kept.map((protocol) => `meta l4proto ${protocol} ct timeout set "${TIMES}${protocol}"\n`),
@@ -152,6 +154,13 @@ function masqueradeChains(table: Table, kept: readonly string[]): string[] {
           '}\n',
         ]),
     `chain ${INPUT} {\ntype filter hook input priority 0; policy accept;\n`,
+    // What the pod asked for decides, whoever serves it (hostPort); of a network no broadcast address is meant.
+    ...opened
+      .map(formatIp4Net)
+      .map(
+        (net) =>
+          `iifname "${device}" ct original ip daddr ${net} fib daddr type local accept comment "gate64: ${net} of the node is open"\n`,
+      ),
     `iifname "${device}" ct state != { established, related } drop comment "gate64: nothing of ${device} is for the node"\n`,
     '}\n',
   ];
@@ -171,6 +180,7 @@ const NOTHING: MasqueradeTable = {
   closed: [],
   leaving: [],
   lost: [],
+  opened: [],
   times: undefined,
   hasTimes: false,
 };
@@ -201,7 +211,11 @@ export function tableOf({ nftables }: NftList): MasqueradeTable {
   const leaving = chains.has(CHAIN) ? leavingOf(rules) : NOTHING;
   const dropping = (chain: string, comment: RegExp) =>
     rules(chain).map((rule) => (rule.expr.some((part) => 'drop' in part) ? comment.exec(rule.comment ?? '') : null));
-  const input = dropping(INPUT, INPUT_COMMENT);
+  const opened = rules(INPUT)
+    .slice(0, -1)
+    .map((rule) => (does(rule, 'accept') ? OPENED_COMMENT.exec(rule.comment ?? '') : null));
+  if (opened.includes(null)) return NOT_AS_MADE;
+  const input = dropping(INPUT, INPUT_COMMENT).slice(-1);
   const lost = dropping(LEAVING, LOST_COMMENT);
   const closed = dropping(FORWARD, CLOSED_COMMENT);
   const devices = new Set([
@@ -216,6 +230,7 @@ export function tableOf({ nftables }: NftList): MasqueradeTable {
     device,
     guardsNode: input.length === 1,
     closed: closed.map((match) => match?.[1] ?? ''),
+    opened: opened.map((match) => parseIp4Net(match?.[1] ?? '')),
     lost: lost.map((match) => parseIp4(match?.[2] ?? '')),
   };
 }

@@ -116,6 +116,8 @@ export interface MasqueradeTable {
   readonly device: string | undefined;
   /** Whether packets that come in by the device are kept from the node itself. */
   readonly guardsNode: boolean;
+  /** Networks of the node's own that are not kept from them. */
+  readonly opened: readonly Ip4Net[];
   /** Interfaces from which packets are forwarded to the device alone. */
   readonly closed: readonly string[];
   /** In order; whatever none is about is masqueraded. */

@@ -36,6 +36,8 @@ export interface DesiredNode {
   readonly leaving: readonly LeavingSource[];
   /** Addresses that nothing leaves with any more, as the node has lost them. */
   readonly lost: readonly number[];
+  /** Networks of the node's own that pods may reach. */
+  readonly opened: readonly Ip4Net[];
   /** Interfaces that forward for gate64's sake alone: what comes in by them is forwarded to the device and nowhere else. */
   readonly closed: readonly string[];
   readonly trackingTimes: TrackingTimes;

@@ -67,6 +67,7 @@ export function plan(config: Config, node: NodeFacts, datapath: DatapathFacts): 
       masquerade: isDirect ? [] : routed,
       leaving: isDirect ? [] : leavingSources(interfaces, node.routes4, own),
       lost: isDirect ? [] : lostSources(node.masquerade, nodeAddresses),
+      opened: isDirect ? [] : nat64.allowNodeAddresses,
       closed: closedInterfaces(node, sysctls),
       trackingTimes: {
         udp: nat64.timeouts.udp,
@@ -117,7 +118,8 @@ function desiredDatapath(
 ): DesiredDatapath | undefined {
   const device = interfaces.find(({ name }) => name === nat64.device);
   if (device === undefined) return undefined;
-  const { allowNonGlobalIpv4, deny, allowSources, maxSessions } = nat64;
+  const { allowNonGlobalIpv4, allowNodeAddresses, deny, allowSources, maxSessions } = nat64;
+  const nodeNets = nodeNets4(routes4);
   const ranges = pool.map(({ net, firstPort, lastPort }) => ({
     addresses: 2 ** (32 - net.length),
     firstPort,
@@ -136,7 +138,9 @@ function desiredDatapath(
       allowNonGlobalIpv4,
       deny,
       nodeAddresses,
-      nodeNets: nodeNets4(routes4),
+      nodeNets: nodeNets.local,
+      broadcastNets: nodeNets.broadcast,
+      allowNodeAddresses,
       pool: pool.map(({ net }) => net),
     }),
     sources: allowSources,

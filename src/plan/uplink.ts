@@ -118,12 +118,15 @@ export function nodeAddresses4(interfaces: readonly Interface[]): number[] {
 }
 
 /**
- * What the node takes for its own beyond the addresses of its interfaces: broadcast and anycast addresses, and whatever else
- * the kernel's table of local routes holds (agents of cloud platforms put addresses there).
+ * What the node takes for its own beyond the addresses of its interfaces: whatever the kernel's table of local routes holds
+ * (agents of cloud platforms put addresses there), and apart from that the addresses of broadcast.
  */
-export function nodeNets4(routes4: readonly Route[]): Ip4Net[] {
-  const texts = new Set(routes4.filter(isOwn).map(({ dst }) => dst));
-  return [...texts].map(parseIp4Net).filter(({ v4 }) => v4 >>> 24 !== 127);
+export function nodeNets4(routes4: readonly Route[]): { local: Ip4Net[]; broadcast: Ip4Net[] } {
+  const netsOf = (isBroadcast: boolean) => {
+    const own = routes4.filter((route) => isOwn(route) && (route.type === 'broadcast') === isBroadcast);
+    return [...new Set(own.map(({ dst }) => dst))].map(parseIp4Net).filter(({ v4 }) => v4 >>> 24 !== 127);
+  };
+  return { local: netsOf(false), broadcast: netsOf(true) };
 }
 
 /** Tables of VRFs have the kernel's own of these too; a local route in another is for marked packets (TPROXY). */

@@ -35,6 +35,11 @@ const WRONG: readonly [what: string, yaml: string, expected: RegExp][] = [
   ['IPv6 in the pool', 'nat64:\n  pool:\n    - addresses: 2001:db8::/64\n', /:3:18: .*IPv4/],
   ['a listen address without port', 'dns:\n  listen: ["127.0.0.1"]\n', /:2:12: .*port/],
   ['an upstream that is no address', 'dns:\n  upstreams: [resolver]\n', /:2:15: .*resolver/],
+  [
+    'addresses of the node with the direct way out',
+    'nat64:\n  egress: direct\n  allowNodeAddresses: [192.0.2.1]\n',
+    /:3:\d+: .*allowNodeAddresses.*masquerade/,
+  ],
   ['a bad CIDR', 'nat64:\n  deny: [10.0.0.0/33]\n', /:2:10: .*10\.0\.0\.0\/33/],
   [
     'a bad static binding',

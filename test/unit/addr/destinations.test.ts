@@ -6,12 +6,14 @@ import { parsePrefix64, WELL_KNOWN_PREFIX } from '../../../src/addr/rfc6052.ts';
 
 function verdict(
   address: string,
-  input: Partial<Record<'allow' | 'deny' | 'node' | 'nodeNets' | 'pool', string[]>> = {},
+  input: Partial<Record<'allow' | 'allowNode' | 'broadcast' | 'deny' | 'node' | 'nodeNets' | 'pool', string[]>> = {},
 ): string {
   const rules = destinationRules({
     allowNonGlobalIpv4: (input.allow ?? []).map(parseIp4Net),
     deny: (input.deny ?? []).map(parseIp4Net),
     nodeAddresses: (input.node ?? []).map(parseIp4),
+    allowNodeAddresses: (input.allowNode ?? []).map(parseIp4Net),
+    broadcastNets: (input.broadcast ?? []).map(parseIp4Net),
     nodeNets: (input.nodeNets ?? []).map(parseIp4Net),
     pool: (input.pool ?? []).map(parseIp4Net),
   });
@@ -72,6 +74,37 @@ describe('addr/destinations', () => {
     expect(verdict('203.0.113.2', input)).to.equal('node');
     expect(verdict('203.0.113.3', input)).to.equal('allow');
     expect(verdict('192.0.0.5', input)).to.equal('node');
+  });
+
+  it('addresses of the node that are allowed by name are reached, and no other of it', () => {
+    const input = {
+      node: ['203.0.113.2', '203.0.113.3', '9.9.9.9', '169.254.1.1'],
+      nodeNets: ['8.8.0.0/16', '203.0.113.3'],
+      broadcast: ['203.0.113.255'],
+      pool: ['192.0.0.0/29'],
+    };
+    const allowed = (allowNode: string[], deny: string[] = []) =>
+      [
+        '203.0.113.2',
+        '203.0.113.3',
+        '203.0.113.255',
+        '9.9.9.9',
+        '8.8.1.1',
+        '8.8.2.2',
+        '192.0.0.5',
+        '169.254.1.1',
+      ].filter((address) => verdict(address, { ...input, allowNode, deny }) === 'allow');
+    expect(allowed([])).to.deep.equal([]);
+    expect(allowed(['203.0.113.3'])).to.deep.equal(['203.0.113.3']);
+    expect(allowed(['203.0.113.0/24'])).to.deep.equal(['203.0.113.2', '203.0.113.3']);
+    expect(allowed(['203.0.113.0/24'], ['203.0.113.2'])).to.deep.equal(['203.0.113.3']);
+    expect(allowed(['203.0.113.2'], ['203.0.113.0/24']), 'the longest decides').to.deep.equal(['203.0.113.2']);
+    expect(allowed(['203.0.113.2'], ['203.0.113.2']), 'deny wins a tie').to.deep.equal([]);
+    expect(allowed(['8.8.2.0/24']), 'a part of a local network').to.deep.equal(['8.8.2.2']);
+    expect(allowed(['0.0.0.0/0'])).to.deep.equal(['203.0.113.2', '203.0.113.3', '9.9.9.9', '8.8.1.1', '8.8.2.2']);
+    expect(allowed(['169.254.1.1', '192.0.0.0/24'])).to.deep.equal(['169.254.1.1']);
+    expect(verdict('10.0.0.1', { allowNode: ['10.0.0.0/8'] }), 'not the node’s').to.equal('nonGlobal');
+    expect(verdict('8.8.8.8', { ...input, allowNode: ['8.8.0.0/16'], deny: ['8.8.8.0/24'] })).to.equal('configured');
   });
 
   it('A6052-5.3-a: nat64.deny refuses embedded addresses; the longest network decides, deny wins a tie', () => {

@@ -62,6 +62,7 @@ describe('configuration: defaults', () => {
       filtering: 'addressDependent',
       allowNonGlobalIpv4: [],
       deny: [],
+      allowNodeAddresses: [],
       allowSources: [],
       podPrefixLength: 128,
       checkSources: 'loose',

@@ -36,6 +36,7 @@ const NOTHING: DesiredNode = {
   masquerade: [],
   leaving: [],
   lost: [],
+  opened: [],
   closed: [],
   trackingTimes: TIMES,
   tcDevices: [],
@@ -68,6 +69,7 @@ const TABLE = {
   closed: ['up0'],
   leaving: [],
   lost: [],
+  opened: [],
   times: TIMES,
   hasTimes: true,
 };
@@ -347,7 +349,7 @@ describe('host/changes', () => {
     };
     const other = parseIp4Net('192.0.2.0/24');
     const write = (nets: readonly (typeof POOL)[], closed = ['up0']) => [
-      { kind: 'masquerade', nets, device: 'gate64', times: TIMES, leaving: [], lost: [], closed },
+      { kind: 'masquerade', nets, device: 'gate64', times: TIMES, leaving: [], lost: [], opened: [], closed },
     ];
 
     it('are written whole when anything about the table differs', () => {

@@ -27,6 +27,7 @@ const masquerade = (...nets: string[]): Change => ({
   closed: [],
   leaving: [],
   lost: [],
+  opened: [],
   nets: nets.map(parseIp4Net),
   device: 'gate64',
   times: { udp: 300, tcpEstablished: 7440, tcpTransitory: 240 },

@@ -18,6 +18,7 @@ const table = (more: Partial<Table> = {}): Table => ({
   times: TIMES,
   leaving: [],
   lost: [],
+  opened: [],
   closed: [],
   ...more,
 });
@@ -50,6 +51,10 @@ describe('host/nft-table', () => {
   for (const [what, more] of [
     ['networks alone', {}],
     ['networks, and addresses that routes name', { leaving: LEAVING }],
+    [
+      'networks, and what of the node is open',
+      { opened: [parseIp4Net('203.0.113.2'), parseIp4Net('198.51.100.0/24')] },
+    ],
     ['networks, and addresses that are lost', { lost: [parseIp4('203.0.113.9'), parseIp4('203.0.113.8')] }],
     ['networks, and interfaces that forward for gate64 alone', { closed: ['up0', 'wan*'] }],
     ['interfaces alone', { nets: [], closed: ['up0'] }],
@@ -72,7 +77,7 @@ describe('host/nft-table', () => {
   });
 
   it('one that somebody changed is not as it was made', () => {
-    const whole = script({ leaving: LEAVING, lost: [parseIp4('203.0.113.9')], closed: ['up0'] });
+    const whole = script({ leaving: LEAVING, lost: [parseIp4('203.0.113.9')], opened: [POOL], closed: ['up0'] });
     for (const [what, changed] of [
       ['another hook', whole.replace('hook postrouting priority 90', 'hook output priority 90')],
       ['another priority', whole.replace('priority 90', 'priority 200')],
@@ -85,6 +90,10 @@ describe('host/nft-table', () => {
       [
         'a lost address that is not dropped',
         whole.replace(/drop( comment "gate64: nothing of gate64 leaves)/, 'accept$1'),
+      ],
+      [
+        'more of the node that is open',
+        whole.replace('fib daddr type local accept', 'accept').replace('of the node is open', 'is open'),
       ],
       ['another device', whole.replace('nothing of gate64 is for the node', 'nothing of other0 is for the node')],
     ] as const) {

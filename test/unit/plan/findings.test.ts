@@ -290,7 +290,17 @@ describe('findings: the connection tracking that masquerade leans on', () => {
     namesOf(egress === 'direct' ? DIRECT : {}, facts(node)).filter((name) => name.startsWith('tracking'));
   const times = { udp: 300, tcpEstablished: 7200, tcpTransitory: 240 };
   const table = (hasTimes: boolean) => ({
-    masquerade: { nets: [], device: 'gate64', guardsNode: true, closed: [], leaving: [], lost: [], times, hasTimes },
+    masquerade: {
+      nets: [],
+      device: 'gate64',
+      guardsNode: true,
+      closed: [],
+      leaving: [],
+      lost: [],
+      opened: [],
+      times,
+      hasTimes,
+    },
   });
   const room = (now: string | undefined, max: string | undefined) => ({
     sysctls: sysctls({ 'netfilter/nf_conntrack_count': now, 'netfilter/nf_conntrack_max': max }),

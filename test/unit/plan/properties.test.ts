@@ -114,7 +114,16 @@ const record = fc.record({
   wasRouter: fc.boolean(),
 });
 const times = { udp: 300, tcpEstablished: 7200, tcpTransitory: 240 };
-const table = { device: 'gate64', guardsNode: true, closed: ['up0'], leaving: [], lost: [], times, hasTimes: true };
+const table = {
+  device: 'gate64',
+  guardsNode: true,
+  closed: ['up0'],
+  leaving: [],
+  lost: [],
+  opened: [],
+  times,
+  hasTimes: true,
+};
 const masquerade = fc.constantFrom<(MasqueradeTable | undefined)[]>(
   undefined,
   { ...table, nets: undefined, device: undefined, times: undefined, hasTimes: false },

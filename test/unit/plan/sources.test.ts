@@ -91,7 +91,7 @@ describe('plan/sources', () => {
     const { leaving, lost: before } = plan(settings(), node, nothing).node;
     expect(before).to.deep.equal([]);
     const table = { nets: [], device: 'gate64', guardsNode: true, closed: [], times: undefined, hasTimes: true };
-    const masquerade = { ...table, leaving, lost: [7] };
+    const masquerade = { ...table, leaving, lost: [7], opened: [] };
     const after = plan(settings(), { ...lost, masquerade }, nothing).node.lost;
     expect(after.map(formatIp4), 'kept, and said of what was used').to.deep.equal(['0.0.0.7', '203.0.113.3']);
     expect(plan(settings(), { ...node, masquerade }, nothing).node.lost, 'until it is back').to.deep.equal([7]);
