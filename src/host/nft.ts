@@ -4,6 +4,7 @@
 import type { MasqueradeTable, NodeFacts } from '../model/facts.ts';
 import { commandFailed, parseJson, run, type Exec } from './exec.ts';
 import { droppingForwards, listChains } from './forward-chains.ts';
+import { listSnatRules } from './snat-rules.ts';
 import { nftScript, TABLE, tableOf, type NftList, type Table } from './nft-table.ts';
 
 /** With the times where the kernel takes them; what lacks them is found at the next look. */
@@ -37,14 +38,15 @@ async function readTable(exec: Exec): Promise<MasqueradeTable | undefined> {
 export async function readNft(
   exec: Exec,
   { direct, thorough }: { readonly direct: boolean; readonly thorough: boolean },
-): Promise<Pick<NodeFacts, 'masquerade' | 'droppingForwards'>> {
-  if (!thorough) return { masquerade: await readTable(exec), droppingForwards: [] };
+): Promise<Pick<NodeFacts, 'masquerade' | 'droppingForwards' | 'snatRules'>> {
+  if (!thorough) return { masquerade: await readTable(exec), droppingForwards: [], snatRules: [] };
   const chains = await listChains(exec);
   const others = chains.filter(({ family, table }) => family !== TABLE.family || table !== TABLE.name);
   const isThere = others.length < chains.length;
   return {
     masquerade: !direct || isThere ? await readTable(exec) : undefined,
     droppingForwards: await droppingForwards(exec, others),
+    snatRules: direct ? await listSnatRules(exec, others) : [],
   };
 }
 

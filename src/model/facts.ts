@@ -139,6 +139,20 @@ export interface ForwardChain {
   readonly accepted: readonly { readonly direction: 'in' | 'out'; readonly device: string }[];
 }
 
+/** A rule of others that gives packets that leave another source. */
+export interface SnatRule {
+  readonly family: string;
+  readonly table: string;
+  readonly chain: string;
+  /** The one interface that it is about; undefined: several, or any. */
+  readonly device: string | undefined;
+  /** The one address that it gives; undefined: the interface's, or one of several. */
+  readonly to: number | undefined;
+  /** First and last of the ports that it picks from; undefined: any, or they are not shown. */
+  readonly ports: readonly [number, number] | undefined;
+  readonly isRandom: boolean;
+}
+
 /** What gate64 changed on the node beyond what its device, routes and table show: kept until uninstall puts it back. */
 export interface HostRecord {
   readonly device: string | undefined;
@@ -167,6 +181,8 @@ export interface NodeFacts {
   readonly masquerade: MasqueradeTable | undefined;
   /** Empty where nobody looked. */
   readonly droppingForwards: readonly ForwardChain[];
+  /** Empty where nobody looked. */
+  readonly snatRules: readonly SnatRule[];
   readonly record: HostRecord;
   /** A sysctl below net/ as it is now; undefined where there is none of that name. */
   sysctl(name: string): string | undefined;

@@ -86,6 +86,11 @@ export const FINDINGS = {
     code: 'G64_POOL_COLLISION',
     meaning: "The pool's ports overlap those that Kubernetes gives to services of type NodePort.",
   },
+  'snat-any-port': {
+    code: 'G64_POOL_COLLISION',
+    meaning:
+      'A masquerade or SNAT rule of the node may pick a port of the pool, on an address that the pool shares with the node.',
+  },
   'forward-dropped': {
     code: 'G64_FORWARDING_OFF',
     meaning: "A firewall of the node drops forwarded packets, and no rule of it is seen that accepts gate64's.",

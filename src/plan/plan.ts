@@ -20,6 +20,7 @@ import { ruleConflicts } from './rules.ts';
 import { parsePortList } from './ports.ts';
 import { desiredPrograms } from './programs.ts';
 import { desiredProxies, desiredRoutes, drainingRanges, routedPoolNets } from './routes.ts';
+import { snatFindings } from './snat.ts';
 import { leavingSources, lostSources } from './sources.ts';
 import { ALL_FORWARDING6, closedInterfaces, desiredSysctls, LOCAL_PORT_RANGE, RESERVED_PORTS } from './sysctls.ts';
 import { trackingFindings } from './tracking.ts';
@@ -204,6 +205,7 @@ export function findings(config: Config, node: NodeFacts): Finding[] {
         ? masqueradeCollisions(pool, routes4, own)
         : directCollisions({ pool, routes4, sockets, ephemeral: ephemeralPorts(node), reserved: reservedPorts(node) })),
     );
+    if (nat64.egress === 'direct') found.push(...snatFindings(pool, node.snatRules, interfaces));
   } catch (error) {
     note(error);
   }

@@ -14,6 +14,7 @@ import type {
   ProxyNeighbour,
   Route,
   Rule,
+  SnatRule,
   Socket,
 } from '../../src/model/facts.ts';
 import { peerName } from '../../src/plan/device.ts';
@@ -70,6 +71,7 @@ export class FakeHost implements Host {
   proxies: ProxyNeighbour[] = [];
   masquerade: MasqueradeTable | undefined;
   droppingForwards: ForwardChain[] = [];
+  snatRules: SnatRule[] = [];
   record: HostRecord = EMPTY_RECORD;
   sysctls = new Map([
     ['ipv4/conf/up0/forwarding', '0'],
@@ -106,6 +108,7 @@ export class FakeHost implements Host {
       rules4: [],
       rules6: this.rules6,
       droppingForwards: [...this.droppingForwards],
+      snatRules: this.snatRules,
       record: this.record,
       sysctl: (name) => sysctls.get(name),
     });

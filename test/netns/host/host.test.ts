@@ -219,6 +219,23 @@ describe('host: a node with an uplink', () => {
     }
   }).timeout(15_000);
 
+  it('finds SNAT rules that may take ports of a pool that the node shares, and none that cannot', async () => {
+    const names = async () =>
+      (await host({ egress: 'direct', pool: SHARED_POOL }).check()).filter(({ name }) => name === 'snat-any-port');
+    sh(`nft 'add table ip nat; add chain ip nat KUBE-POSTROUTING; add chain ip nat POSTROUTING {
+        type nat hook postrouting priority srcnat; }
+      add rule ip nat POSTROUTING jump KUBE-POSTROUTING
+      add rule ip nat POSTROUTING ip protocol tcp masquerade to :1024-60999 fully-random
+      add table ip6 nat; add chain ip6 nat c { type nat hook postrouting priority srcnat; }
+      add rule ip6 nat c masquerade fully-random'`);
+    await host({ egress: 'direct', pool: SHARED_POOL }).apply();
+    expect(await names()).to.deep.equal([]);
+    sh("nft 'add rule ip nat KUBE-POSTROUTING masquerade fully-random'");
+    const [finding, ...others] = await names();
+    expect(finding?.message).to.match(/"KUBE-POSTROUTING" of the nftables table ip nat picks ports at random/);
+    expect(others).to.deep.equal([]);
+  });
+
   it('a prefix of the network’s own is routed like the well-known one', async () => {
     await host({}, ['2001:db8:64:ff00::/64']).apply();
     expect(sh('ip -6 route show dev gate64')).to.match(/2001:db8:64:ff00::\/64 proto 64/);

@@ -34,7 +34,16 @@ export const SHARED = pool('uplink', 61001);
 
 type State = Pick<
   FakeHost,
-  'interfaces' | 'routes' | 'rules6' | 'sockets' | 'proxies' | 'masquerade' | 'droppingForwards' | 'record' | 'sysctls'
+  | 'interfaces'
+  | 'routes'
+  | 'rules6'
+  | 'sockets'
+  | 'proxies'
+  | 'masquerade'
+  | 'droppingForwards'
+  | 'snatRules'
+  | 'record'
+  | 'sysctls'
 > & {
   readonly withQdisc: readonly string[] | undefined;
 };
@@ -42,7 +51,7 @@ type State = Pick<
 /** What a look at the node tells. */
 export function facts(state: Partial<State> = {}): NodeFacts {
   const { routes, sysctls, ...rest } = { ...new FakeHost(), withQdisc: [], ...state };
-  const { interfaces, rules6, sockets, proxies, withQdisc, masquerade, droppingForwards, record } = rest;
+  const { interfaces, rules6, sockets, proxies, withQdisc, masquerade, droppingForwards, snatRules, record } = rest;
   return {
     interfaces,
     routes4: routes.filter(({ family }) => family === 4),
@@ -54,6 +63,7 @@ export function facts(state: Partial<State> = {}): NodeFacts {
     withQdisc,
     masquerade,
     droppingForwards,
+    snatRules,
     record,
     sysctl: (name) => sysctls.get(name),
   };
