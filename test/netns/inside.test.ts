@@ -2,7 +2,6 @@
 // Who may use the gateway with `allowSources` empty: everybody but who comes by an interface with a default route. A network
 // behind any other interface is inside, and is outside as soon as a default route leads there.
 
-import { expect } from 'chai';
 import { eventually } from '../helpers/processes.ts';
 import { EGRESSES, Scene } from '../helpers/scene.ts';
 import { SERVER4, Topology } from '../helpers/topology.ts';
