@@ -19,6 +19,7 @@ import { runCommand } from './commands/run.ts';
 import { sessionsCommand } from './commands/sessions.ts';
 import { statusCommand } from './commands/status.ts';
 import { traceCommand } from './commands/trace.ts';
+import { topCommand } from './commands/top.ts';
 import { uninstallCommand } from './commands/uninstall.ts';
 import { versionCommand } from './commands/version.ts';
 import type { CliContext } from './context.ts';
@@ -35,6 +36,7 @@ const COMMANDS = [
   poolCommand,
   dropsCommand,
   monitorCommand,
+  topCommand,
   reportCommand,
   traceCommand,
   resolveCommand,

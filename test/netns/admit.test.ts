@@ -82,12 +82,15 @@ describe('nat64.admit: dns', function () {
       (await reaches(POD, `http://${literal(SERVER4_OTHER)}/one`)) ? true : undefined,
     );
     await scene.serve('slow', 4);
-    const slow = reaches(POD, `http://${literal(SERVER4_OTHER)}/slow`, ['--limit-rate', '1M']);
+    const slow = reaches(POD, `http://${literal(SERVER4_OTHER)}/slow`, ['--limit-rate', '300k']);
     await eventually('it runs', async () =>
       (await scene.gate64.json<unknown[]>('sessions', '--dst', SERVER4_OTHER, '--state', 'established')).length > 0
         ? true
         : undefined,
     );
+    const { rows } = await scene.gate64.json<{ rows: Record<string, unknown>[] }>('top', '--interval', '1s');
+    expect(rows[0]).to.include({ pod: POD, destination: SERVER4_OTHER, sessions: 2 });
+    expect(rows[0]?.['bytesInPerSecond']).to.be.above(100_000);
     scene.gate64.write(gate64Config('masquerade', { dns: DNS, nat64: NAT64 }));
     scene.gate64.process?.signal('SIGHUP');
     await eventually('new ones are refused', async () =>

@@ -73,6 +73,8 @@ describe('names of sessions', function () {
   it('stay while the service is down, and when it is back', async () => {
     await stop();
     expect(await names()).to.deep.equal(['other.example?', 'v4only.example']);
+    const { rows } = await scene.gate64.json<{ rows: SessionJson[] }>('top', '--by', 'names');
+    expect(rows.map(({ name }) => name)).to.have.members(['other.example', 'v4only.example']);
     await scene.gate64.start();
     expect(await names('--name', 'v4only.example')).to.deep.equal(['v4only.example']);
     await scene.download('http://v4only.example/one');

@@ -360,6 +360,7 @@ describe('the command line', () => {
       'drops',
       'monitor',
       'trace',
+      'top',
       'resolve',
       'addr',
       'uninstall',
