@@ -21,6 +21,7 @@ import { Sysctls } from './host/sysctls.ts';
 import { UninstallError } from './host/uninstall-error.ts';
 import { removeLines, type LinesFile } from './names/lines-file.ts';
 import { keepNames, NAMES_FILE } from './names/name-file.ts';
+import { exposeNames } from './names/name-metrics.ts';
 import { NameTable } from './names/name-table.ts';
 import { UsageTable } from './names/usage.ts';
 import { keepUsage, USAGE_FILE } from './names/usage-file.ts';
@@ -78,6 +79,7 @@ class Service {
     );
     this.#dnsMetrics.setListen(loaded.config.dns.listen);
     this.#nat64Metrics = new Nat64Metrics(this.#metrics);
+    exposeNames(this.#metrics, this.#usage, () => this.#config.telemetry.namesInMetrics);
     const sysctls = new Sysctls();
     this.#serviceMetrics = new ServiceMetrics(this.#metrics, gate64Version(), () =>
       trackedFlows((name) => sysctls.read(name)),

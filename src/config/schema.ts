@@ -286,6 +286,13 @@ export const configSchema = section({
   http: section({
     listen: listen.prefault(DEFAULTS.httpListen).describe('Where /metrics, /healthz, /readyz and /status are served.'),
   }).prefault({}),
+  telemetry: section({
+    namesInMetrics: whole(0, 1000)
+      .default(0)
+      .describe(
+        'For how many names, those that carried most, /metrics has bytes and sessions; 0: none. Whoever reads them learns what pods ask for.',
+      ),
+  }).prefault({}),
   log: section({
     level: oneOf(LOG_LEVELS).default('info').describe('The least important messages that are written.'),
     format: oneOf(LOG_FORMATS).default('auto').describe('json, text, or text on a terminal and json elsewhere.'),

@@ -7,6 +7,7 @@ import { configKeys } from '../../src/config/keys.ts';
 import { DROP_REASONS, DROP_TEXTS } from '../../src/model/drops.gen.ts';
 import { DNS_METRICS } from '../../src/dns/metrics.ts';
 import { ERROR_CODES } from '../../src/errors.ts';
+import { NAME_METRICS } from '../../src/names/name-metrics.ts';
 import { NAT64_METRICS } from '../../src/nat64/metrics.ts';
 import { FINDINGS } from '../../src/plan/findings.ts';
 import type { MetricDefinition } from '../../src/telemetry/metrics.ts';
@@ -14,7 +15,7 @@ import { SERVICE_METRICS } from '../../src/telemetry/service-metrics.ts';
 import { ROOT, read } from './repository.ts';
 
 /** Each half's own. */
-export const METRICS: readonly MetricDefinition[] = [DNS_METRICS, NAT64_METRICS, SERVICE_METRICS].flatMap(
+export const METRICS: readonly MetricDefinition[] = [DNS_METRICS, NAT64_METRICS, NAME_METRICS, SERVICE_METRICS].flatMap(
   (metrics): MetricDefinition[] => Object.values(metrics),
 );
 
@@ -84,8 +85,8 @@ export function metricsPage(): string {
   return [
     '# Metrics',
     '',
-    'Made by `make docs` from src/dns/metrics.ts, src/nat64/metrics.ts and src/telemetry/service-metrics.ts; not edited by',
-    'hand. They stand at `/metrics` of `http.listen`, beside the default metrics of Node and of the process.',
+    'Made by `make docs` from src/dns/metrics.ts, src/nat64/metrics.ts, src/names/name-metrics.ts and',
+    'src/telemetry/service-metrics.ts; not edited by hand. They stand at `/metrics` of `http.listen`, beside the default metrics of Node and of the process.',
     '',
     '| metric | type | labels | meaning |',
     '| --- | --- | --- | --- |',

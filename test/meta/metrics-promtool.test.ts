@@ -5,6 +5,8 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { expect } from 'chai';
 import { DnsMetrics } from '../../src/dns/metrics.ts';
+import { exposeNames } from '../../src/names/name-metrics.ts';
+import { UsageTable } from '../../src/names/usage.ts';
 import { Nat64Metrics } from '../../src/nat64/metrics.ts';
 import { HttpEndpoint } from '../../src/telemetry/http.ts';
 import { Metrics } from '../../src/telemetry/metrics.ts';
@@ -39,6 +41,10 @@ function filled(): Metrics {
   const nat64 = new Nat64Metrics(metrics);
   nat64.observeSweep(0.2);
   nat64.start({ datapath, ready: () => true, egress: () => 'masquerade' });
+  const usage = new UsageTable();
+  const ends = { pod: '2001:db8::1', name: 'example.com', destination: '192.0.2.1', isGuess: false };
+  usage.add({ ...ends, sessions: 1, bytesOut: 1, bytesIn: 1, firstAt: 0, lastAt: 0 });
+  exposeNames(metrics, usage, () => 1);
   return metrics;
 }
 

@@ -33,7 +33,11 @@ const CASES: [title: string, text: string, line: string][] = [
     'maxSessions: 5\n',
     '1:1: maxSessions is not a known key; did you mean nat64.maxSessions?',
   ],
-  ['a key like no other', 'xyzzy: 1\n', '1:1: xyzzy is not a known key; expected one of prefix, dns, nat64, http, log'],
+  [
+    'a key like no other',
+    'xyzzy: 1\n',
+    '1:1: xyzzy is not a known key; expected one of prefix, dns, nat64, http, telemetry, log',
+  ],
   [
     'an unknown key of a list entry',
     'nat64:\n  pool:\n    - addresses: 192.0.2.1\n      port: 80\n',
