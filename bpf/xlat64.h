@@ -126,8 +126,8 @@ static __always_inline void session_touch6(const struct n64_flow6_key *key, stru
 	__sync_fetch_and_add(&flow->bytes, bytes);
 }
 
-static __always_inline struct n64_flow6 *session6(struct __sk_buff *skb, const struct n64_flow6_key *key, __u8 tcp_flags,
-						    int *reason)
+static __always_inline struct n64_flow6 *session6(struct __sk_buff *skb, const struct n64_flow6_key *key,
+						  __u8 tcp_flags, int *reason)
 {
 	*reason = session_create6(skb, key, tcp_flags);
 	return *reason ? NULL : bpf_map_lookup_elem(&n64_flow6, key);

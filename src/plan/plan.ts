@@ -12,7 +12,7 @@ import { MAX_RETURNS, MAX_UPLINKS } from '../model/layout.gen.ts';
 import type { PoolRange } from '../model/pool.ts';
 import { directCollisions, masqueradeCollisions, routeConflicts } from './collisions.ts';
 import type { Desired, DesiredDatapath } from './desired.ts';
-import { deviceConflict, deviceMtu, interfacesOfOthers, peerName } from './device.ts';
+import { deviceConflict, deviceMtu, peerName } from './device.ts';
 import { FindingError, refuse, type Finding } from './findings.ts';
 import { forwardDrops } from './forwarding.ts';
 import { poolRanges } from './pool.ts';
@@ -92,7 +92,7 @@ interface WayOut {
   readonly node6: Uint8Array;
 }
 
-function wayOut({ nat64, prefixes }: Config, { interfaces, routes4, record }: NodeFacts): WayOut {
+function wayOut({ nat64, prefixes }: Config, { interfaces, routes4 }: NodeFacts): WayOut {
   const uplink = findUplink(interfaces, routes4, nat64);
   const nodeAddresses = nodeAddresses4(interfaces);
   const own = uplinkAddress(uplink, routes4);

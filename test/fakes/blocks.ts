@@ -159,3 +159,13 @@ function rowOf({ index, slot, v4, firstPort, size, state, holder, since, wasLeas
   const used = { tcp: taken.tcp.size, udp: taken.udp.size, icmp: taken.icmp.size };
   return { index, slot, v4, firstPort, size, state, holder, since, wasLeased, used };
 }
+
+/**
+ * Slots in the order they are asked for a block. Paired pooling (RFC 6888 REQ-2): a pod stays on the address it has while
+ * that has blocks. Then, as one that has none, it may have any, from the one on that its own address points at.
+ */
+export function slotsFor(pod: Uint8Array, held: number | undefined, slots: number): number[] {
+  const first = new DataView(pod.buffer, pod.byteOffset).getUint32(12) % slots;
+  const any = Array.from({ length: slots }, (_, i) => (first + i) % slots);
+  return held === undefined ? any : [held, ...any];
+}

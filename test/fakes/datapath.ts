@@ -32,7 +32,7 @@ import type {
   SweepOptions,
   SweepResult,
 } from '../../src/datapath/datapath.ts';
-import { FakeBlocks, type FakeBlock } from './blocks.ts';
+import { FakeBlocks, slotsFor, type FakeBlock } from './blocks.ts';
 import { side4, side6, type FakeBinding, type FakeSession, type Mutable } from './records.ts';
 import { FakeDrops, PACKET_BYTES, type FakeFlow } from './drops.ts';
 import { isDenied, refusedAsUnknown, refusedDestination, refusedSource, refuseMoreThan, sharedOf } from './policy.ts';
@@ -487,15 +487,9 @@ export class FakeDatapath implements Datapath {
       }
     }
     if (mine.length >= this.programs.maxBlocksPerPod) return 'pod_quota';
-    // Paired pooling (RFC 6888 REQ-2): a pod stays on the address it has while that has blocks. Then, as one that has none,
-    // it may have any, from the one on that its own address points at.
-    const { slots } = this.programs;
-    const first = new DataView(pod.buffer, pod.byteOffset).getUint32(12) % slots;
     const held = mine[0] === undefined ? undefined : serving.get(mine[0].v4);
-    const any = Array.from({ length: slots }, (_, i) => (first + i) % slots);
-    const turns = held === undefined ? any : [held, ...any];
     const seen = new Set(serving.values());
-    for (const slot of turns.filter((one) => seen.has(one))) {
+    for (const slot of slotsFor(pod, held, this.programs.slots).filter((one) => seen.has(one))) {
       const block = this.#blocks.lease(slot, pod);
       if (block === undefined) continue;
       const event: DatapathEvent = { type: 'blockLeased', at: this.#now(), block: block.index, holder: pod };

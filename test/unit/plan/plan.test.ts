@@ -13,7 +13,6 @@ import { plan } from '../../../src/plan/plan.ts';
 import { fakeInterface, fakeRoute } from '../../fakes/host.ts';
 import {
   address4,
-  address6,
   facts,
   NO_RECORD,
   ownDevice,

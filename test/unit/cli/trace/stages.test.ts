@@ -47,6 +47,9 @@ const MASQUERADE = {
   hasTimes: true,
   guardsNode: true,
   closed: [],
+  opened: [],
+  leaving: [],
+  lost: [],
 };
 
 function node(changes: Partial<FlowExamination> = {}, routes: Partial<typeof ROUTES> = {}): FlowExamination {
