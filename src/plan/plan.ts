@@ -13,7 +13,7 @@ import type { PoolRange } from '../model/pool.ts';
 import { directCollisions, masqueradeCollisions, routeConflicts } from './collisions.ts';
 import type { Desired, DesiredDatapath } from './desired.ts';
 import { deviceConflict, deviceMtu, peerName } from './device.ts';
-import { FindingError, refuse, type Finding } from './findings.ts';
+import { FindingError, type Finding } from './findings.ts';
 import { forwardDrops } from './forwarding.ts';
 import { poolRanges } from './pool.ts';
 import { ruleConflicts } from './rules.ts';
