@@ -224,6 +224,8 @@ export interface DatapathReader extends Disposable {
   mapFill(): MapFillRow[];
   /** Of the addresses that were told last, those that are shared; in order. */
   sharedAddresses(): number[];
+  /** Of the addresses that were told last, those that drain; in order. */
+  drainingAddresses(): number[];
   /** What the programs that run now, or ran last, were loaded with. */
   settings(): ProgramConfig;
   attachments(): AttachmentRow[];

@@ -37,6 +37,7 @@ import {
   poolAddressCodec,
   PROTOCOL,
   type Config,
+  type PoolAddress,
 } from '../model/layout.gen.ts';
 import { PINNED_MAPS, type PinnedMap, type Pins } from './pins.ts';
 import { bindingRow, dropSample, flow4KeyOf, sessionRow } from './rows.ts';
@@ -224,8 +225,16 @@ export class EbpfReader implements DatapathReader {
   }
 
   sharedAddresses(): number[] {
+    return this.#addressesThat(({ shared }) => shared !== 0);
+  }
+
+  drainingAddresses(): number[] {
+    return this.#addressesThat(({ draining }) => draining !== 0);
+  }
+
+  #addressesThat(are: (address: PoolAddress) => boolean): number[] {
     const addresses = [...entries(this.maps.n64_pool, be32Codec, poolAddressCodec)];
-    return addresses.flatMap(([v4, { shared }]) => (shared === 0 ? [] : [v4])).sort((a, b) => a - b);
+    return addresses.flatMap(([v4, address]) => (are(address) ? [v4] : [])).sort((a, b) => a - b);
   }
 
   [Symbol.dispose](): void {

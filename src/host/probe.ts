@@ -2,8 +2,9 @@
 // Sends one probe and waits for what comes back: from this network namespace, or with nsenter from another's.
 
 import { spawn } from 'node:child_process';
+import { accessSync, constants, existsSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Gate64Error } from '../errors.ts';
 import type { Protocol } from '../model/binding.ts';
@@ -28,9 +29,15 @@ export interface ProbeResult {
   readonly ms: number;
 }
 
+/** Commands that a probe may run beside Node.js, which the service does not need, with their packages. */
+const PROBE_COMMANDS = { ping: 'iputils-ping', nsenter: 'util-linux' } as const;
+
 type Said = { readonly sent: number } | ProbeResult;
 
-/** `onSent` is told the source port once the probe is out, 0 for ICMP; the result comes after it has ended. */
+/**
+ * `onSent` is told the source port once the probe is out, 0 for ICMP; the result comes after it has ended. Throws
+ * G64_HOST_COMMAND when a command is missing, G64_USAGE when the namespace is.
+ */
 export async function probe(request: ProbeRequest, onSent: (port: number) => Promise<void>): Promise<ProbeResult> {
   const [command = '', ...args] = [...enter(request.netns), ...sender(request)];
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, LC_ALL: 'C' } });
@@ -68,12 +75,42 @@ function enter(netns: string | undefined): string[] {
       hint: 'name one of `ip netns`, or the PID of a process of the pod',
     });
   }
-  return ['nsenter', `--net=${path}`, '--'];
+  return [needed('nsenter'), `--net=${path}`, '--'];
+}
+
+/** Looked for here, not left to fail: inside nsenter a missing command looks like a packet that was not answered. */
+function needed(command: keyof typeof PROBE_COMMANDS): string {
+  const isThere = (process.env['PATH'] ?? '').split(delimiter).some((folder) => canRun(join(folder, command)));
+  if (isThere) return command;
+  const of = PROBE_COMMANDS[command];
+  throw new Gate64Error('G64_HOST_COMMAND', `the command "${command}" is not installed, and this probe needs it`, {
+    hint: `Install the package ${of}. On Debian and Ubuntu: apt-get install -y ${of}`,
+  });
+}
+
+function canRun(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function sender({ protocol, source, destination, port, timeoutMs }: ProbeRequest): string[] {
   if (protocol === 'icmp') {
-    return ['ping', '-6', '-n', '-c', '1', '-W', String(Math.ceil(timeoutMs / 1000)), '-I', source, destination];
+    return [
+      needed('ping'),
+      '-6',
+      '-n',
+      '-c',
+      '1',
+      '-W',
+      String(Math.ceil(timeoutMs / 1000)),
+      '-I',
+      source,
+      destination,
+    ];
   }
   // Built: probe-sender.js; from source: probe-sender.ts.
   const self = import.meta.url;

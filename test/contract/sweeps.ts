@@ -105,6 +105,7 @@ export function sweeps(play: Play): void {
       const of = (v4: number) => datapath.sessions().filter(({ pool }) => pool.v4 === v4).length;
       stage.tellAddresses({ addresses: 2, draining: [lost - FIRST_ADDRESS], shared: [lost - FIRST_ADDRESS] });
       expect(datapath.sharedAddresses()).to.deep.equal([lost]);
+      expect(datapath.drainingAddresses()).to.deep.equal([lost]);
       expect(datapath.endSessionsOf(lost)).to.equal(4);
       // A session in use goes on by another address with its next packet.
       expect(stage.passed(1, 5, { protocol: 'icmp' }).v4).to.equal(kept);

@@ -285,6 +285,10 @@ export class FakeDatapath implements Datapath {
     return sharedOf(this.poolAddresses);
   }
 
+  drainingAddresses(): number[] {
+    return this.poolAddresses.flatMap(({ v4, draining }) => (draining ? [v4] : [])).sort((a, b) => a - b);
+  }
+
   settings(): ProgramConfig {
     return this.programs;
   }

@@ -26,6 +26,8 @@ export interface ReaderRows {
   readonly mapFill?: readonly MapFillRow[];
   readonly settings?: Partial<ProgramConfig>;
   readonly attachments?: readonly AttachmentRow[];
+  /** Addresses that left the pool. */
+  readonly draining?: readonly number[];
 }
 
 export class MemoryReader implements DatapathReader {
@@ -66,6 +68,10 @@ export class MemoryReader implements DatapathReader {
 
   sharedAddresses(): number[] {
     return [];
+  }
+
+  drainingAddresses(): number[] {
+    return [...(this.rows.draining ?? [])];
   }
 
   settings(): ProgramConfig {

@@ -39,6 +39,8 @@ export interface DatapathFlow {
   /** How many the pod has, to wherever. */
   readonly podSessions: number;
   readonly blocks: readonly BlockRow[];
+  /** Addresses that left the pool: what runs on them goes on, and no new flow gets a port of theirs. */
+  readonly draining: readonly number[];
   /** A static binding that this pod's packets may go by. */
   readonly statics: readonly StaticBinding[];
   readonly table: { readonly entries: number; readonly maxEntries: number };
@@ -77,7 +79,8 @@ export function isUnseen(look: object | undefined): look is Unseen {
 /** The pool address that the flow goes by, or the next one would; undefined when that cannot be told. */
 export function poolInUse({ datapath, source }: Pick<TraceFacts, 'datapath' | 'source'>): number | undefined {
   if (datapath === undefined || isUnseen(datapath)) return undefined;
-  const { sessions, blocks } = datapath;
+  const { sessions, draining } = datapath;
+  const blocks = datapath.blocks.filter(({ v4 }) => !draining.includes(v4));
   const pod = formatIp6(source);
   const held = blocks.find(
     ({ state, holder }) => state === 'leased' && holder !== undefined && formatIp6(holder) === pod,

@@ -137,6 +137,7 @@ export function readFlow(reader: DatapathReader, key: FlowKey): DatapathFlow {
     sessions,
     podSessions: ofPod.length,
     blocks,
+    draining: reader.drainingAddresses(),
     statics: reader.bindings().filter((row) => row.isStatic && row.protocol === protocol && pod.equals(row.source.v6)),
     table: { entries: table?.entries ?? 0, maxEntries: table?.maxEntries ?? 0 },
     drops: reader.drops().filter((row) => isOfFlow(row, key, pools)),

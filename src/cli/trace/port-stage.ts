@@ -10,7 +10,7 @@ import { ok, problem, type Stage } from './stage.ts';
 
 export function portStage({ facts }: Flow, datapath: DatapathFlow): Stage {
   const { protocol, source } = facts;
-  const { settings, sessions, podSessions, blocks, statics, table } = datapath;
+  const { settings, sessions, podSessions, blocks, draining, statics, table } = datapath;
   const pod = formatIp6(source);
   if (settings.slots === 0) return problem('port', DROP_TEXTS.not_configured, 'See `gate64 status`.');
   const held = blocks.filter(
@@ -32,16 +32,19 @@ export function portStage({ facts }: Flow, datapath: DatapathFlow): Stage {
   if (fixed !== undefined && held.length === 0) {
     return ok('port', `${running}static binding to ${text4(fixed.pool)} (${quota})`);
   }
-  const roomy = held.find((block) => block.used[protocol] < block.size);
+  const left = held.filter(({ v4 }) => draining.includes(v4)).length;
+  const roomy = held.find((block) => block.used[protocol] < block.size && !draining.includes(block.v4));
   if (roomy !== undefined) {
     const used = `${roomy.used[protocol]} of ${roomy.size} ${protocol} ports used`;
     return ok('port', `${running}the pod holds ${blockText(roomy)}, ${used} (${quota})`);
   }
   if (held.length >= settings.maxBlocksPerPod) {
     const remedy = 'Raise nat64.maxBlocksPerPod; `gate64 pool` shows who holds what.';
-    return problem('port', `all ports of all the blocks that the pod may have are in use (${quota})${goesOn}`, remedy);
+    const leaving = left === 0 ? '' : `, ${left} of an address that left the pool, which gives no new flow a port`;
+    const message = `all ports of all the blocks that the pod may have are in use (${quota}${leaving})${goesOn}`;
+    return problem('port', message, remedy);
   }
-  const offered = blocks.filter(({ state }) => state === 'offered');
+  const offered = blocks.filter(({ state, v4 }) => state === 'offered' && !draining.includes(v4));
   const [next] = offered;
   if (next === undefined) {
     const message = `no block of ports is left in the pool, and the pod has no free port (${quota})${goesOn}`;

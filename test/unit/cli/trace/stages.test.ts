@@ -77,6 +77,7 @@ function datapath(changes: Partial<DatapathFlow> = {}): DatapathFlow {
     sessions: [],
     podSessions: 0,
     blocks: [blockRow()],
+    draining: [],
     statics: [],
     table: { entries: 0, maxEntries: 1000 },
     drops: [],
@@ -248,6 +249,18 @@ describe('trace: stages', () => {
       { datapath: datapath({ blocks: [held(16), blockRow({ index: 1 })] }) },
       'port',
       /1 of 1 blocks/,
+    ],
+    [
+      'a full quota of blocks, one of an address that left the pool',
+      { datapath: datapath({ blocks: [held(1)], draining: [held(1).v4] }) },
+      'port',
+      /1 of 1 blocks.*, 1 of an address that left the pool/,
+    ],
+    [
+      'a pool whose only address drains',
+      { datapath: datapath({ blocks: [blockRow()], draining: [blockRow().v4] }) },
+      'port',
+      /no block of ports is left/,
     ],
     [
       'an exhausted pool',
