@@ -37,6 +37,12 @@ export interface ReconcilerOptions {
   readonly onConverged?: (desired: Desired) => void;
 }
 
+export interface Look {
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+  readonly findings: readonly Finding[];
+}
+
 export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #clock: Clock;
@@ -48,6 +54,8 @@ export class Reconciler {
   #nat64: Nat64 | undefined;
   /** What held when the node was last as it must be. */
   #desired: Desired | undefined;
+  /** The last look for everything that may be wrong, at a start or a reload that was accepted. */
+  #lastLook: Look | undefined;
   /** Addresses that pods used then. */
   #leased: readonly number[] = [];
   /** Whether anything was changed since then. */
@@ -101,6 +109,10 @@ export class Reconciler {
   info(): { uplink: string | null; attach: string; adopted: boolean } {
     const { attach, adopted } = this.datapath.info();
     return { uplink: this.#desired?.uplinks[0] ?? null, attach, adopted };
+  }
+
+  get lastLook(): Look | undefined {
+    return this.#lastLook;
   }
 
   ready(): Readiness {
@@ -273,6 +285,7 @@ export class Reconciler {
   /** Throws the errors among `found`; says the others, each once while it is there. */
   #report(found: readonly Finding[]): void {
     throwErrors(found);
+    this.#lastLook = { at: Date.now(), findings: found };
     const texts = new Set<string>();
     for (const { name, message, remedy } of found) {
       texts.add(message);

@@ -23,11 +23,12 @@ import { removeLines, type LinesFile } from './names/lines-file.ts';
 import { keepNames, NAMES_FILE } from './names/name-file.ts';
 import { exposeNames } from './names/name-metrics.ts';
 import { NameTable } from './names/name-table.ts';
-import { UsageTable } from './names/usage.ts';
+import { UsageTable, type Usage } from './names/usage.ts';
 import { keepUsage, USAGE_FILE } from './names/usage-file.ts';
 import { Nat64Metrics } from './nat64/metrics.ts';
 import { usageOf } from './nat64/views.ts';
 import { trackedFlows } from './plan/tracking.ts';
+import { Page } from './page/page.ts';
 import { Reconciler } from './reconciler.ts';
 import { HttpEndpoint } from './telemetry/http.ts';
 import { Logger } from './telemetry/logger.ts';
@@ -62,6 +63,7 @@ class Service {
   #lock: InstanceLock | undefined;
   #watch: ConfigWatch | undefined;
   #http: HttpEndpoint | undefined;
+  readonly #page: Page;
   readonly #files: LinesFile[] = [];
 
   constructor(loaded: LoadedConfig) {
@@ -85,6 +87,14 @@ class Service {
       trackedFlows((name) => sysctls.read(name)),
     );
     this.#lastReload = { at: this.#startedAt.toISOString(), successful: true };
+    const sources = {
+      status: () => this.status(),
+      datapath: () => this.#node?.datapath,
+      ended: () => this.#usage.rows(),
+      running: (row: SessionRow) => this.#usageOf(row),
+      look: () => this.#node?.lastLook,
+    };
+    this.#page = new Page(sources, loaded.config.http);
     this.#serviceMetrics.configReloaded(true);
   }
 
@@ -109,6 +119,7 @@ class Service {
     if (dns.enabled) this.#files.push(keepNames(this.#names, this.#log));
     if (dns.enabled) this.#dns = await DnsService.start(this.#dnsOptions(this.#config));
     if (this.#destinations !== undefined) this.#dns?.setDestinations(this.#destinations);
+    this.#page.start();
     this.#log.info(
       { dns: this.#dns ? dns.listen.map(formatEndpoint) : 'disabled', http: formatEndpoint(http.listen) },
       'gate64 serves',
@@ -134,11 +145,12 @@ class Service {
   }
 
   #noteUsage(rows: readonly SessionRow[]): void {
-    for (const row of rows) {
-      const ageMs = Date.now() - row.createdAt;
-      const name = this.#names.nameFor(formatIp6(row.source.v6), row.destination.v4, ageMs);
-      this.#usage.add(usageOf(row, name));
-    }
+    for (const row of rows) this.#usage.add(this.#usageOf(row));
+  }
+
+  #usageOf(row: SessionRow): Usage {
+    const ageMs = Date.now() - row.createdAt;
+    return usageOf(row, this.#names.nameFor(formatIp6(row.source.v6), row.destination.v4, ageMs));
   }
 
   /** Without a NAT64 on the node there is nobody to be told; one of a Deployment lives elsewhere. */
@@ -273,6 +285,7 @@ class Service {
     this.#config = config;
     this.#dnsMetrics.setListen(config.dns.listen);
     this.#log.configure(config.log);
+    this.#page.configure(config.http);
   }
 
   async #moveHttp(before: Config, after: Config, undo: (() => Promise<void>)[]): Promise<void> {
@@ -288,7 +301,12 @@ class Service {
   }
 
   #startHttp(listen: Endpoint): Promise<HttpEndpoint> {
-    return HttpEndpoint.start({ listen, metrics: this.#metrics, status: () => this.status() });
+    return HttpEndpoint.start({
+      listen,
+      metrics: this.#metrics,
+      status: () => this.status(),
+      page: (path, host) => this.#page.reply(path, host),
+    });
   }
 
   /** Not ready from now on, so that nobody is sent here any more; DNS still answers. */
@@ -304,6 +322,7 @@ class Service {
 
   async stop(): Promise<void> {
     this.#watch?.stop();
+    this.#page.stop();
     await this.#dns?.stop();
     this.#nat64Metrics.stop();
     await this.#node?.stop();

@@ -80,6 +80,9 @@ const ip4Net = parsed(text('an IPv4 network such as 192.0.2.0/24'), parseIp4Net)
 const ip6Net = parsed(text('an IPv6 network such as 2001:db8::/32'), parseIp6Net);
 const listen = parsed(text('an address with a port such as 127.0.0.1:5364'), parseListen);
 const clients = parsed(text(CLIENTS_EXPECTED), parseClients);
+const hostName = text('a host name such as gate64.example').regex(/^[a-z0-9_]([a-z0-9_.-]{0,252})$/i, {
+  error: 'a host name such as gate64.example',
+});
 const prefix = parsed(text('a translation prefix such as 64:ff9b::/96'), parsePrefix64);
 
 const TRANSLATOR = 'translator';
@@ -284,7 +287,20 @@ export const configSchema = section({
     .transform((nat64) => ({ ...nat64, pool: nat64.pool?.flat() ?? defaultPool(nat64.egress) }))
     .prefault({}),
   http: section({
-    listen: listen.prefault(DEFAULTS.httpListen).describe('Where /metrics, /healthz, /readyz and /status are served.'),
+    listen: listen
+      .prefault(DEFAULTS.httpListen)
+      .describe('Where /metrics, /healthz, /readyz, /status and, as http.page says, the page at / are served.'),
+    page: z
+      .union([z.literal('auto'), z.boolean()], { error: 'true, false or auto' })
+      .default('auto')
+      .describe(
+        'Whether the page at / and its /page.json are served. They show pods and the names they asked for, to whoever reaches http.listen: "auto" serves them where that is a loopback address.',
+      ),
+    pageHosts: list(hostName, 'host names')
+      .prefault([])
+      .describe(
+        'Host names at which the page is shown, beside IP addresses and localhost; others are refused, so that no web site can read it through a browser (DNS rebinding).',
+      ),
   }).prefault({}),
   telemetry: section({
     namesInMetrics: whole(0, 1000)

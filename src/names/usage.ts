@@ -65,3 +65,18 @@ function sum(a: Usage, b: Usage): Usage {
     firstAt: Math.min(a.firstAt, b.firstAt),
   };
 }
+
+/** Sums over sessions that have ended and those that run, those with the most sessions first. */
+export function mergeUsage(ended: readonly Usage[], running: readonly Usage[]): Usage[] {
+  const table = new UsageTable(Infinity);
+  for (const usage of [...ended, ...running]) table.add(usage);
+  return table
+    .rows()
+    .sort(
+      (a, b) =>
+        b.sessions - a.sessions ||
+        b.bytesOut + b.bytesIn - a.bytesOut - a.bytesIn ||
+        a.pod.localeCompare(b.pod) ||
+        (a.name ?? a.destination).localeCompare(b.name ?? b.destination),
+    );
+}

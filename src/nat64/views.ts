@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pure functions over rows of the data plane, for the command line and the metrics.
+// Pure functions over rows of the data plane, for the command line, the metrics and the page.
 
 import type { DropReason } from '../model/drops.gen.ts';
 import { formatIp4, formatIp6, ip4InNet, ip6InNet, type Ip4Net, type Ip6Net } from '../addr/ip.ts';
 import type { NameFound } from '../names/name-table.ts';
 import type { Usage } from '../names/usage.ts';
 import type { Protocol } from '../model/binding.ts';
-import type { BlockRow, BlockState, DropRow, SessionRow, SessionState } from '../datapath/datapath.ts';
+import type { BlockRow, BlockState, DropRow, DropSample, SessionRow, SessionState } from '../datapath/datapath.ts';
 
 export interface SessionFilter {
   /** Pods: X' lies in one of these. */
@@ -111,4 +111,19 @@ export function allocationFailures(drops: readonly DropRow[]): Record<(typeof AL
     for (const row of drops) if (row.reason === reason) counts[reason] += row.count;
   }
   return counts;
+}
+
+const PROTOCOL_NAMES: Readonly<Record<number, string>> = { 1: 'icmp', 6: 'tcp', 17: 'udp', 58: 'icmp6' };
+
+/** "tcp [2001:db8::5]:40000 -> [64:ff9b::a9fe:a9fe]:80" */
+export function packetText(sample: DropSample): string {
+  const protocol = PROTOCOL_NAMES[sample.protocol] ?? `protocol ${sample.protocol}`;
+  const icmp = sample.icmpType === null ? '' : ` type ${sample.icmpType} code ${sample.icmpCode ?? 0}`;
+  const source = sideText(sample.source, sample.sourcePort);
+  return `${protocol} ${source} -> ${sideText(sample.destination, sample.destinationPort)}${icmp}`;
+}
+
+function sideText(address: string, port: number): string {
+  if (port === 0) return address;
+  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The HTTP endpoints: /metrics, /healthz (the event loop turns), /readyz (both halves can serve), /status (JSON, for the
-// command line).
+// command line), and the page, which others make.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { Gate64Error } from '../errors.ts';
@@ -13,11 +13,15 @@ export interface HttpOptions {
   readonly metrics: Metrics;
   /** Asked at every request for /readyz and /status. */
   readonly status: () => ServiceStatus;
+  /** Asked for paths that are none of these, with the Host header; undefined: there is nothing there. */
+  readonly page?: (path: string, host: string | undefined) => HttpReply | undefined;
 }
 
-interface Reply {
+export interface HttpReply {
   readonly code: number;
   readonly type?: string;
+  /** Beside those that every reply has. */
+  readonly headers?: Readonly<Record<string, string>>;
   readonly body: string;
 }
 
@@ -91,7 +95,7 @@ function listen(server: Server, { host, port }: HttpOptions['listen']): Promise<
 }
 
 async function answer(options: HttpOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const reply = await replyTo(options, request).catch((error: unknown): Reply => ({
+  const reply = await replyTo(options, request).catch((error: unknown): HttpReply => ({
     code: 500,
     body: error instanceof Error ? error.message : String(error),
   }));
@@ -100,14 +104,16 @@ async function answer(options: HttpOptions, request: IncomingMessage, response: 
     'content-type': reply.type ?? TEXT,
     'content-length': body.length,
     'cache-control': 'no-store',
+    ...reply.headers,
     ...(reply.code === 405 ? { allow: 'GET, HEAD' } : {}),
   });
   response.end(request.method === 'HEAD' ? undefined : body);
 }
 
-async function replyTo(options: HttpOptions, request: IncomingMessage): Promise<Reply> {
+async function replyTo(options: HttpOptions, request: IncomingMessage): Promise<HttpReply> {
   if (request.method !== 'GET' && request.method !== 'HEAD') return { code: 405, body: 'only GET and HEAD' };
-  switch ((request.url ?? '/').split('?', 1)[0]) {
+  const [path = '/'] = (request.url ?? '/').split('?', 1);
+  switch (path) {
     case '/metrics':
       return { code: 200, type: options.metrics.contentType, body: await options.metrics.text() };
     // That this runs is the answer: a blocked event loop would not get here.
@@ -119,7 +125,9 @@ async function replyTo(options: HttpOptions, request: IncomingMessage): Promise<
     }
     case '/status':
       return { code: 200, type: 'application/json', body: JSON.stringify(options.status()) };
-    default:
-      return { code: 404, body: 'not found; there are /metrics, /healthz, /readyz and /status' };
+    default: {
+      const known = '/metrics, /healthz, /readyz and /status; the page at / is served by http.page';
+      return options.page?.(path, request.headers.host) ?? { code: 404, body: `not found; there are ${known}` };
+    }
   }
 }

@@ -35,7 +35,7 @@ import type {
 import { FakeBlocks, slotsFor, type FakeBlock } from './blocks.ts';
 import { side4, side6, type FakeBinding, type FakeSession, type Mutable } from './records.ts';
 import { FakeDrops, PACKET_BYTES, type FakeFlow } from './drops.ts';
-import { isDenied, refusedAsUnknown, refusedDestination, refusedSource, refuseMoreThan, sharedOf } from './policy.ts';
+import { addressesThat, isDenied, refusedAsUnknown, refusedDestination, refusedSource, refuseMoreThan } from './policy.ts';
 
 /** The session, why the packet was dropped, or undefined when no program took it for its own. */
 export type FlowResult = SessionRow | DropReason | undefined;
@@ -273,20 +273,18 @@ export class FakeDatapath implements Datapath {
     const { maxSessions: maxEntries } = this.sizes;
     const [sessions, bindings] = [this.#sessions.size, this.#by4.size];
     return [
-      { map: 'flow6', entries: sessions, maxEntries },
-      { map: 'flow4', entries: sessions, maxEntries },
-      { map: 'bib6', entries: bindings, maxEntries },
-      { map: 'bib4', entries: bindings, maxEntries },
+      ...['flow6', 'flow4'].map((map) => ({ map, entries: sessions, maxEntries })),
+      ...['bib6', 'bib4'].map((map) => ({ map, entries: bindings, maxEntries })),
       { map: 'pods', entries: this.pods().length, maxEntries: 16384 },
     ];
   }
 
   sharedAddresses(): number[] {
-    return sharedOf(this.poolAddresses);
+    return addressesThat(this.poolAddresses, 'shared');
   }
 
   drainingAddresses(): number[] {
-    return this.poolAddresses.flatMap(({ v4, draining }) => (draining ? [v4] : [])).sort((a, b) => a - b);
+    return addressesThat(this.poolAddresses, 'draining');
   }
 
   settings(): ProgramConfig {

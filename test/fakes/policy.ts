@@ -53,9 +53,8 @@ export function refuseMoreThan(room: number, entries: readonly unknown[]): void 
   if (entries.length > room) throw new Gate64Error('G64_DATAPATH_MAP', `${entries.length} entries, room for ${room}`);
 }
 
-export function sharedOf(addresses: readonly PoolAddress[]): number[] {
-  const shared = addresses.filter((address) => address.shared);
-  return shared.map(({ v4 }) => v4).sort((a, b) => a - b);
+export function addressesThat(addresses: readonly PoolAddress[], are: 'shared' | 'draining'): number[] {
+  return addresses.flatMap((address) => (address[are] ? [address.v4] : [])).sort((a, b) => a - b);
 }
 
 /** Whether a sweep ends the session. A static binding is reached from outside without being on the list of sources. */

@@ -5,6 +5,7 @@
 export const ROOMS = [
   'cli',
   'service.ts',
+  'page',
   'reconciler.ts',
   'dns',
   'nat64',
@@ -32,6 +33,7 @@ export const FORBIDDEN: Readonly<Partial<Record<Room, { never: readonly Room[]; 
   nat64: { never: ['host', 'libbpf'], why: 'policy knows neither netlink nor BPF objects' },
   names: { never: ['host', 'datapath', 'libbpf'], why: 'names know neither half from the inside' },
   datapath: { never: ['plan', 'config', 'telemetry'], why: 'it carries out what it is told, whoever planned it' },
+  page: { never: ['libbpf', 'dns', 'host'], why: 'it shows what it is given' },
   host: { never: ['libbpf'], why: 'only datapath knows libbpf' },
   import: { never: ['telemetry', 'model'], why: 'it turns text into text' },
   libbpf: { never: ['plan', 'config', 'telemetry', 'model', 'addr', 'errors.ts'], why: 'the binding stands alone' },

@@ -6,7 +6,8 @@ import { formatIp6 } from '../../addr/ip.ts';
 import type { BindingRow } from '../../datapath/datapath.ts';
 import type { CliContext } from '../context.ts';
 import { emit, outputOption, type OutputOptions } from '../output.ts';
-import { durationText, renderTable, type Column } from '../render.ts';
+import { durationText } from '../../model/words.ts';
+import { renderTable, type Column } from '../render.ts';
 import { bindingJson, seconds, text4, text6 } from '../rows.ts';
 
 export function bindingsCommand(context: CliContext): Command {

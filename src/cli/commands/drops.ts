@@ -2,11 +2,13 @@
 // `gate64 drops`: why packets were refused, how many, and the last one of each kind.
 
 import { Command } from 'commander';
-import type { DropRow, DropSample } from '../../datapath/datapath.ts';
+import type { DropRow } from '../../datapath/datapath.ts';
+import { packetText } from '../../nat64/views.ts';
 import { DROP_TEXTS } from '../../model/drops.gen.ts';
 import type { CliContext } from '../context.ts';
 import { emit, outputOption, type OutputOptions } from '../output.ts';
-import { durationText, renderTable, wrap, type Column } from '../render.ts';
+import { durationText } from '../../model/words.ts';
+import { renderTable, wrap, type Column } from '../render.ts';
 import { dropJson, seconds } from '../rows.ts';
 
 interface DropsOptions extends OutputOptions {
@@ -57,19 +59,4 @@ function columns(now: number): Column<DropRow>[] {
     },
     { title: 'LAST PACKET', text: ({ last }) => (last === undefined ? '-' : packetText(last)), rank: 2 },
   ];
-}
-
-const PROTOCOL_NAMES: Readonly<Record<number, string>> = { 1: 'icmp', 6: 'tcp', 17: 'udp', 58: 'icmp6' };
-
-/** "tcp [2001:db8::5]:40000 -> [64:ff9b::a9fe:a9fe]:80" */
-export function packetText(sample: DropSample): string {
-  const protocol = PROTOCOL_NAMES[sample.protocol] ?? `protocol ${sample.protocol}`;
-  const icmp = sample.icmpType === null ? '' : ` type ${sample.icmpType} code ${sample.icmpCode ?? 0}`;
-  const source = sideText(sample.source, sample.sourcePort);
-  return `${protocol} ${source} -> ${sideText(sample.destination, sample.destinationPort)}${icmp}`;
-}
-
-function sideText(address: string, port: number): string {
-  if (port === 0) return address;
-  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }

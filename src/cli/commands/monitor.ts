@@ -8,9 +8,10 @@ import type { DatapathReader, DropRow, PacketCounterRow } from '../../datapath/d
 import type { CliContext } from '../context.ts';
 import { positiveInteger } from '../arguments.ts';
 import { emitLine, outputOption, type OutputOptions } from '../output.ts';
-import { bytesText, isoTime } from '../render.ts';
+import { bytesText } from '../../model/words.ts';
+import { isoTime } from '../render.ts';
 import { dropJson } from '../rows.ts';
-import { packetText } from './drops.ts';
+import { packetText } from '../../nat64/views.ts';
 
 interface MonitorOptions extends OutputOptions {
   readonly drops?: boolean;

@@ -7,7 +7,8 @@ import type { BlockRow } from '../../datapath/datapath.ts';
 import { poolUsage, type AddressUsage } from '../../nat64/views.ts';
 import type { CliContext } from '../context.ts';
 import { emit, outputOption, type OutputOptions } from '../output.ts';
-import { durationText, renderTable, type Column } from '../render.ts';
+import { durationText } from '../../model/words.ts';
+import { renderTable, type Column } from '../render.ts';
 import { blockJson, seconds } from '../rows.ts';
 
 export function poolCommand(context: CliContext): Command {

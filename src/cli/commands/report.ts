@@ -4,11 +4,12 @@
 import { Command, Option } from 'commander';
 import type { SessionRow } from '../../datapath/datapath.ts';
 import { usageOf } from '../../nat64/views.ts';
-import { UsageTable, type Usage } from '../../names/usage.ts';
+import { mergeUsage, type Usage } from '../../names/usage.ts';
 import { durationArgument } from '../arguments.ts';
 import type { CliContext, Output } from '../context.ts';
 import { renderCsv } from '../csv.ts';
-import { bytesText, durationText, isoTime, renderTable, shorten, type Column } from '../render.ts';
+import { bytesText, durationText } from '../../model/words.ts';
+import { isoTime, renderTable, shorten, type Column } from '../render.ts';
 import { namedSession, seconds } from '../rows.ts';
 
 interface ReportOptions {
@@ -51,21 +52,10 @@ export function reportCommand(context: CliContext): Command {
 /** Of sessions that have ended, as the service keeps them, and of those that run. */
 function usageRows(sessions: readonly SessionRow[], context: CliContext, now: number): Usage[] {
   const names = context.readNames();
-  const table = new UsageTable(Infinity);
-  for (const usage of context.readUsage()) table.add(usage);
-  for (const row of sessions) {
-    const named = namedSession(row, names, now);
-    table.add(usageOf(named, named.name));
-  }
-  return table
-    .rows()
-    .sort(
-      (a, b) =>
-        b.sessions - a.sessions ||
-        b.bytesOut + b.bytesIn - a.bytesOut - a.bytesIn ||
-        a.pod.localeCompare(b.pod) ||
-        (a.name ?? a.destination).localeCompare(b.name ?? b.destination),
-    );
+  return mergeUsage(
+    context.readUsage(),
+    sessions.map((row) => usageOf(row, namedSession(row, names, now).name)),
+  );
 }
 
 function usageJson(row: Usage) {

@@ -14,7 +14,8 @@ import { filterSessions, type SessionFilter } from '../../nat64/views.ts';
 import { endpointArgument, ip6NetArgument, netArgument, positiveInteger } from '../arguments.ts';
 import type { CliContext, Output } from '../context.ts';
 import { emit, outputOption, type OutputOptions } from '../output.ts';
-import { bytesText, durationText, renderTable, shorten, type Column } from '../render.ts';
+import { bytesText, durationText } from '../../model/words.ts';
+import { renderTable, shorten, type Column } from '../render.ts';
 import { namedSession, seconds, sessionJson, text4, text6, type NamedSession } from '../rows.ts';
 
 const STATES = [

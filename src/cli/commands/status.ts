@@ -11,7 +11,8 @@ import { halfText, isReady, type HalfStatus, type ServiceStatus } from '../../te
 import type { CliContext, Output } from '../context.ts';
 import { EXIT_PROBLEM, ExitCode } from '../exit.ts';
 import { emit, outputOption, type OutputOptions } from '../output.ts';
-import { bad, durationText, good, renderPairs } from '../render.ts';
+import { durationText } from '../../model/words.ts';
+import { bad, good, renderPairs } from '../render.ts';
 import { dropJson } from '../rows.ts';
 
 interface StatusOptions extends OutputOptions {

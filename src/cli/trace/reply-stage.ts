@@ -2,7 +2,7 @@
 // Whether an answer was seen: what the flow's sessions count, and what was dropped of it.
 
 import type { DropRow } from '../../datapath/datapath.ts';
-import { durationText } from '../render.ts';
+import { durationText } from '../../model/words.ts';
 import type { DatapathFlow, Flow } from './facts.ts';
 import { dropText, ok, problem, unknown, type Stage } from './stage.ts';
 

@@ -3,7 +3,7 @@
 
 import type { DropRow } from '../../datapath/datapath.ts';
 import { DROP_TEXTS } from '../../model/drops.gen.ts';
-import { durationText } from '../render.ts';
+import { durationText } from '../../model/words.ts';
 
 export type StageName = 'name' | 'route' | 'device' | 'policy' | 'port' | 'egress' | 'reply' | 'probe' | 'session';
 

@@ -76,6 +76,29 @@ describe('http', () => {
     expect(await response.text()).to.match(/^process_resident_memory_bytes \d/m);
   });
 
+  it('what the page gives is sent with its headers; it is asked for no path that is known', async () => {
+    const asked: string[] = [];
+    await using other = await HttpEndpoint.start({
+      listen: { host: '127.0.0.1', port: 0 },
+      metrics,
+      status: () => READY,
+      page: (path, host) => {
+        asked.push(`${path} ${host ?? ''}`);
+        return path === '/'
+          ? { code: 200, type: 'text/html', headers: { 'referrer-policy': 'no-referrer' }, body: 'x' }
+          : undefined;
+      },
+    });
+    const at = `127.0.0.1:${other.port}`;
+    const codes: number[] = [];
+    for (const path of ['/healthz', '/status', '/nothing']) codes.push((await fetch(`http://${at}${path}`)).status);
+    const response = await fetch(`http://${at}/?x`);
+    expect([...codes, response.status, await response.text()]).to.deep.equal([200, 200, 404, 200, 'x\n']);
+    expect(response.headers.get('referrer-policy')).to.equal('no-referrer');
+    expect(response.headers.get('cache-control')).to.equal('no-store');
+    expect(asked).to.deep.equal([`/nothing ${at}`, `/ ${at}`]);
+  });
+
   it('/status is read back by the command line', async () => {
     const read = await fetchStatus({ family: 4, host: '127.0.0.1', port: endpoint.port });
     expect(read).to.deep.equal(READY);
