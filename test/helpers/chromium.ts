@@ -30,8 +30,16 @@ export async function dumpDom(
     const { stdout, stderr } = await run(
       chromium,
       [
-        ...['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', `--user-data-dir=${home}`],
-        ...['--enable-logging=stderr', `--virtual-time-budget=${ms}`, ...more, '--dump-dom', url],
+        '--headless',
+        '--no-sandbox',
+        '--disable-gpu',
+        '--no-first-run',
+        `--user-data-dir=${home}`,
+        '--enable-logging=stderr',
+        `--virtual-time-budget=${ms}`,
+        ...more,
+        '--dump-dom',
+        url,
       ],
       { env: { ...process.env, HOME: home }, timeout: 60_000, maxBuffer: 2 ** 24 },
     );
