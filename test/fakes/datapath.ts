@@ -6,7 +6,7 @@ import { formatIp6, parseIp6, type Ip6Net } from '../../src/addr/ip.ts';
 import type { DestinationRule } from '../../src/addr/destinations.ts';
 import { extractWithAny } from '../../src/addr/rfc6052.ts';
 import { Gate64Error } from '../../src/errors.ts';
-import { PROTOCOLS, type Protocol, type StaticBinding, type TransportAddress6 } from '../../src/model/binding.ts';
+import { type Protocol, type StaticBinding, type TransportAddress6 } from '../../src/model/binding.ts';
 import type { DropReason } from '../../src/model/drops.gen.ts';
 import { configCodec, STATE, type Prefix } from '../../src/model/layout.gen.ts';
 import type {
@@ -34,8 +34,16 @@ import type {
 } from '../../src/datapath/datapath.ts';
 import { FakeBlocks, slotsFor, type FakeBlock } from './blocks.ts';
 import { side4, side6, type FakeBinding, type FakeSession, type Mutable } from './records.ts';
+import { countOf, packetRows } from './counts.ts';
 import { FakeDrops, PACKET_BYTES, type FakeFlow } from './drops.ts';
-import { addressesThat, isDenied, refusedAsUnknown, refusedDestination, refusedSource, refuseMoreThan } from './policy.ts';
+import {
+  addressesThat,
+  isDenied,
+  refusedAsUnknown,
+  refusedDestination,
+  refusedSource,
+  refuseMoreThan,
+} from './policy.ts';
 
 /** The session, why the packet was dropped, or undefined when no program took it for its own. */
 export type FlowResult = SessionRow | DropReason | undefined;
@@ -253,20 +261,11 @@ export class FakeDatapath implements Datapath {
   }
 
   packetCounters(): PacketCounterRow[] {
-    const out = PROTOCOLS.map((protocol): PacketCounterRow => {
-      const packets = this.#packets[protocol];
-      return { direction: '6to4', protocol, packets, bytes: packets * PACKET_BYTES };
-    });
-    return [...out, ...PROTOCOLS.map((protocol) => ({ direction: '4to6' as const, protocol, packets: 0, bytes: 0 }))];
+    return packetRows(this.#packets);
   }
 
   counts(): LiveCounts {
-    const of = (rows: Iterable<{ readonly protocol: Protocol }>) => {
-      const counts = { tcp: 0, udp: 0, icmp: 0 };
-      for (const row of rows) counts[row.protocol]++;
-      return counts;
-    };
-    return { sessions: of(this.sessions()), bindings: of(this.#by4.values()) };
+    return { sessions: countOf(this.sessions()), bindings: countOf(this.#by4.values()) };
   }
 
   mapFill(): MapFillRow[] {
@@ -294,10 +293,8 @@ export class FakeDatapath implements Datapath {
   attachments(): AttachmentRow[] {
     const { deviceIfindex, returnCount, returnIfindex } = this.programs;
     const gate = { name: 'gate', ifindex: deviceIfindex, attached: this.isAttached } as const;
-    const uplinks = returnIfindex
-      .slice(0, returnCount)
-      .map((ifindex) => ({ name: 'uplink' as const, ifindex, attached: this.isAttached }));
-    return [gate, ...uplinks];
+    const returns = returnIfindex.slice(0, returnCount);
+    return [gate, ...returns.map((ifindex) => ({ ...gate, name: 'uplink' as const, ifindex }))];
   }
 
   [Symbol.dispose](): void {

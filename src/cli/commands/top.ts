@@ -9,7 +9,8 @@ import { TrafficReading, type Traffic, type TrafficBy } from '../../nat64/traffi
 import { durationArgument, positiveInteger } from '../arguments.ts';
 import type { CliContext, Output } from '../context.ts';
 import { emit, outputOption, type OutputOptions } from '../output.ts';
-import { bytesText, isoTime, renderTable, shorten, type Column } from '../render.ts';
+import { bytesText } from '../../model/words.ts';
+import { isoTime, renderTable, shorten, type Column } from '../render.ts';
 import { namedSession } from '../rows.ts';
 
 const BY = ['pods', 'names', 'destinations'] as const satisfies readonly TrafficBy[];
