@@ -151,6 +151,13 @@ test-kube: deps build ## Optional, not part of test: a Kubernetes node with IPv6
 	$(Q)test/kube/run.sh $(FORMS)
 	$(call give_back,.cache)
 
+# Wants Debian's mirror and npm's registry: minutes where the others take seconds.
+.PHONY: test-packaging
+test-packaging: deps build ## Optional, not part of test: image and Debian package built on a bare Debian 12 and run (root, Debian)
+	$(Q)test/deps/install.sh packaging
+	$(Q)test/packaging/run.sh
+	$(call give_back,.cache $(OUTPUT))
+
 .PHONY: lint
 lint: bpf node_modules/.package-lock.json ## Types, oxlint, formatting, generated files, shell scripts
 	$(call msg,TSC,.)
@@ -204,6 +211,12 @@ install: build ## Install below PREFIX (/usr/local) with a systemd unit; DESTDIR
 		*) ln -sfn $$node $(DESTDIR)$(LIBDIR)/bin/node ;; esac
 	$(Q)ln -sfn ../lib/gate64/dist/gate64 $(DESTDIR)$(PREFIX)/bin/gate64
 	$(Q)sed 's|@PREFIX@|$(PREFIX)|' manifests/systemd/gate64.service >$(DESTDIR)$(UNITDIR)/gate64.service
+
+.PHONY: deb
+deb: build ## Pack a Debian package into .output/deb/, with Node inside
+	$(call msg,DEB,$(OUTPUT)/deb)
+	$(Q)manifests/debian/build.sh $(OUTPUT)/deb
+	$(call give_back,$(OUTPUT))
 
 .PHONY: uninstall
 uninstall: ## Remove what install put below PREFIX (first, on the node: gate64 uninstall); the configuration stays

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The Kubernetes manifests as kubectl's kustomize renders them: what runs, with which rights, and that the parts fit.
 
-import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect } from 'chai';
 import { parse, parseAllDocuments } from 'yaml';
@@ -20,7 +19,7 @@ import {
   type Container,
   type Workload,
 } from './manifests.ts';
-import { ROOT, read, repositoryFiles } from './repository.ts';
+import { read, repositoryFiles } from './repository.ts';
 
 /** Of README.md beside the manifests; each with what answers DNS. */
 const FORMS = {
@@ -455,18 +454,5 @@ describe('manifests', function () {
     }))) {
       expect(Number(pod), name).to.be.greaterThan(2 * (drain / 1000));
     }
-  });
-
-  it('the image copies what there is to copy', () => {
-    expect(read('Dockerfile')).to.include(`gate64:${version}`);
-    const copied = [...read('Dockerfile').matchAll(/^COPY (.*) \S+$/gm)].flatMap((match) =>
-      (match[1] ?? '').split(' '),
-    );
-    const admitted = read('.dockerignore')
-      .split('\n')
-      .filter((line) => line.startsWith('!'));
-    expect(admitted.map((line) => line.slice(1)).toSorted()).to.deep.equal(copied.toSorted());
-    // dist/ is made by `make build`.
-    expect(copied.filter((path) => path !== 'dist' && !existsSync(join(ROOT, path)))).to.deep.equal([]);
   });
 });
