@@ -35,7 +35,7 @@ doc=$tree/usr/share/doc/gate64
 install -D -m 644 "$here/copyright" "$doc/copyright"
 gzip -9n <"$root/CHANGELOG.md" >"$doc/changelog.gz"
 printf 'gate64 (%s) unstable; urgency=medium\n\n  * Changes: changelog.gz.\n\n -- gate64 maintainers <maintainers@gate64.invalid>  %s\n' \
-  "$version" "$(date -R -d "@${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct)}")" | gzip -9n >"$doc/changelog.Debian.gz"
+  "$version" "$(date -R -d "@${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || date +%s)}")" | gzip -9n >"$doc/changelog.Debian.gz"
 chmod -R u+rwX,go+rX,go-w "$tree"
 
 install -d "$tree/DEBIAN"
