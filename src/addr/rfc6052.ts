@@ -2,7 +2,7 @@
 // RFC 6052: IPv4-embedded IPv6 addresses. Pure functions over one prefix (Pref64::/n).
 
 import { Gate64Error } from '../errors.ts';
-import { formatIp6, formatIp6Net, ip6InNet, parseIp6Net, type Ip6Net } from './ip.ts';
+import { formatIp6, formatIp6Net, ip6InNet, parseIp6Net, type Ip4Net, type Ip6Net } from './ip.ts';
 
 /** The six lengths of RFC 6052 §2.2. */
 export const PREFIX_LENGTHS = [32, 40, 48, 56, 64, 96] as const;
@@ -57,6 +57,14 @@ export function embedIp4(prefix: Prefix64, v4: number): Uint8Array {
   const at = positions(prefix);
   for (let i = 0; i < 4; i++) v6[at[i] as number] = (v4 >>> (24 - 8 * i)) & 255;
   return v6;
+}
+
+/** The part of the prefix that a network's addresses are embedded in, as a network. */
+export function embedNet4(prefix: Prefix64, { v4, length }: Ip4Net): Ip6Net {
+  // Eight bits more for the `u` octet, where it stands before the last of the network's bits.
+  const bits = prefix.length + length;
+  const isBeyondU = prefix.length < 96 && length > 0 && bits > 64;
+  return { v6: embedIp4(prefix, v4), length: isBeyondU ? bits + 8 : bits };
 }
 
 /**

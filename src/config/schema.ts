@@ -210,6 +210,11 @@ export const configSchema = section({
     maxSessionsPerPod: whole(16, 16_777_216)
       .default(65_536)
       .describe('Sessions that one pod (one IPv6 address) may begin, and as many that others may begin with it.'),
+    destinations: list(ip4Net, 'IPv4 networks')
+      .prefault([])
+      .describe(
+        "IPv4 networks that are translated here; empty: all. Only their part of the prefix is routed to gate64's device, the rest goes the node's way, to another NAT64 for example. Names are synthesized for all.",
+      ),
     lowestIpv6Mtu: whole(1280, 9000)
       .default(1280)
       .describe('IPv4 packets that may be fragmented become IPv6 packets of this size at most (RFC 7915 4.1).'),

@@ -11,8 +11,9 @@ import {
   parseIp4,
   parseIp4Net,
   type Ip4Net,
+  type Ip6Net,
 } from '../addr/ip.ts';
-import type { Prefix64 } from '../addr/rfc6052.ts';
+
 import type { Route, Socket } from '../model/facts.ts';
 import type { PoolRange } from '../model/pool.ts';
 import type { Finding, FindingName } from './findings.ts';
@@ -147,7 +148,7 @@ function portsBetween(first: number, last: number, except: ReadonlySet<number>):
 /** Routes of others that take the prefixes away from the device. */
 export function routeConflicts(
   routes: readonly Route[],
-  prefixes: readonly Prefix64[],
+  prefixes: readonly Ip6Net[],
   ownDevices: readonly string[],
 ): Finding[] {
   const own = (route: Route) => isGuard(route) || ownDevices.some((device) => leadsTo(route, device));

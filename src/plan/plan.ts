@@ -19,7 +19,7 @@ import { poolRanges } from './pool.ts';
 import { ruleConflicts } from './rules.ts';
 import { parsePortList } from './ports.ts';
 import { desiredPrograms } from './programs.ts';
-import { desiredProxies, desiredRoutes, drainingRanges, routedPoolNets } from './routes.ts';
+import { desiredProxies, desiredRoutes, drainingRanges, errorNets, routedPoolNets, translatedNets } from './routes.ts';
 import { snatFindings } from './snat.ts';
 import { leavingSources, lostSources } from './sources.ts';
 import { ALL_FORWARDING6, closedInterfaces, desiredSysctls, LOCAL_PORT_RANGE, RESERVED_PORTS } from './sysctls.ts';
@@ -52,6 +52,7 @@ export function plan(config: Config, node: NodeFacts, datapath: DatapathFacts): 
   const outside = outsideInterfaces(interfaces, node.routes4, node.routes6, uplink);
   const own = [nat64.device, peerName(nat64.device)];
   const returns = isDirect ? returnInterfaces(interfaces, node.routes4, { uplink, own }).slice(0, MAX_RETURNS) : [];
+  const translated = translatedNets(prefixes, nat64.destinations);
   const sysctls = desiredSysctls({
     device: nat64.device,
     // An address of the pool is answered for by ARP, and its packets are let in, on an interface that forwards alone.
@@ -63,7 +64,7 @@ export function plan(config: Config, node: NodeFacts, datapath: DatapathFacts): 
     node: {
       device: { name: nat64.device, mtu: deviceMtu(interfaces, nat64.device) },
       sysctls,
-      routes: desiredRoutes(prefixes, nat64.errorSources, routed),
+      routes: desiredRoutes([...translated, ...errorNets(nat64.errorSources, node6, translated)], routed),
       proxies,
       masquerade: isDirect ? [] : routed,
       leaving: isDirect ? [] : leavingSources(interfaces, node.routes4, own),
@@ -174,10 +175,11 @@ export function findings(config: Config, node: NodeFacts): Finding[] {
   const own = [nat64.device, record.device ?? nat64.device];
   const conflict = deviceConflict(interfaces, nat64.device);
   if (conflict !== undefined) note(conflict);
-  found.push(...routeConflicts(routes6, prefixes, own));
+  const translated = translatedNets(prefixes, nat64.destinations);
+  found.push(...routeConflicts(routes6, translated, own));
   const addresses6 = interfaces.flatMap((one) => one.addresses6.map(({ v6 }) => formatIp6(v6)));
   const rules6 = { family: 6, rules: node.rules6, routes: routes6, devices: own, nodeAddresses: addresses6 } as const;
-  found.push(...ruleConflicts({ ...rules6, dsts: prefixes.map(formatIp6Net) }));
+  found.push(...ruleConflicts({ ...rules6, dsts: translated.map(formatIp6Net) }));
   try {
     const { uplink, pool } = wayOut(config, node);
     const beyond = outsideInterfaces(interfaces, routes4, routes6, uplink).slice(MAX_UPLINKS);

@@ -2,19 +2,30 @@
 // Where packets have to be led: routes of the prefixes and the pool to gate64's device, the guards behind them, and proxy
 // neighbour entries for pool addresses that neighbours on the uplink ask for.
 
-import { formatIp4Net, formatIp6Net, ip4InNet, ip4NetRange, type Ip4Net } from '../addr/ip.ts';
-import type { Prefix64 } from '../addr/rfc6052.ts';
+import { formatIp4Net, formatIp6Net, ip4InNet, ip4NetRange, ip6InNet, type Ip4Net, type Ip6Net } from '../addr/ip.ts';
+import { embedNet4, type Prefix64 } from '../addr/rfc6052.ts';
 import type { DatapathFacts, Interface, ProxyNeighbour } from '../model/facts.ts';
 import type { PoolRange } from '../model/pool.ts';
 import type { DesiredRoute } from './desired.ts';
 
-/** `errorSources`, which ICMPv6 errors come from, leads nowhere; it has a route so that reverse-path filters let them in. */
-export function desiredRoutes(
-  prefixes: readonly Prefix64[],
+/** What of the prefixes is translated here: their whole, or the parts of `destinations`. */
+export function translatedNets(prefixes: readonly Prefix64[], destinations: readonly Ip4Net[]): Ip6Net[] {
+  if (destinations.length === 0) return [...prefixes];
+  return prefixes.flatMap((prefix) => destinations.map((net) => embedNet4(prefix, net)));
+}
+
+/** Networks that ICMPv6 errors come from: they lead nowhere, and have a route so that reverse-path filters let errors in. */
+export function errorNets(
   errorSources: Prefix64 | 'translator',
-  poolNets: readonly Ip4Net[],
-): DesiredRoute[] {
-  const nets = new Set([...prefixes, ...(errorSources === 'translator' ? [] : [errorSources])].map(formatIp6Net));
+  node6: Uint8Array,
+  translated: readonly Ip6Net[],
+): Ip6Net[] {
+  const own = translated.some((net) => ip6InNet(node6, net)) ? [] : [{ v6: node6, length: 128 }];
+  return errorSources === 'translator' ? own : [...own, errorSources];
+}
+
+export function desiredRoutes(nets6: readonly Ip6Net[], poolNets: readonly Ip4Net[]): DesiredRoute[] {
+  const nets = new Set(nets6.map(formatIp6Net));
   return [
     ...[...nets].flatMap((dst): DesiredRoute[] => [
       { family: 6, dst, guard: true },

@@ -36,7 +36,7 @@ describe('host: a node with an uplink, masquerade', () => {
     expect(sysctl('ipv6/conf/gate64/forwarding')).to.equal('1');
     expect(snapshot.uplinks).to.deep.equal(['up0']);
     expect(snapshot.nodeAddresses.map(formatIp4)).to.deep.equal(['203.0.113.2']);
-    expect(formatIp6(snapshot.node6)).to.equal('2001:db8::2');
+    expect(formatIp6(snapshot.node6)).to.equal('64:ff9b::c000:8');
   });
 
   it('fails fast instead of leaking to the default route when the device is gone', async () => {

@@ -58,6 +58,7 @@ describe('configuration: defaults', () => {
       maxSessions: 1_048_576,
       maxBlocksPerPod: 'auto',
       maxSessionsPerPod: 65_536,
+      destinations: [],
       lowestIpv6Mtu: 1280,
       filtering: 'addressDependent',
       allowNonGlobalIpv4: [],

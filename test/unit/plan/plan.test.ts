@@ -11,18 +11,7 @@ import { MAX_UPLINKS, type Prefix } from '../../../src/model/layout.gen.ts';
 import type { Desired, DesiredDatapath } from '../../../src/plan/desired.ts';
 import { plan } from '../../../src/plan/plan.ts';
 import { fakeInterface, fakeRoute } from '../../fakes/host.ts';
-import {
-  address4,
-  facts,
-  NO_RECORD,
-  ownDevice,
-  pods,
-  pool,
-  settings,
-  SHARED,
-  sysctls,
-  uplink,
-} from './support.ts';
+import { address4, facts, NO_RECORD, ownDevice, pods, pool, settings, SHARED, sysctls, uplink } from './support.ts';
 
 function planned(
   nat64: Partial<Nat64Config> = {},
@@ -384,6 +373,30 @@ describe('plan/plan: the data plane', () => {
       expect(node6('64:ff9b::/96', v4), 'RFC 7600').to.equal('64:ff9b::c000:8');
     }
     expect(node6('2001:db8:64::/96', '192.168.1.2')).to.equal('2001:db8:64::c0a8:102');
+  });
+
+  it('routes the part of each prefix alone that nat64.destinations names, and where errors come from', () => {
+    const destinations = ['10.0.0.0/8', '192.0.2.128/25', '198.51.100.7/32'].map(parseIp4Net);
+    const dsts = (prefix: string) =>
+      planned({ destinations }, withDevice(), { prefixes: [prefix] }).node.routes.flatMap(({ dst, guard, family }) =>
+        family === 6 && !guard ? [dst] : [],
+      );
+    expect(dsts('64:ff9b::/96')).to.deep.equal([
+      '64:ff9b::a00:0/104',
+      '64:ff9b::c000:280/121',
+      '64:ff9b::c633:6407/128',
+      '64:ff9b::c000:8/128',
+    ]);
+    // RFC 6052 2.2: bits 64 to 71 stand between.
+    expect(dsts('2001:db8::/32')).to.include.members([
+      '2001:db8:a00::/40',
+      '2001:db8:c000:280::/57',
+      '2001:db8:c633:6407::/64',
+    ]);
+    expect(dsts('2001:db8:ff00::/40')).to.include.members(['2001:db8:ff0a::/48', '2001:db8:ffc0:2:80::/73']);
+    expect(dsts('2001:db8:64::/64')).to.include.members(['2001:db8:64:0:a::/80', '2001:db8:64:0:c0:2:8000:0/97']);
+    const all = planned({}, withDevice()).node.routes.flatMap(({ dst, family }) => (family === 6 ? [dst] : []));
+    expect(new Set(all)).to.deep.equal(new Set(['64:ff9b::/96']));
   });
 
   it('routes what hidden routers are embedded in to the device, once', () => {
