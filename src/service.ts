@@ -4,8 +4,9 @@
 import { isDeepStrictEqual } from 'node:util';
 import { Destinations, destinationRules, type DestinationRule } from './addr/destinations.ts';
 import { formatEndpoint, formatIp6, type Endpoint } from './addr/ip.ts';
+import { AcceptedFile } from './config/accepted.ts';
 import type { Config } from './config/config.ts';
-import { loadConfig, type LoadedConfig } from './config/load.ts';
+import { loadAccepted, loadConfig, type LoadedConfig } from './config/load.ts';
 import { refuseUnreloadable } from './config/reload.ts';
 import { ConfigWatch } from './config/watch.ts';
 import { Admissions, type AdmissionProblem } from './datapath/admissions.ts';
@@ -53,6 +54,8 @@ class Service {
   readonly #admissions = new Admissions({ onProblem: (problem, error) => this.#noteAdmission(problem, error) });
   readonly #startedAt = new Date();
   readonly #file: string | undefined;
+  readonly #accepted: AcceptedFile;
+  readonly #loaded: LoadedConfig;
   #config: Config;
   /** What the NAT64 of this process refuses; undefined while there is none. */
   #destinations: Destinations | undefined;
@@ -66,7 +69,9 @@ class Service {
   readonly #page: Page;
   readonly #files: LinesFile[] = [];
 
-  constructor(loaded: LoadedConfig) {
+  constructor(loaded: LoadedConfig, accepted: AcceptedFile) {
+    this.#loaded = loaded;
+    this.#accepted = accepted;
     this.#config = loaded.config;
     this.#file = loaded.file;
     this.#log = new Logger(loaded.config.log);
@@ -86,7 +91,10 @@ class Service {
     this.#serviceMetrics = new ServiceMetrics(this.#metrics, gate64Version(), () =>
       trackedFlows((name) => sysctls.read(name)),
     );
-    this.#lastReload = { at: this.#startedAt.toISOString(), successful: true };
+    const { refused } = loaded;
+    const at = this.#startedAt.toISOString();
+    this.#lastReload = refused ? { at, successful: false, error: refused.message } : { at, successful: true };
+    this.#serviceMetrics.configReloaded(this.#lastReload.successful);
     const sources = {
       status: () => this.status(),
       datapath: () => this.#node?.datapath,
@@ -95,7 +103,6 @@ class Service {
       look: () => this.#node?.lastLook,
     };
     this.#page = new Page(sources, loaded.config.http);
-    this.#serviceMetrics.configReloaded(true);
   }
 
   get log(): Logger {
@@ -111,6 +118,10 @@ class Service {
     // Of DNS forwarders there may be several on a node, of NAT64s one.
     if (nat64.enabled) this.#lock = InstanceLock.take('stop it first; `gate64 status` shows its pid');
     this.#log.info({ version: gate64Version(), config: this.#file ?? 'defaults' }, 'gate64 starts');
+    const { refused, text } = this.#loaded;
+    if (refused) {
+      this.#log.error({ err: refused }, 'configuration refused; the one accepted before is in force');
+    }
     this.#http = await this.#startHttp(http.listen);
     if (dns.enabled && dns.tls.ca !== '') readAuthorities(dns.tls.ca);
     if (dns.enabled) await checkListen(dns.listen);
@@ -124,6 +135,18 @@ class Service {
       { dns: this.#dns ? dns.listen.map(formatEndpoint) : 'disabled', http: formatEndpoint(http.listen) },
       'gate64 serves',
     );
+    if (!refused) this.#keep(text);
+  }
+
+  /** So that a start finds it when the file has become wrong. */
+  #keep(text: string | undefined): void {
+    if (this.#file === undefined || text === undefined) return;
+    try {
+      this.#accepted.write(this.#file, text);
+    } catch (error) {
+      const file = this.#accepted.path;
+      this.#log.warn({ err: error, file }, 'the configuration cannot be kept for a start with one that is wrong');
+    }
   }
 
   async #startNat64(): Promise<Reconciler> {
@@ -179,7 +202,8 @@ class Service {
   }
 
   /** Calls `onChange` when the file says something else than what was loaded. */
-  watch(text: string | undefined, onChange: () => void): void {
+  watch(onChange: () => void): void {
+    const { text } = this.#loaded;
     if (this.#file !== undefined && text !== undefined) this.#watch = new ConfigWatch(this.#file, text, onChange);
   }
 
@@ -251,6 +275,7 @@ class Service {
       for (const warning of warnings) this.#log.warn({}, warning);
       refuseUnreloadable(this.#config, config);
       await this.#apply(config);
+      this.#keep(text);
       this.#lastReload = { at, successful: true };
       this.#log.info({ config: this.#file ?? 'defaults' }, 'configuration reloaded');
     } catch (error) {
@@ -345,9 +370,32 @@ async function checkListen(endpoints: readonly Endpoint[]): Promise<void> {
   }
 }
 
+/**
+ * Starts with a configuration. One that cannot be made on this node is refused as one that is wrong is: what was accepted
+ * before stands in for it. Throws with nothing left running.
+ */
+async function startService(loaded: LoadedConfig, accepted: AcceptedFile): Promise<Service> {
+  const service = new Service(loaded, accepted);
+  try {
+    await service.start();
+    return service;
+  } catch (error) {
+    const forced = setTimeout(() => process.exit(1), FORCED_EXIT_MS).unref();
+    await service.stop();
+    clearTimeout(forced);
+    const isSecond = loaded.refused !== undefined || !(error instanceof Error);
+    const before = isSecond ? undefined : loadAccepted(loaded, error, accepted);
+    if (before === undefined) throw error;
+    return await startService(before, accepted).catch(() => {
+      // The file is not what keeps it from starting, or not alone.
+      throw error;
+    });
+  }
+}
+
 /** Runs until a signal ends it; gives the exit code. Throws when it cannot start, with nothing left running. */
-export async function runService(loaded: LoadedConfig): Promise<number> {
-  const service = new Service(loaded);
+export async function runService(loaded: LoadedConfig, accepted: AcceptedFile): Promise<number> {
+  let service: Service | undefined;
   const first = Promise.withResolvers<NodeJS.Signals>();
   const second = Promise.withResolvers<void>();
   let signals = 0;
@@ -360,13 +408,13 @@ export async function runService(loaded: LoadedConfig): Promise<number> {
   const started = Promise.withResolvers<void>();
   let turn: Promise<void> = started.promise;
   const onReload = () => {
-    turn = turn.then(() => service.reload());
+    turn = turn.then(() => service?.reload());
   };
   process.on('SIGTERM', onEnd).on('SIGINT', onEnd).on('SIGHUP', onReload).on('SIGUSR1', onReload);
   try {
-    await service.start();
+    service = await startService(loaded, accepted);
     started.resolve();
-    service.watch(loaded.text, onReload);
+    service.watch(onReload);
     const signal = await first.promise;
     service.log.info({ signal }, 'gate64 ends; the data plane stays in place and goes on translating');
     service.unwatch();
@@ -374,7 +422,7 @@ export async function runService(loaded: LoadedConfig): Promise<number> {
     await service.drain(second.promise);
   } finally {
     setTimeout(() => process.exit(1), FORCED_EXIT_MS).unref();
-    await service.stop();
+    await service?.stop();
     process.off('SIGTERM', onEnd).off('SIGINT', onEnd).off('SIGHUP', onReload).off('SIGUSR1', onReload);
   }
   service.log.info({}, 'gate64 has ended');
@@ -392,6 +440,7 @@ export async function uninstall(config: Config): Promise<string[]> {
   try {
     const kept = [NAMES_FILE, USAGE_FILE].filter((path) => removeLines(path));
     if (kept.length > 0) done.push('removed: names that pods asked for');
+    if (new AcceptedFile().remove()) done.push('removed: the configuration accepted last');
   } catch (error) {
     failed.push(error);
   }

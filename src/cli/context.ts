@@ -3,6 +3,7 @@
 // their own here. What is large is loaded when a command asks for it: `version` must not load the BPF binding.
 
 import type { Endpoint } from '../addr/ip.ts';
+import { AcceptedFile } from '../config/accepted.ts';
 import type { Config } from '../config/config.ts';
 import type { LoadedConfig } from '../config/load.ts';
 import type { DatapathReader } from '../datapath/datapath.ts';
@@ -53,6 +54,8 @@ class StreamOutput implements Output {
 export interface CliContext {
   readonly stdout: Output;
   readonly stderr: Output;
+  /** What stands in for a configuration file that is wrong. */
+  readonly accepted: AcceptedFile;
   /** Milliseconds since the epoch. */
   now(): number;
   /** Ends on a signal; for commands that go on until they are stopped. */
@@ -83,6 +86,7 @@ export interface CliContext {
 export class ProcessContext implements CliContext {
   readonly stdout = new StreamOutput(process.stdout);
   readonly stderr = new StreamOutput(process.stderr);
+  readonly accepted = new AcceptedFile();
   readonly #stop = new AbortController();
 
   get signal(): AbortSignal {
@@ -141,7 +145,7 @@ export class ProcessContext implements CliContext {
   }
 
   async runService(loaded: LoadedConfig): Promise<number> {
-    return (await import('../service.ts')).runService(loaded);
+    return (await import('../service.ts')).runService(loaded, this.accepted);
   }
 
   async uninstall(config: Config): Promise<readonly string[]> {

@@ -2,7 +2,6 @@
 // The command line as a whole: the list of commands, and what becomes of their errors.
 
 import { Command, CommanderError } from 'commander';
-import { ConfigError, formatProblem } from '../config/problems.ts';
 import { Gate64Error } from '../errors.ts';
 import { gate64Version } from '../telemetry/version.ts';
 import { addrCommand } from './commands/addr.ts';
@@ -23,6 +22,7 @@ import { topCommand } from './commands/top.ts';
 import { uninstallCommand } from './commands/uninstall.ts';
 import { versionCommand } from './commands/version.ts';
 import type { CliContext } from './context.ts';
+import { errorText } from './error-text.ts';
 import { EXIT_FINE, EXIT_PROBLEM, EXIT_USAGE, ExitCode } from './exit.ts';
 
 const COMMANDS = [
@@ -75,15 +75,4 @@ export async function runCli(args: readonly string[], context: CliContext): Prom
     context.stderr.write(errorText(error, program.opts()['debug'] === true));
     return error instanceof Gate64Error && error.code === 'G64_USAGE' ? EXIT_USAGE : EXIT_PROBLEM;
   }
-}
-
-/** One line what is wrong, one what to do; the problems of a configuration file as they are. */
-function errorText(error: unknown, withStack: boolean): string {
-  const stack = withStack && error instanceof Error ? `${error.stack ?? ''}\n` : '';
-  if (error instanceof ConfigError) {
-    return error.problems.map((problem) => `${formatProblem(error.file, problem)}\n`).join('') + stack;
-  }
-  const message = error instanceof Error ? error.message : String(error);
-  const hint = error instanceof Gate64Error && error.hint !== undefined ? `hint: ${error.hint}\n` : '';
-  return `gate64: ${message}\n${hint}${stack}`;
 }

@@ -11,6 +11,10 @@ interface FindingKind {
 }
 
 export const FINDINGS = {
+  'configuration-refused': {
+    code: 'G64_CONFIG_INVALID',
+    meaning: 'The configuration file is wrong. What was accepted before is in force, also after a restart.',
+  },
   'capability-missing': {
     code: 'G64_NO_CAPABILITY',
     meaning: 'The process lacks a capability that making the device, its routes or the data plane needs.',

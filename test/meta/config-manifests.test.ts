@@ -272,7 +272,8 @@ describe('manifests', function () {
       expect(deployment().containers).to.have.length(1);
       expectRestricted(deployment(), deployment().container());
       for (const key of ['hostNetwork', 'hostPID', 'hostIPC']) expect(deployment().pod(key), key).to.equal(undefined);
-      for (const volume of list(deployment().pod('volumes'))) expect(volume).to.have.all.keys('name', 'configMap');
+      const volumes = list(deployment().pod('volumes')).flatMap((volume) => Object.keys(volume as object));
+      expect(volumes).to.have.members(['name', 'configMap', 'name', 'emptyDir']);
     });
 
     it('always has one more than may be missing', () => {
@@ -316,6 +317,7 @@ describe('manifests', function () {
         const volumes = list(coredns().pod('volumes')).map((volume) => valueAt(volume, ['name']));
         expect(volumes).to.have.members([
           'gate64',
+          'gate64-state',
           ...list(valueAt(own, ['spec', 'template', 'spec', 'volumes'])).map((volume) => valueAt(volume, ['name'])),
         ]);
       });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What people look at agrees with the kernel: listings with the pinned maps, drops with what was refused, metrics with both.
 
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { parseIp4, parseIp6 } from '../../src/addr/ip.ts';
@@ -229,6 +229,49 @@ scrape_configs:
       expect(metricSum(await scene.gate64.metrics(), 'gate64_dns64_passthrough_total', { reason: 'refused' })).to.equal(
         1,
       );
+    });
+
+    it('a file that is wrong hides nothing: a start takes what was accepted before, and all say so until it is right', async () => {
+      const { gate64 } = scene;
+      const good = readFileSync(gate64.configFile, 'utf8');
+      const accepted = '/run/gate64/accepted.yaml';
+      const kept = () => scene.topology.sh('node', `stat -c %a ${accepted}; tail -n +2 ${accepted}`);
+      expect(await kept()).to.equal(`600\n${good.trim()}`);
+      await gate64.process?.stop(10_000);
+      gate64.write(`nonsense: 1\n${good}`);
+      const service = await gate64.start();
+      expect(service.log()).to.match(/configuration refused; the one accepted before is in force/);
+      expect(metricSum(await gate64.metrics(), 'gate64_config_last_reload_successful')).to.equal(0);
+      expect((await scene.download('http://v4only.example/one')).length).to.be.greaterThan(0);
+
+      const problem = /gate64\.yaml:1:1: .*nonsense/;
+      const config = ['-c', gate64.configFile];
+      const status = await gate64.cli(['status', '-o', 'table', ...config], { accept: [1] });
+      expect(status.stderr).to.match(problem);
+      expect(status.stdout)
+        .to.match(/^service +up for /m)
+        .and.to.match(/last read .*refused\n.*gate64\.yaml:1:1: /);
+      const doctor = await gate64.cli(['doctor', '-o', 'json', ...config], { accept: [1] });
+      const { findings, service: answer } = JSON.parse(doctor.stdout) as {
+        findings: { name: string }[];
+        service: { ready: boolean };
+      };
+      expect([findings[0]?.name, answer.ready]).to.deep.equal(['configuration-refused', true]);
+      expect((await gate64.cli(['check', ...config], { accept: [1] })).stderr).to.match(problem);
+      expect(await kept()).to.equal(`600\n${good.trim()}`);
+
+      gate64.write(good);
+      await eventually('the file is taken', async () =>
+        metricSum(await gate64.metrics(), 'gate64_config_last_reload_successful') === 1 ? true : undefined,
+      );
+      await gate64.cli(['status', ...config]);
+
+      // Right by itself, but not on this node.
+      await service.stop(10_000);
+      gate64.write(good.replace('nat64:', 'nat64:\n  uplink: missing0'));
+      const again = await gate64.start();
+      expect(again.log()).to.match(/missing0.*configuration refused; the one accepted before is in force/);
+      gate64.write(good);
     });
 
     it('somebody outside cannot use the gateway as an open relay', async () => {

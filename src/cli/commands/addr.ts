@@ -6,10 +6,11 @@ import { formatIp4, formatIp6, formatIp6Net, parseIp4, parseIp6 } from '../../ad
 import { nonGlobalIp4 } from '../../addr/non-global.ts';
 import { embedIp4, extractWithAny, type Prefix64 } from '../../addr/rfc6052.ts';
 import type { Config } from '../../config/config.ts';
-import { loadConfig } from '../../config/load.ts';
 import { Gate64Error } from '../../errors.ts';
 import { prefixArgument } from '../arguments.ts';
+import { configInForce } from '../config.ts';
 import type { CliContext } from '../context.ts';
+import { EXIT_PROBLEM, ExitCode } from '../exit.ts';
 import { refusal } from '../destination.ts';
 import { emit, outputOption, type OutputOptions } from '../output.ts';
 import { renderPairs } from '../render.ts';
@@ -37,12 +38,13 @@ export function addrCommand(context: CliContext): Command {
     .option('-c, --config <file>', 'the configuration file')
     .addOption(outputOption())
     .action((text: string, options: AddrOptions) => {
-      const { config } = loadConfig(options.config);
+      const { config, refused } = configInForce(options.config, context);
       const prefixes = options.prefix === undefined ? config.prefixes : [options.prefix];
       const mappings = text.includes(':') ? [fromIp6(text, prefixes, config)] : fromIp4(text, prefixes, config);
       emit(context.stdout, options, mappings.length === 1 ? mappings[0] : mappings, () =>
         mappings.map(mappingText).join('\n'),
       );
+      if (refused) throw new ExitCode(EXIT_PROBLEM);
     });
 }
 

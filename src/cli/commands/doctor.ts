@@ -3,10 +3,11 @@
 
 import { Command } from 'commander';
 import { formatEndpoint, type Endpoint } from '../../addr/ip.ts';
-import { loadConfig } from '../../config/load.ts';
+import type { Config } from '../../config/config.ts';
 import { Gate64Error } from '../../errors.ts';
 import type { Examination } from '../../host/examine.ts';
 import { FINDINGS, type Finding } from '../../plan/findings.ts';
+import { configOrDefaults } from '../config.ts';
 import type { CliContext, Output } from '../context.ts';
 import { EXIT_PROBLEM, ExitCode } from '../exit.ts';
 import { emit, outputOption, type OutputOptions } from '../output.ts';
@@ -28,6 +29,8 @@ interface ServiceAnswer {
 
 const NO_NAT64 = 'nat64.enabled is false, and DNS alone asks nothing of the node';
 
+const NO_CONFIG = 'its configuration is wrong, and none is known that was accepted before';
+
 export function doctorCommand(context: CliContext): Command {
   return new Command('doctor')
     .summary('show what is wrong with this node, and what mends it')
@@ -44,12 +47,13 @@ export function doctorCommand(context: CliContext): Command {
         'service: { at, running, ready, says } }',
     )
     .action(async (options: DoctorOptions) => {
-      const { config, warnings } = loadConfig(options.config);
+      const { config, warnings, refused, isGuess } = configOrDefaults(options.config, context);
       for (const warning of warnings) context.stderr.write(`${warning}\n`);
-      const [seen, service] = await Promise.all([
-        config.nat64.enabled ? context.examine(config) : { findings: [], unseen: NO_NAT64 },
+      const [node, service] = await Promise.all([
+        isGuess ? { findings: [], unseen: NO_CONFIG } : examine(config, context),
         ask(context, config.http.listen),
       ]);
+      const seen = refused === undefined ? node : { ...node, findings: [refusedFinding(refused), ...node.findings] };
       const isSick = seen.findings.some(({ severity }) => severity === 'error');
       const json = {
         healthy: seen.findings.length === 0 && service.ready !== false && !(service.running && service.ready === null),
@@ -62,6 +66,15 @@ export function doctorCommand(context: CliContext): Command {
       );
       if (isSick) throw new ExitCode(EXIT_PROBLEM);
     });
+}
+
+function examine(config: Config, context: CliContext): Promise<Examination> | Examination {
+  return config.nat64.enabled ? context.examine(config) : { findings: [], unseen: NO_NAT64 };
+}
+
+function refusedFinding({ message }: Error): Finding {
+  const remedy = 'mend the file; the service takes it within seconds, without a restart';
+  return { name: 'configuration-refused', severity: 'error', message: message.replaceAll('\n', '; '), remedy };
 }
 
 async function ask(context: CliContext, listen: Endpoint): Promise<ServiceAnswer> {

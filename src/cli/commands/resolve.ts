@@ -5,15 +5,15 @@ import { Command } from 'commander';
 import { formatEndpoint, formatIp4, parseIp4, parseIp6, type Endpoint } from '../../addr/ip.ts';
 import { extractWithAny, type Prefix64 } from '../../addr/rfc6052.ts';
 import type { Config } from '../../config/config.ts';
-import { loadConfig } from '../../config/load.ts';
 import { rcodeName } from '../../dns/wire.ts';
 import { endpointArgument } from '../arguments.ts';
+import { configInForce } from '../config.ts';
 import type { CliContext } from '../context.ts';
 import { refusal } from '../destination.ts';
 import type { LookupAnswer } from '../lookup.ts';
 import { emit, outputOption, type OutputOptions } from '../output.ts';
 import { renderTable, type Column } from '../render.ts';
-import { ExitCode } from '../exit.ts';
+import { EXIT_PROBLEM, ExitCode } from '../exit.ts';
 import { firstListener } from './sessions.ts';
 
 interface ResolveOptions extends OutputOptions {
@@ -39,7 +39,7 @@ export function resolveCommand(context: CliContext): Command {
     .option('-c, --config <file>', 'the configuration file')
     .addOption(outputOption())
     .action(async (name: string, options: ResolveOptions) => {
-      const { config } = loadConfig(options.config);
+      const { config, refused } = configInForce(options.config, context);
       const server = options.server ?? firstListener(config);
       const [aaaa, a] = await Promise.all([context.lookup(server, name, 'AAAA'), context.lookup(server, name, 'A')]);
       const addresses = [...rows(aaaa, 'AAAA', config.prefixes), ...rows(a, 'A', config.prefixes)];
@@ -51,7 +51,7 @@ export function resolveCommand(context: CliContext): Command {
         const why = notSynthesized.map(({ ipv4, reason }) => `not synthesized: ${ipv4}: ${reason}\n`).join('');
         return renderTable(COLUMNS, addresses, context.stdout, empty) + why;
       });
-      if (addresses.length === 0) throw new ExitCode(1);
+      if (addresses.length === 0 || refused) throw new ExitCode(EXIT_PROBLEM);
     });
 }
 

@@ -4,7 +4,6 @@
 import { Command, Option } from 'commander';
 import { ip6InNet, parseIp4, parseIp6 } from '../../addr/ip.ts';
 import { extractWithAny } from '../../addr/rfc6052.ts';
-import { loadConfig } from '../../config/load.ts';
 import type { Config } from '../../config/config.ts';
 import { PROTOCOLS, type Protocol } from '../../model/binding.ts';
 import { type SessionRow, type SessionState } from '../../datapath/datapath.ts';
@@ -12,6 +11,7 @@ import { Gate64Error } from '../../errors.ts';
 import type { NameTable } from '../../names/name-table.ts';
 import { filterSessions, type SessionFilter } from '../../nat64/views.ts';
 import { endpointArgument, ip6NetArgument, netArgument, positiveInteger } from '../arguments.ts';
+import { configInForce } from '../config.ts';
 import type { CliContext, Output } from '../context.ts';
 import { emit, outputOption, type OutputOptions } from '../output.ts';
 import { bytesText, durationText } from '../../model/words.ts';
@@ -115,7 +115,7 @@ function filterOf(options: FilterOptions): SessionFilter {
 
 /** The IPv4 addresses behind a name: its A records, and what its AAAA records embed. */
 async function destinationsOf(name: string, options: SessionsOptions, context: CliContext): Promise<Set<number>> {
-  const { config } = loadConfig(options.config);
+  const { config } = configInForce(options.config, context);
   const server = options.server ?? firstListener(config);
   const { prefixes } = config;
   const [a, aaaa] = await Promise.all([context.lookup(server, name, 'A'), context.lookup(server, name, 'AAAA')]);

@@ -4,10 +4,10 @@
 
 import { Command } from 'commander';
 import { formatEndpoint, type Endpoint } from '../../addr/ip.ts';
-import { loadConfig } from '../../config/load.ts';
 import type { DatapathReader, DropRow } from '../../datapath/datapath.ts';
 import { Gate64Error } from '../../errors.ts';
 import { halfText, isReady, type HalfStatus, type ServiceStatus } from '../../telemetry/status.ts';
+import { configOrDefaults } from '../config.ts';
 import type { CliContext, Output } from '../context.ts';
 import { EXIT_PROBLEM, ExitCode } from '../exit.ts';
 import { emit, outputOption, type OutputOptions } from '../output.ts';
@@ -38,7 +38,7 @@ export function statusCommand(context: CliContext): Command {
     .option('-c, --config <file>', 'the configuration file, for http.listen')
     .addOption(outputOption())
     .action(async (options: StatusOptions) => {
-      const { config } = loadConfig(options.config);
+      const { config, refused } = configOrDefaults(options.config, context);
       const at = formatEndpoint(config.http.listen);
       const { service, problem } = await ask(context, config.http.listen);
       const datapath = await summarise(context);
@@ -46,6 +46,7 @@ export function statusCommand(context: CliContext): Command {
       const json = {
         ready,
         service: service ?? null,
+        configProblem: refused?.message ?? null,
         serviceProblem: service === undefined ? (problem ?? `nothing answers at ${at}`) : null,
         datapath: { ...datapath, topDrops: datapath.topDrops.map(dropJson) },
       };
@@ -53,7 +54,7 @@ export function statusCommand(context: CliContext): Command {
         const head = service === undefined ? downPairs(at, problem, context.stdout) : servicePairs(service, context);
         return renderPairs([...head, ...datapathPairs(datapath)]);
       });
-      if (!ready) throw new ExitCode(EXIT_PROBLEM);
+      if (!ready || refused) throw new ExitCode(EXIT_PROBLEM);
     });
 }
 

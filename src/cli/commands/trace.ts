@@ -3,12 +3,12 @@
 
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { formatEndpoint, formatIp4, formatIp6, parseIp6, type Endpoint } from '../../addr/ip.ts';
-import { loadConfig } from '../../config/load.ts';
 import type { SessionRow } from '../../datapath/datapath.ts';
 import { Gate64Error } from '../../errors.ts';
 import type { ProbeResult } from '../../host/probe.ts';
 import { PROTOCOLS, type Protocol } from '../../model/binding.ts';
 import { endpointArgument, positiveInteger } from '../arguments.ts';
+import { configInForce } from '../config.ts';
 import type { CliContext, Output } from '../context.ts';
 import { EXIT_PROBLEM, ExitCode } from '../exit.ts';
 import { outputOption, type OutputOptions } from '../output.ts';
@@ -54,7 +54,7 @@ export function traceCommand(context: CliContext): Command {
         'command }], live: { outcome, what, ms, sourcePort, session, dropped } }; verdicts are ok, problem, unknown.',
     )
     .action(async (source: Uint8Array, destination: string, port: number | undefined, options: TraceOptions) => {
-      const { config } = loadConfig(options.config);
+      const { config, refused } = configInForce(options.config, context);
       const { proto: protocol } = options;
       if (options.netns !== undefined && options.live !== true)
         throw new Gate64Error('G64_USAGE', '--netns is for --live');
@@ -93,7 +93,7 @@ export function traceCommand(context: CliContext): Command {
         };
         context.stdout.write(`${JSON.stringify(json, null, 2)}\n`);
       }
-      if (!stages.every(isFine)) throw new ExitCode(EXIT_PROBLEM);
+      if (!stages.every(isFine) || refused) throw new ExitCode(EXIT_PROBLEM);
     });
 }
 

@@ -2,8 +2,8 @@
 // `gate64 uninstall`: takes device, routes, nft table, programs and pinned maps off the node.
 
 import { Command } from 'commander';
-import { loadConfig } from '../../config/load.ts';
 import { UninstallError } from '../../host/uninstall-error.ts';
+import { configOrDefaults } from '../config.ts';
 import type { CliContext } from '../context.ts';
 
 export function uninstallCommand(context: CliContext): Command {
@@ -15,8 +15,9 @@ export function uninstallCommand(context: CliContext): Command {
     )
     .option('-c, --config <file>', 'the configuration file, for nat64.device')
     .action(async (options: { readonly config?: string }) => {
+      const { config } = configOrDefaults(options.config, context);
       const say = (done: readonly string[]) => done.forEach((what) => context.stdout.write(`${what}\n`));
-      const done = await context.uninstall(loadConfig(options.config).config).catch((error: unknown) => {
+      const done = await context.uninstall(config).catch((error: unknown) => {
         if (error instanceof UninstallError) say(error.done);
         throw error;
       });

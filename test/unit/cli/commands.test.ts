@@ -3,6 +3,7 @@
 
 import { expect } from 'chai';
 import { parseIp4 } from '../../../src/addr/ip.ts';
+import { AcceptedFile } from '../../../src/config/accepted.ts';
 import type { Config } from '../../../src/config/config.ts';
 import type { LoadedConfig } from '../../../src/config/load.ts';
 import { Gate64Error } from '../../../src/errors.ts';
@@ -79,6 +80,18 @@ describe('gate64 run', () => {
       );
       expect(started).to.equal(false);
     });
+  });
+
+  it('a wrong configuration is stood in for by the one accepted before', async () => {
+    const seen: LoadedConfig[] = [];
+    const runService = (loaded: LoadedConfig) => Promise.resolve((seen.push(loaded), 0));
+    await withFile('nonsense: 1\n', async (file) => {
+      const accepted = new AcceptedFile(`${file}.accepted`);
+      accepted.write(file, 'nat64: { egress: direct }\n');
+      expect((await cli(['run', '-c', file], { context: { runService, accepted } })).code).to.equal(0);
+    });
+    expect(seen.map(({ config }) => config.nat64.egress)).to.deep.equal(['direct']);
+    expect(seen[0]?.refused?.message).to.match(/gate64\.yaml:1:1: /);
   });
 
   it('tells in two lines why the service could not start', async () => {

@@ -4,6 +4,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { AcceptedFile } from '../../../src/config/accepted.ts';
 import type { CliContext, Output } from '../../../src/cli/context.ts';
 import type { LookupAnswer } from '../../../src/cli/lookup.ts';
 import { runCli } from '../../../src/cli/program.ts';
@@ -31,6 +32,7 @@ export async function cli(args: readonly string[], setup: CliSetup = {}): Promis
   const context: CliContext = {
     stdout: stdout.output,
     stderr: stderr.output,
+    accepted: new AcceptedFile('/nonexistent/accepted.yaml'),
     now: () => NOW,
     signal: new AbortController().signal,
     openReader: () => Promise.resolve(new MemoryReader()),

@@ -26,8 +26,8 @@ describe('the gate64 process', () => {
 
   it('exits 1 for a wrong configuration, with a line a problem and no stack', async () => {
     await withFile('prefix: 2001:db8::/72\ndns: { listen: [127.0.0.1] }\n', (file) => {
-      for (const command of ['check', 'run', 'doctor']) {
-        const { status, stdout, stderr } = gate64(command, '-c', file);
+      for (const command of ['check', 'run', 'addr']) {
+        const { status, stdout, stderr } = gate64(command, ...(command === 'addr' ? ['192.0.2.1'] : []), '-c', file);
         expect([status, stdout]).to.deep.equal([1, '']);
         expect(stderr.trimEnd().split('\n')).to.have.length(2);
         expect(stderr).to.include(`${file}:1:9: `).and.include(`${file}:2:17: `);

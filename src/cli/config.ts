@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// The configuration for a command that looks at a node which works: a file that has become wrong hides nothing of it.
+
+import type { Config } from '../config/config.ts';
+import { loadLastGood } from '../config/load.ts';
+import { parseConfig } from '../config/parse.ts';
+import { ConfigError } from '../config/problems.ts';
+import type { CliContext } from './context.ts';
+import { errorText } from './error-text.ts';
+
+export interface ConfigInForce {
+  readonly config: Config;
+  /** Of the configuration, `file:line:column: …`. */
+  readonly warnings: readonly string[];
+  /** Why the file is not what `config` is; it was written to stderr. */
+  readonly refused: Error | undefined;
+  /** Whether the defaults stand in, since nothing is known of what was accepted. */
+  readonly isGuess: boolean;
+}
+
+/** What the service runs with. Throws ConfigError when the file is wrong and nothing is known of what was accepted. */
+export function configInForce(path: string | undefined, context: CliContext): ConfigInForce {
+  const { config, warnings, refused } = loadLastGood(path, context.accepted);
+  if (refused) context.stderr.write(errorText(refused));
+  return { config, warnings, refused, isGuess: false };
+}
+
+/** As configInForce, for what the defaults are enough for: where the service listens by HTTP, the name of the device. */
+export function configOrDefaults(path: string | undefined, context: CliContext): ConfigInForce {
+  try {
+    return configInForce(path, context);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    context.stderr.write(errorText(error));
+    return { config: parseConfig('', error.file), warnings: [], refused: error, isGuess: true };
+  }
+}

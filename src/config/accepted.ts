@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// The text of the configuration that was accepted last, in a file: what stands in while the configuration file is wrong.
+
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+
+const ACCEPTED_FILE = '/run/gate64/accepted.yaml';
+
+/** Its first line names the file that the rest was read from. */
+function headOf(file: string): string {
+  return `# In force while it is wrong: ${JSON.stringify(file)}\n`;
+}
+
+export class AcceptedFile {
+  readonly path: string;
+
+  constructor(path: string = ACCEPTED_FILE) {
+    this.path = path;
+  }
+
+  /** What `file` said when it was accepted last; undefined where that is not kept, or not for the caller to read. */
+  read(file: string): string | undefined {
+    const head = headOf(file);
+    try {
+      const text = readFileSync(this.path, 'utf8');
+      return text.startsWith(head) ? text.slice(head.length) : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Throws what the file system says. */
+  write(file: string, text: string): void {
+    if (this.read(file) === text) return;
+    mkdirSync(dirname(this.path), { recursive: true, mode: 0o755 });
+    // One that was left half written may have another mode.
+    rmSync(`${this.path}.new`, { force: true });
+    writeFileSync(`${this.path}.new`, headOf(file) + text, { mode: 0o600 });
+    // A rename is whole or not at all, whenever the process dies.
+    renameSync(`${this.path}.new`, this.path);
+  }
+
+  /** True when there was one. */
+  remove(): boolean {
+    rmSync(`${this.path}.new`, { force: true });
+    try {
+      rmSync(this.path);
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+      throw error;
+    }
+  }
+}
