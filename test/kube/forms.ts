@@ -11,13 +11,20 @@ export const PREFIX = '2001:db8:64::/96';
 /** 198.51.100.53, asked by pods that have no IPv4. */
 const UPSTREAM = '[2001:db8:64::c633:6435]:53';
 
+/** With the pods of it. */
+export interface Workload {
+  readonly namespace: string;
+  readonly workload: string;
+  readonly selector: string;
+}
+
 export interface Form {
   /** Folder of the kustomization, from the root of the repository. */
   readonly folder: string;
-  /** Behind the Service gate64-dns, or beside CoreDNS in its pod. */
+  /** Behind Services, or beside CoreDNS in its pod. */
   readonly dns: 'service' | 'sidecar';
-  /** What answers DNS, as kubectl names it, with its namespace and the container of gate64 in it. */
-  readonly answering: { readonly namespace: string; readonly workload: string; readonly selector: string };
+  /** What answers DNS: workloads as kubectl names them. */
+  readonly answering: readonly Workload[];
   /** Whether names are answered throughout a restart of what answers, in a cluster of one node. */
   readonly keepsNames: boolean;
 }
@@ -31,20 +38,24 @@ export const FORMS: Readonly<Record<string, Form>> = {
   default: {
     folder: 'manifests',
     dns: 'service',
-    answering: { namespace: 'gate64-system', workload: 'deployment/gate64-dns', selector: DNS64 },
+    answering: ['a', 'b'].map((half) => ({
+      namespace: 'gate64-system',
+      workload: `deployment/gate64-dns-${half}`,
+      selector: `${DNS64},gate64/half=${half}`,
+    })),
     keepsNames: true,
   },
   'dns-daemonset': {
     folder: 'manifests/overlays/dns-daemonset',
     dns: 'service',
-    answering: DAEMONSET,
+    answering: [DAEMONSET],
     // Its documentation says so: it needs two nodes at least.
     keepsNames: false,
   },
   'coredns-sidecar': {
     folder: 'manifests/overlays/coredns-sidecar',
     dns: 'sidecar',
-    answering: { namespace: 'kube-system', workload: 'deployment/coredns', selector: 'k8s-app=kube-dns' },
+    answering: [{ namespace: 'kube-system', workload: 'deployment/coredns', selector: 'k8s-app=kube-dns' }],
     keepsNames: true,
   },
 };

@@ -3,6 +3,7 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseIp6 } from '../../src/addr/ip.ts';
 import type { Cluster } from './cluster.ts';
 import type { Counts } from './load.ts';
 
@@ -34,6 +35,7 @@ export class LoadPods {
   static async start(cluster: Cluster, { pods, connections, names, expected }: Load): Promise<LoadPods> {
     const each = (rate: number) => String(rate / pods);
     const labels = { app: NAME };
+    const rdata = Buffer.from(parseIp6(expected)).toString('hex');
     await cluster.apply(
       {
         apiVersion: 'v1',
@@ -58,7 +60,7 @@ export class LoadPods {
                   // For its Node.
                   image: 'gate64:0.1.0',
                   imagePullPolicy: 'Never',
-                  command: ['node', '/load/load.ts', TARGET, PORT, each(connections), each(names), ZONE, expected],
+                  command: ['node', '/load/load.ts', TARGET, PORT, each(connections), each(names), ZONE, rdata],
                   volumeMounts: [{ name: NAME, mountPath: '/load' }],
                 },
               ],
@@ -95,17 +97,27 @@ export class LoadPods {
       failed: sum((counts) => counts.failed),
       answered: sum((counts) => counts.answered),
       unanswered: sum((counts) => counts.unanswered),
+      askedAgain: sum((counts) => counts.askedAgain),
       slowestConnection: most((counts) => counts.slowestConnection),
       slowestName: most((counts) => counts.slowestName),
       failures: all.flatMap(({ failures }) => failures).toSorted(),
     };
   }
 
-  summary({ made, failed, answered, unanswered, slowestConnection, slowestName, failures }: Counts): string {
+  summary({
+    made,
+    failed,
+    answered,
+    unanswered,
+    askedAgain,
+    slowestConnection,
+    slowestName,
+    failures,
+  }: Counts): string {
     const ms = (value: number) => `${value.toFixed(0)} ms`;
     return [
       `${made} connections (slowest ${ms(slowestConnection)}), ${failed} failed; ` +
-        `${answered} names (slowest ${ms(slowestName)}), ${unanswered} unanswered; in ${this.seconds.toFixed(0)} s`,
+        `${answered} names (slowest ${ms(slowestName)}), ${askedAgain} asked twice, ${unanswered} unanswered; in ${this.seconds.toFixed(0)} s`,
       ...(failures.length > 0 ? [...this.#marks, ...failures].toSorted() : []),
     ].join('\n');
   }

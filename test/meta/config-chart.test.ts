@@ -125,7 +125,7 @@ describe('Helm chart', function () {
       expect(workload.pod('imagePullSecrets'), workload.name).to.deep.equal([{ name: 'registry' }]);
       expect(workload.container().ports.get('metrics'), workload.name).to.equal(9999);
     }
-    const [nat64, dns] = [rendered.workload('gate64'), rendered.workload('gate64-dns')];
+    const [nat64, dns] = [rendered.workload('gate64'), rendered.workload('gate64-dns-a')];
     expect(nat64.pod('tolerations')).to.deep.equal([{ key: 'a', operator: 'Exists' }]);
     expect(dns.pod('tolerations')).to.equal(undefined);
     expect(valueAt(dns.object, ['spec', 'replicas'])).to.equal(3);

@@ -21,13 +21,14 @@ import {
 } from './manifests.ts';
 import { read, repositoryFiles } from './repository.ts';
 
-/** Of README.md beside the manifests; each with what answers DNS. */
-const FORMS = {
-  manifests: 'gate64-dns',
-  'manifests/overlays/cilium': 'gate64-dns',
-  'manifests/overlays/dns-daemonset': 'gate64',
-  'manifests/overlays/coredns-sidecar': undefined,
-} as const;
+const HALVES = { 'gate64-dns-a': 'gate64-dns-a', 'gate64-dns-b': 'gate64-dns-b' };
+/** Of README.md beside the manifests; each with its Services, and what answers DNS behind each. */
+const FORMS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  manifests: HALVES,
+  'manifests/overlays/cilium': HALVES,
+  'manifests/overlays/dns-daemonset': { 'gate64-dns': 'gate64' },
+  'manifests/overlays/coredns-sidecar': {},
+};
 const MIB = 2 ** 20;
 /** A session in all tables that it may be in, and their buckets (bpf/maps.h). */
 const SESSION_OCTETS = 720;
@@ -125,11 +126,13 @@ describe('manifests', function () {
       'ConfigMap gate64-system/gate64',
       'ConfigMap gate64-system/gate64-dns',
       'DaemonSet gate64-system/gate64',
-      'Deployment gate64-system/gate64-dns',
+      'Deployment gate64-system/gate64-dns-a',
+      'Deployment gate64-system/gate64-dns-b',
       'Namespace gate64-system',
       'NetworkPolicy gate64-system/gate64-dns',
       'PodDisruptionBudget gate64-system/gate64-dns',
-      'Service gate64-system/gate64-dns',
+      'Service gate64-system/gate64-dns-a',
+      'Service gate64-system/gate64-dns-b',
       'ServiceAccount gate64-system/gate64',
       'ServiceAccount gate64-system/gate64-dns',
     ]);
@@ -209,7 +212,7 @@ describe('manifests', function () {
           configOf(form(folder), workload, workload.container()),
         );
         const dnsBy = form(folder).workloads.filter((_, index) => configs[index]?.dns.enabled);
-        expect(dnsBy.map(({ name }) => name)).to.deep.equal(answers === undefined ? [] : [answers]);
+        expect(dnsBy.map(({ name }) => name)).to.deep.equal(Object.values(answers));
         expect(configs.filter(({ nat64 }) => nat64.enabled)).to.have.length(1);
         for (const { prefixes, nat64 } of configs) {
           expect(prefixes).to.deep.equal(configs[0]?.prefixes);
@@ -220,28 +223,28 @@ describe('manifests', function () {
         }
       });
 
-      it('leads the Service to the pods that answer, all of them', () => {
-        const service = form(folder).object('Service', 'gate64-dns');
-        if (answers === undefined) {
-          expect(service).to.equal(undefined);
-          return;
+      it('leads each Service to the pods of one workload that answers, and one to each', () => {
+        const services = form(folder).names.filter((name) => name.startsWith('Service '));
+        expect(services).to.deep.equal(Object.keys(answers).map((name) => `Service gate64-system/${name}`));
+        for (const [name, answering] of Object.entries(answers)) {
+          const service = form(folder).object('Service', name);
+          const selector = valueAt(service, ['spec', 'selector']) as Record<string, string>;
+          const chosen = form(folder).workloads.filter(({ labels }) =>
+            Object.entries(selector).every(([key, value]) => labels[key] === value),
+          );
+          expect(chosen.map((workload) => workload.name)).to.deep.equal([answering]);
+          // Local would leave nobody to answer while a node's pod is replaced.
+          expect(valueAt(service, ['spec', 'internalTrafficPolicy']) ?? 'Cluster').to.equal('Cluster');
+          const ports = list(valueAt(service, ['spec', 'ports'])).map((port) => [
+            valueAt(port, ['port']),
+            valueAt(port, ['targetPort']),
+            valueAt(port, ['protocol']),
+          ]);
+          expect(ports).to.deep.equal([
+            [53, 'dns', 'UDP'],
+            [53, 'dns-tcp', 'TCP'],
+          ]);
         }
-        const selector = valueAt(service, ['spec', 'selector']) as Record<string, string>;
-        const chosen = form(folder).workloads.filter(({ labels }) =>
-          Object.entries(selector).every(([key, value]) => labels[key] === value),
-        );
-        expect(chosen.map(({ name }) => name)).to.deep.equal([answers]);
-        // Local would leave nobody to answer while a node's pod is replaced.
-        expect(valueAt(service, ['spec', 'internalTrafficPolicy']) ?? 'Cluster').to.equal('Cluster');
-        const ports = list(valueAt(service, ['spec', 'ports'])).map((port) => [
-          valueAt(port, ['port']),
-          valueAt(port, ['targetPort']),
-          valueAt(port, ['protocol']),
-        ]);
-        expect(ports).to.deep.equal([
-          [53, 'dns', 'UDP'],
-          [53, 'dns-tcp', 'TCP'],
-        ]);
       });
 
       it('keeps the names of ConfigMaps, so that a change is read and not rolled out', () => {
@@ -264,44 +267,47 @@ describe('manifests', function () {
     });
   }
 
-  describe('DNS64 in a Deployment', () => {
-    const deployment = () => form('manifests').workload('gate64-dns');
-    const spec = (...path: string[]) => valueAt(deployment().object, ['spec', ...path]);
+  for (const half of ['a', 'b'])
+    describe(`DNS64 in a Deployment, half ${half}`, () => {
+      const deployment = () => form('manifests').workload(`gate64-dns-${half}`);
+      const spec = (...path: string[]) => valueAt(deployment().object, ['spec', ...path]);
 
-    it('is admitted under the restricted Pod Security Standard', () => {
-      expect(deployment().containers).to.have.length(1);
-      expectRestricted(deployment(), deployment().container());
-      for (const key of ['hostNetwork', 'hostPID', 'hostIPC']) expect(deployment().pod(key), key).to.equal(undefined);
-      const volumes = list(deployment().pod('volumes')).flatMap((volume) => Object.keys(volume as object));
-      expect(volumes).to.have.members(['name', 'configMap', 'name', 'emptyDir']);
-    });
+      it('is admitted under the restricted Pod Security Standard', () => {
+        expect(deployment().containers).to.have.length(1);
+        expectRestricted(deployment(), deployment().container());
+        for (const key of ['hostNetwork', 'hostPID', 'hostIPC']) expect(deployment().pod(key), key).to.equal(undefined);
+        const volumes = list(deployment().pod('volumes')).flatMap((volume) => Object.keys(volume as object));
+        expect(volumes).to.have.members(['name', 'configMap', 'name', 'emptyDir']);
+      });
 
-    it('always has one more than may be missing', () => {
-      expect(spec('replicas')).to.equal(2);
-      expect(spec('strategy', 'rollingUpdate')).to.deep.equal({ maxUnavailable: 0, maxSurge: 1 });
-      const labels = spec('selector', 'matchLabels');
-      const budget = form('manifests').object('PodDisruptionBudget', 'gate64-dns');
-      expect(valueAt(budget, ['spec', 'maxUnavailable'])).to.equal(1);
-      expect(valueAt(budget, ['spec', 'selector', 'matchLabels'])).to.deep.equal(labels);
-      for (const spread of list(deployment().pod('topologySpreadConstraints'))) {
-        expect(valueAt(spread, ['labelSelector', 'matchLabels'])).to.deep.equal(labels);
-        // A cluster of one node has both on it.
-        expect(valueAt(spread, ['whenUnsatisfiable'])).to.equal('ScheduleAnyway');
-      }
-    });
+      it('always has one pod, away from the other half, of which one may be missing', () => {
+        expect(spec('replicas')).to.equal(1);
+        expect(spec('strategy', 'rollingUpdate')).to.deep.equal({ maxUnavailable: 0, maxSurge: 1 });
+        const both = { 'app.kubernetes.io/name': 'gate64', 'app.kubernetes.io/component': 'dns64' };
+        expect(spec('selector', 'matchLabels')).to.deep.equal({ ...both, 'gate64/half': half });
+        const budget = form('manifests').object('PodDisruptionBudget', 'gate64-dns');
+        expect(valueAt(budget, ['spec', 'maxUnavailable'])).to.equal(1);
+        expect(valueAt(budget, ['spec', 'selector', 'matchLabels'])).to.deep.equal(both);
+        for (const spread of list(deployment().pod('topologySpreadConstraints'))) {
+          expect(valueAt(spread, ['labelSelector', 'matchLabels'])).to.deep.equal(both);
+          // A cluster of one node has both on it.
+          expect(valueAt(spread, ['whenUnsatisfiable'])).to.equal('ScheduleAnyway');
+        }
+      });
 
-    it('may be asked by CoreDNS, and asks upstreams', () => {
-      const policy = form('manifests').object('NetworkPolicy', 'gate64-dns');
-      expect(valueAt(policy, ['spec', 'podSelector', 'matchLabels'])).to.deep.equal(spec('selector', 'matchLabels'));
-      const ports = (direction: string) =>
-        list(valueAt(policy, ['spec', direction]))
-          .flatMap((rule) => list(valueAt(rule, ['ports'])))
-          .map((port) => valueAt(port, ['port']));
-      expect(ports('ingress')).to.deep.equal(['dns', 'dns-tcp', 'metrics']);
-      for (const name of ports('ingress')) expect(deployment().container().ports.has(name)).to.equal(true);
-      expect(ports('egress')).to.deep.equal([53, 53, 853]);
+      it('may be asked by CoreDNS, and asks upstreams', () => {
+        const policy = form('manifests').object('NetworkPolicy', 'gate64-dns');
+        const labels = spec('selector', 'matchLabels');
+        expect(labels).to.include(valueAt(policy, ['spec', 'podSelector', 'matchLabels']));
+        const ports = (direction: string) =>
+          list(valueAt(policy, ['spec', direction]))
+            .flatMap((rule) => list(valueAt(rule, ['ports'])))
+            .map((port) => valueAt(port, ['port']));
+        expect(ports('ingress')).to.deep.equal(['dns', 'dns-tcp', 'metrics']);
+        for (const name of ports('ingress')) expect(deployment().container().ports.has(name)).to.equal(true);
+        expect(ports('egress')).to.deep.equal([53, 53, 853]);
+      });
     });
-  });
 
   for (const cluster of ['kubeadm', 'k3s']) {
     describe(`DNS64 beside the CoreDNS of ${cluster}`, () => {

@@ -60,3 +60,8 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- $limits := merge (deepCopy ($given.limits | default dict)) (dict "memory" .memory) -}}
 {{ toYaml (set $given "limits" $limits) }}
 {{- end }}
+
+{{/* The Deployments of the DNS64, with a Service each; one Service without a suffix where the DaemonSet answers. */}}
+{{- define "gate64.dnsHalves" -}}
+{{- get (dict "deployment" (list "a" "b") "daemonset" (list "") "none" list) .Values.dns.form | toJson -}}
+{{- end }}
