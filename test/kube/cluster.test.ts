@@ -210,19 +210,8 @@ describe(`gate64 in a cluster, ${formName}`, function () {
       await sleep(1000);
       await cluster.rolledOut(namespace, workload);
       pods.mark(`a container of ${workload} killed`);
-      const path =
-        '{.items[0].status.containerStatuses[?(@.name=="gate64")].containerID}{.items[0].status.initContainerStatuses[?(@.name=="gate64")].containerID}';
-      const id = await cluster.kubectl(['-n', namespace, 'get', 'pod', '-l', selector, '-o', `jsonpath=${path}`]);
-      await cluster.node([
-        'ctr',
-        '-n',
-        'k8s.io',
-        'tasks',
-        'kill',
-        '--signal',
-        'SIGKILL',
-        id.replace('containerd://', ''),
-      ]);
+      const id = await cluster.runningContainer(namespace, selector, 'gate64');
+      await cluster.node(['ctr', '-n', 'k8s.io', 'tasks', 'kill', '--signal', 'SIGKILL', id]);
       await sleep(3000);
       await cluster.rolledOut(namespace, workload);
     }

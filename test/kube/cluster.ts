@@ -7,6 +7,20 @@ import { run, start, type Background, type RunOptions } from '../helpers/process
 export const ROOT = join(import.meta.dirname, '../..');
 const ENTER = join(import.meta.dirname, 'enter.sh');
 
+interface ContainerStatus {
+  readonly name: string;
+  readonly ready: boolean;
+  readonly containerID: string;
+}
+
+interface Pod {
+  readonly metadata: { readonly deletionTimestamp?: string };
+  readonly status: {
+    readonly containerStatuses?: readonly ContainerStatus[];
+    readonly initContainerStatuses?: readonly ContainerStatus[];
+  };
+}
+
 export class Cluster {
   readonly #state: string;
 
@@ -62,5 +76,18 @@ export class Cluster {
   async pods(namespace: string, selector: string): Promise<string[]> {
     const names = await this.kubectl(['-n', namespace, 'get', 'pod', '-l', selector, '-o', 'name']);
     return names.split('\n').filter((name) => name !== '');
+  }
+
+  /** Its id at containerd, in a pod that is to stay: one that is being ended still answers, and is in no Service. */
+  async runningContainer(namespace: string, selector: string, name: string): Promise<string> {
+    const text = await this.kubectl(['-n', namespace, 'get', 'pod', '-l', selector, '-o', 'json']);
+    const { items } = JSON.parse(text) as { items: Pod[] };
+    const ids = items
+      .filter(({ metadata }) => metadata.deletionTimestamp === undefined)
+      .flatMap(({ status }) => [...(status.containerStatuses ?? []), ...(status.initContainerStatuses ?? [])])
+      .filter((container) => container.name === name && container.ready)
+      .map(({ containerID }) => containerID.replace('containerd://', ''));
+    if (ids[0] === undefined) throw new Error(`no container ${name} is ready in ${namespace}, ${selector}`);
+    return ids[0];
   }
 }
