@@ -2,7 +2,7 @@
 // The cluster that run.sh started: commands on its node, in its pods, and on its internet.
 
 import { join } from 'node:path';
-import { run, start, type Background, type RunOptions } from '../helpers/processes.ts';
+import { eventually, run, start, type Background, type RunOptions } from '../helpers/processes.ts';
 
 export const ROOT = join(import.meta.dirname, '../..');
 const ENTER = join(import.meta.dirname, 'enter.sh');
@@ -80,6 +80,11 @@ export class Cluster {
 
   /** Its id at containerd, in a pod that is to stay: one that is being ended still answers, and is in no Service. */
   async runningContainer(namespace: string, selector: string, name: string): Promise<string> {
+    const find = () => this.#findContainer(namespace, selector, name);
+    return eventually(`a container ${name} of ${selector} is ready`, find, 60_000, 500);
+  }
+
+  async #findContainer(namespace: string, selector: string, name: string): Promise<string | undefined> {
     const text = await this.kubectl(['-n', namespace, 'get', 'pod', '-l', selector, '-o', 'json']);
     const { items } = JSON.parse(text) as { items: Pod[] };
     const ids = items
@@ -87,7 +92,6 @@ export class Cluster {
       .flatMap(({ status }) => [...(status.containerStatuses ?? []), ...(status.initContainerStatuses ?? [])])
       .filter((container) => container.name === name && container.ready)
       .map(({ containerID }) => containerID.replace('containerd://', ''));
-    if (ids[0] === undefined) throw new Error(`no container ${name} is ready in ${namespace}, ${selector}`);
     return ids[0];
   }
 }

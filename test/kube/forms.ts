@@ -56,7 +56,8 @@ export const FORMS: Readonly<Record<string, Form>> = {
     folder: 'manifests/overlays/coredns-sidecar',
     dns: 'sidecar',
     answering: [{ namespace: 'kube-system', workload: 'deployment/coredns', selector: 'k8s-app=kube-dns' }],
-    keepsNames: true,
+    // Its documentation says so: the CoreDNS beside a container that was killed has no other upstream.
+    keepsNames: false,
   },
 };
 
