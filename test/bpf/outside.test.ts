@@ -60,7 +60,7 @@ describe('from outside', () => {
     it('bounded: keep a session for one lifetime more after the pod was heard last', () => {
       expect(lives('bounded')).to.equal(2);
     });
-    it('never: keep none', () => expect(lives('never')).to.equal(1));
+    it('N6146-5.3-b: never: keep none', () => expect(lives('never')).to.equal(1));
     it('always: keep it', () => expect(lives('always')).to.equal(Infinity));
   });
 
