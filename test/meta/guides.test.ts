@@ -138,8 +138,7 @@ describe('pages written by hand', () => {
           const { contents } = parseDocument(text ?? '');
           const isOurs = isMap(contents) && contents.items.every((item) => sections.has(String(item.key)));
           // config-docs.test.ts reads those that begin a line and are called yaml, config-manifests.test.ts the kustomization.
-          if (page === 'manifests/README.md' && isMap(contents) && contents.get('kind') === 'Kustomization')
-            return false;
+          if (page === 'manifests/README.md' && /^kind: Kustomization$/m.test(text ?? '')) return false;
           return indent !== '' || !block.startsWith('```yaml\n') || !isOurs;
         })
         .map(([block]) => `${page}: ${block.slice(0, 60)}`),
