@@ -150,7 +150,7 @@ describe('pages written by hand', () => {
     const isLimit = ({ key, default: value }: ConfigKey) =>
       typeof value === 'number' ||
       (value === 'auto' && key !== 'nat64.uplink' && !key.startsWith('log.')) ||
-      /\.(?:allow|deny|filtering|checkSources|inboundRefresh|admit|endDenied|pageHosts)\w*$/.test(key);
+      /\.(?:allow|deny|destinations|filtering|checkSources|inboundRefresh|admit|endDenied|pageHosts)\w*$/.test(key);
     const rows = tableRows(read('docs/security.md'));
     const expected = configKeys().filter(isLimit);
     expect(expected.map(({ key }) => key)).to.include.members(['nat64.maxSessions', 'nat64.deny', 'dns.maxRate']);
