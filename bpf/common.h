@@ -82,6 +82,15 @@ static __always_inline __u64 now_ns(void)
 }
 
 /*
+ * RFC 7915 4.1, 5.1: one hop. What came in by an interface the node's own forwarding decrements, before the program sees it
+ * or after; what the node itself sends nobody else does.
+ */
+static __always_inline __u8 hops_here(struct __sk_buff *skb)
+{
+	return skb->ingress_ifindex ? 0 : 1;
+}
+
+/*
  * By how much `now` is later than `then`, below 0 if it is earlier: processors' clocks may disagree by a tick, and a time
  * from before the machine started is a negative one.
  */

@@ -129,7 +129,7 @@ static __noinline int icmp_error_write6(struct __sk_buff *skb, struct packet *p,
 	ip6_set_start(&scratch->six.ip6, p->traffic_class);
 	scratch->six.ip6.payload_len = bpf_htons(ICMP_LEN + IP6_LEN + quoted_len);
 	scratch->six.ip6.nexthdr = IPPROTO_ICMPV6;
-	scratch->six.ip6.hop_limit = p->hop_limit - 1;
+	scratch->six.ip6.hop_limit = p->hop_limit_out;
 	error_source6(q->prefix, router, (__u8 *)&scratch->six.ip6.saddr);
 	copy16(&scratch->six.ip6.daddr, q->pod);
 	scratch->six.type = answer->type;

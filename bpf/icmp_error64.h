@@ -122,7 +122,7 @@ static __noinline int icmp_error_write4(struct __sk_buff *skb, struct packet *p,
 	scratch->four.ip4.tos = p->traffic_class;
 	scratch->four.ip4.tot_len = bpf_htons(2 * IP4_LEN + ICMP_LEN + quoted_len);
 	scratch->four.ip4.id = bpf_get_prandom_u32();
-	scratch->four.ip4.ttl = p->hop_limit - 1;
+	scratch->four.ip4.ttl = p->hop_limit_out;
 	scratch->four.ip4.protocol = IPPROTO_ICMP;
 	/* C-03: T of the binding. */
 	scratch->four.ip4.saddr = q->pool;

@@ -14,6 +14,8 @@ struct packet {
 	/* IP protocol number; ICMP as its own family writes it. */
 	__u8 protocol;
 	__u8 hop_limit;
+	/* As it goes on. */
+	__u8 hop_limit_out;
 	__u8 traffic_class;
 	__u8 tcp_flags;
 	/* A Fragment Header is there; offset in units of 8 bytes. */

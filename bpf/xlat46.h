@@ -33,7 +33,7 @@ static __always_inline int rewrite_headers_4to6(struct __sk_buff *skb, struct pa
 	ip6_set_start(ip6, p->traffic_class);
 	ip6->payload_len = bpf_htons(payload + (p->fragmented ? FRAG_LEN : 0));
 	ip6->nexthdr = p->fragmented ? IPPROTO_FRAGMENT : next;
-	ip6->hop_limit = p->hop_limit - 1;
+	ip6->hop_limit = p->hop_limit_out;
 	if (options && bpf_skb_adjust_room(skb, -(int)options, BPF_ADJ_ROOM_NET, BPF_F_ADJ_ROOM_FIXED_GSO))
 		return -1;
 	if (bpf_skb_change_proto(skb, bpf_htons(ETH_P_IPV6), 0))
@@ -211,6 +211,7 @@ static __always_inline int xlat46(struct __sk_buff *skb)
 	frag = bpf_ntohs(ip4->frag_off);
 	p.protocol = ip4->protocol;
 	p.hop_limit = ip4->ttl;
+	p.hop_limit_out = ip4->ttl - hops_here(skb);
 	p.traffic_class = ip4->tos;
 	p.l4_off = L3_OFF + ip4->ihl * 4;
 	p.end = L3_OFF + bpf_ntohs(ip4->tot_len);

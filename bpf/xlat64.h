@@ -49,7 +49,7 @@ static __always_inline int rewrite_headers_6to4(struct __sk_buff *skb, struct pa
 		.version = 4,
 		.ihl = 5,
 		.tos = p->traffic_class,
-		.ttl = p->hop_limit - 1,
+		.ttl = p->hop_limit_out,
 		.protocol = p->protocol == IPPROTO_ICMPV6 ? IPPROTO_ICMP : p->protocol,
 		.saddr = src,
 		.daddr = dst,
@@ -161,6 +161,7 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 	/* From here on the packet is for the translator: what cannot be translated is dropped, so that nothing leaks. */
 	p.protocol = ip6->nexthdr;
 	p.hop_limit = ip6->hop_limit;
+	p.hop_limit_out = ip6->hop_limit - hops_here(skb);
 	p.traffic_class = ip6_traffic_class(ip6);
 	p.l4_off = L3_OFF + IP6_LEN;
 	/* BIG TCP: what is cut into segments later may be longer than its header can say, which says 0 then. */
@@ -199,7 +200,8 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 		if (failed)
 			return refuse6(skb, &p, failed, 0);
 	}
-	if (reason || p.hop_limit <= 1)
+	/* Masquerade: the host stack, which gets it next, would drop what has one hop left. */
+	if (reason || p.hop_limit <= (cfg.direct ? hops_here(skb) : 1))
 		return refuse6(skb, &p, reason ? reason : N64_DROP_HOP_LIMIT, 0);
 	if (index < 0)
 		return refuse6(skb, &p, N64_DROP_PROTOCOL, 0);

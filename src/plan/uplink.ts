@@ -84,8 +84,8 @@ export function outsideInterfaces(
 }
 
 /**
- * Interfaces that answers may come by with a direct way out: all Ethernet ones that an IPv4 route leads by, whichever of
- * them a packet left by; the uplink first.
+ * Interfaces that answers may come by with a direct way out, whichever of them a packet left by: the Ethernet ones on
+ * an IPv4 network, or with a route by a gateway; the uplink first. Those of single pods have neither.
  */
 export function returnInterfaces(
   interfaces: readonly Interface[],
@@ -93,13 +93,19 @@ export function returnInterfaces(
   { uplink, own }: { readonly uplink: Interface; readonly own: readonly string[] },
 ): Interface[] {
   const led = new Set(
-    routes4.filter(({ type, table }) => type === 'unicast' && table === 'main').flatMap((route) => route.devices),
+    routes4
+      .filter(({ type, table, gateways }) => type === 'unicast' && table === 'main' && gateways.length > 0)
+      .flatMap((route) => route.devices),
   );
   const others = interfaces.filter(
-    ({ name, linkType, isUp }) =>
-      isUp && linkType === 'ether' && led.has(name) && name !== uplink.name && !own.includes(name),
+    ({ name, linkType, isUp, addresses4 }) =>
+      isUp &&
+      linkType === 'ether' &&
+      (addresses4.some(({ length }) => length < 32) || led.has(name)) &&
+      name !== uplink.name &&
+      !own.includes(name),
   );
-  return [uplink, ...others];
+  return [uplink, ...others.toSorted((a, b) => a.ifindex - b.ifindex)];
 }
 
 /** The uplink's own address: the one its default route asks for, else its first. */

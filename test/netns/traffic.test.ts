@@ -85,6 +85,8 @@ for (const egress of EGRESSES) {
           expect(hops, `${ROUTER4} on the way\n${stdout}`).to.include(router);
           expect(hops, `every hop answers, gate64 too\n${stdout}`).not.to.include('*');
           expect(hops.filter(Boolean).at(-1), stdout).to.equal(embedded);
+          // The node, once or with the host stack's own hop; the router; the server.
+          expect(hops.filter(Boolean), stdout).to.have.length(egress === 'direct' ? 3 : 4);
         });
       }
 
