@@ -24,7 +24,7 @@
 	  "nat64.allowNonGlobalIpv4.")                                                                               \
 	X(DST_NODE, dst_node, "The embedded IPv4 address is the node's own.")                                        \
 	X(DST_DENIED, dst_denied, "The embedded IPv4 address is in nat64.deny.")                                     \
-	X(DST_POOL, dst_pool, "The embedded IPv4 address is of the pool itself; hairpinning is not supported.")      \
+	X(DST_POOL, dst_pool, "The embedded IPv4 address is of the pool itself, and no pod has the port there.")     \
 	X(PROTOCOL, protocol, "The transport protocol is none of TCP, UDP and ICMP; NAT64 cannot carry it.")         \
 	X(EXTENSION_HEADERS, extension_headers, "The chain of IPv6 extension headers is too long or broken.")        \
 	X(SOURCE_ROUTE, source_route, "A source route that has not ended (RFC 7915 4.1, 5.1).")                      \

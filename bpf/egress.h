@@ -21,6 +21,18 @@ static __always_inline int egress_device(struct __sk_buff *skb, __be16 protocol)
 	return bpf_redirect(cfg.device_ifindex, BPF_F_INGRESS);
 }
 
+/* RFC 6146 3.8: to the other side of the translator, as what comes from outside. */
+static __always_inline int egress_back(struct __sk_buff *skb)
+{
+	void *data = (void *)(long)skb->data;
+	struct ethhdr *eth = data;
+
+	if (data + sizeof(*eth) > (void *)(long)skb->data_end)
+		return TC_ACT_SHOT;
+	eth->h_proto = bpf_htons(ETH_P_IP);
+	return bpf_redirect(cfg.device_ifindex, 0);
+}
+
 /* ---- direct mode ---- */
 
 /* Where a packet leaves. */

@@ -85,11 +85,14 @@ static __noinline int quoted_read4(struct __sk_buff *skb, struct packet *p, stru
  */
 static __noinline void error_source6(__u32 prefix, __be32 router, __u8 *source)
 {
+	int reason;
+
 	if (ip4_source_illegal(router)) {
 		config_copy16(source, cfg.node6);
 		return;
 	}
-	if (!policy_destination(router, prefix))
+	reason = policy_destination(router, prefix);
+	if (!reason || reason == N64_DROP_DST_POOL)
 		rfc6052_compose(&cfg.prefixes[prefix & (N64_MAX_PREFIXES - 1)], router, source);
 	else if (cfg.error_prefix.length)
 		rfc6052_compose(&cfg.error_prefix, router, source);

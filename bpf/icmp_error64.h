@@ -66,6 +66,7 @@ static __noinline int quoted_read6(struct __sk_buff *skb, struct packet *p, stru
 	if (flow) {
 		q->pool = flow->pool_be;
 		q->port_new = flow->port_be;
+		q->hairpin = !!(flow->flags & N64_FLOW_HAIRPIN);
 		return N64_PASS;
 	}
 	copy16(bib_key.src, &ip6->daddr);
@@ -166,12 +167,14 @@ static __noinline int icmp_error_write4(struct __sk_buff *skb, struct packet *p,
 static __noinline int error_allowed6(const __u8 *src, const struct quoted *q)
 {
 	__u8 of[16], owner[16];
+	int reason;
 
 	pod_of(of, src);
 	pod_of(owner, q->pod);
 	if (!equal16(of, owner) && bpf_map_lookup_elem(&n64_pods, of))
 		return N64_DROP_ICMP_ERROR_FOREIGN;
-	return policy_destination(q->remote, q->prefix);
+	reason = policy_destination(q->remote, q->prefix);
+	return reason == N64_DROP_DST_POOL && q->hairpin ? N64_PASS : reason;
 }
 
 GLOBAL int icmp_error6(struct __sk_buff *skb, struct packet *p)
@@ -179,6 +182,7 @@ GLOBAL int icmp_error6(struct __sk_buff *skb, struct packet *p)
 	struct error_scratch *scratch = error_scratch();
 	__u32 rest, length;
 	struct way way = {};
+	bool hairpin;
 	struct ipv6hdr ip6;
 	int reason;
 	long sum;
@@ -214,11 +218,13 @@ GLOBAL int icmp_error6(struct __sk_buff *skb, struct packet *p)
 	    p->l4_off + ICMP_LEN + length < scratch->quoted.end &&
 	    scratch->quoted.l4_off + 8 <= p->l4_off + ICMP_LEN + length)
 		scratch->quoted.end = p->l4_off + ICMP_LEN + length;
-	reason = way_ip4(skb, &way, scratch->quoted.pool, scratch->quoted.remote, 0);
+	hairpin = scratch->quoted.hairpin;
+	if (!hairpin)
+		reason = way_ip4(skb, &way, scratch->quoted.pool, scratch->quoted.remote, 0);
 	if (reason)
 		return drop(skb, reason, N64_6TO4);
 	if (icmp_error_write4(skb, p, scratch))
 		return drop(skb, N64_DROP_REWRITE_FAILED, N64_6TO4);
 	count_packet(N64_6TO4, N64_ICMP, 1, p->end - L3_OFF);
-	return egress_ip4(skb, &way);
+	return hairpin ? egress_back(skb) : egress_ip4(skb, &way);
 }

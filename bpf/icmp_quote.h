@@ -21,6 +21,7 @@ struct quoted {
 	__u8 prefix;
 	__u8 fragmented;
 	__u8 more;
+	__u8 hairpin;
 	__be16 ip4_id;
 	__be32 pool;
 	__be32 remote;

@@ -69,6 +69,20 @@ static __always_inline void pod_of(void *pod, const void *src)
 		((__u32 *)pod)[i] = ((const __u32 *)src)[i] & mask[i];
 }
 
+/*
+ * RFC 6146 3.8: a pool address is where the pods behind it are. Echo requests have no port that could say which.
+ */
+static __always_inline bool is_hairpin(const struct n64_flow6_key *key6)
+{
+	struct n64_bib4_key key = {
+		.pool_be = key6->dst4_be,
+		.port_be = key6->dport_be,
+		.protocol = key6->protocol,
+	};
+
+	return key6->protocol != N64_ICMP && bpf_map_lookup_elem(&n64_bib4, &key);
+}
+
 #define WAY_INET6 10
 
 /*

@@ -120,7 +120,7 @@ static __noinline void session_delete(const struct n64_flow6_key *key6, __be32 p
 	if (!six)
 		return;
 	generation = six->generation;
-	outside = six->outside;
+	outside = six->flags & N64_FLOW_OUTSIDE;
 	if (bpf_map_delete_elem(&n64_flow6, key6))
 		return;
 	session_count_end(key6, outside);
@@ -151,7 +151,7 @@ static __always_inline void flows_fill(const struct n64_flow6_key *key6, struct 
 	six->pool_be = pool;
 	six->port_be = port;
 	six->state = four->state = origin & 0xff;
-	six->outside = !!(origin & FROM_OUTSIDE);
+	six->flags = (origin & FROM_OUTSIDE ? N64_FLOW_OUTSIDE : 0) | (is_pool(key6->dst4_be) ? N64_FLOW_HAIRPIN : 0);
 	six->csum_delta = csum_sub(sum4, sum6);
 	copy16(four->src, key6->src);
 	four->port_be = key6->sport_be;
@@ -231,7 +231,7 @@ GLOBAL int session_create6(struct __sk_buff *skb, const struct n64_flow6_key *ke
 	if (reason)
 		return reason;
 	reason = policy_destination(key6->dst4_be, key6->prefix);
-	if (reason)
+	if (reason && !(reason == N64_DROP_DST_POOL && is_hairpin(key6)))
 		return reason;
 	reason = policy_route_back(skb, key6);
 	if (reason)
@@ -259,11 +259,20 @@ GLOBAL int session_create6(struct __sk_buff *skb, const struct n64_flow6_key *ke
 			      new->bib6.created_ns);
 }
 
+/* A pool address is one only of what comes from the device: of another pod's packet. */
+GLOBAL bool may_be_source(__be32 src, __u32 prefix, bool hairpin)
+{
+	int reason = policy_destination(src, prefix);
+
+	return !reason || (reason == N64_DROP_DST_POOL && hairpin);
+}
+
 /*
  * From the IPv4 side: there must be a binding, and the filter must agree (RFC 6146 3.5.1, 3.5.2.2 rows 02, 05, 3.5.3).
  * The source address under our prefix is the pod's view of Z; the first prefix that may carry it serves.
  */
-static __noinline int session_create4(const struct n64_flow4_key *key4, const struct n64_bib4 *bib4, __u8 tcp_flags)
+static __noinline int session_create4(const struct n64_flow4_key *key4, const struct n64_bib4 *bib4, __u8 tcp_flags,
+				      bool hairpin)
 {
 	struct n64_flow6_key key6 = {};
 	struct n64_bib6_key key = { .port_be = bib4->port_be, .protocol = key4->protocol };
@@ -286,7 +295,7 @@ static __noinline int session_create4(const struct n64_flow4_key *key4, const st
 	key6.dport_be = key4->sport_be;
 	key6.protocol = key4->protocol;
 	/* The filter that keeps pods from an address keeps that address from pods (RFC 6052 5.3). */
-	while (!prefix_is_there(key6.prefix) || policy_destination(key4->src_be, key6.prefix)) {
+	while (!prefix_is_there(key6.prefix) || !may_be_source(key4->src_be, key6.prefix, hairpin)) {
 		if (++key6.prefix >= cfg.prefix_count || key6.prefix >= N64_MAX_PREFIXES)
 			return N64_DROP_FILTERED;
 	}

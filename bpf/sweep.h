@@ -103,10 +103,12 @@ GLOBAL bool session_denied(const struct n64_flow6_key *key)
 {
 	struct n64_bib6_key bib_key = {};
 	struct n64_bib6 *bib;
+	int reason;
 
 	if (!cfg.end_denied_sessions || !key)
 		return false;
-	if (policy_destination(key->dst4_be, key->prefix))
+	reason = policy_destination(key->dst4_be, key->prefix);
+	if (reason && !(reason == N64_DROP_DST_POOL && is_hairpin(key)))
 		return true;
 	if (source_listed(key->src))
 		return false;

@@ -126,6 +126,11 @@ struct n64_flow6_key {
 	__u8 zero[2];
 };
 
+/* Begun from the IPv4 side. */
+#define N64_FLOW_OUTSIDE 1
+/* Z is a pool address: the other end is a pod, too (RFC 6146 3.8). */
+#define N64_FLOW_HAIRPIN 2
+
 struct n64_flow6 {
 	__u64 last_ns;
 	__u64 created_ns;
@@ -135,8 +140,8 @@ struct n64_flow6 {
 	__u32 pool_be;
 	__u16 port_be;
 	__u8 state;
-	/* Begun from the IPv4 side. */
-	__u8 outside;
+	/* N64_FLOW_ bits. */
+	__u8 flags;
 	/* Checksum difference of the addresses, IPv6 pair to IPv4 pair. */
 	__u32 csum_delta;
 	/* Low bits of the binding's created_ns: the one that this session is counted in, and no later one in its place. */

@@ -94,6 +94,7 @@ static __noinline int later_fragment_6to4(struct __sk_buff *skb, struct packet *
 	struct n64_frag *frag = new ? frag_find(new) : NULL;
 	int index = protocol_index(p->protocol), reason;
 	struct way way = {};
+	bool hairpin;
 
 	if (frag_beyond_end(p))
 		return drop(skb, N64_DROP_MALFORMED, N64_6TO4);
@@ -101,15 +102,17 @@ static __noinline int later_fragment_6to4(struct __sk_buff *skb, struct packet *
 		return drop(skb, N64_DROP_FRAGMENT_TINY, N64_6TO4);
 	if (!frag || index < 0)
 		return refuse6(skb, p, N64_DROP_FRAGMENT_UNKNOWN, 0);
-	reason = way_ip4(skb, &way, *(__be32 *)(frag->src + 12), *(__be32 *)(frag->dst + 12),
-			 wire_length(p, p->end - p->l4_off));
+	hairpin = is_pool(*(__be32 *)(frag->dst + 12));
+	reason = hairpin ? N64_PASS
+			 : way_ip4(skb, &way, *(__be32 *)(frag->src + 12), *(__be32 *)(frag->dst + 12),
+				   wire_length(p, p->end - p->l4_off));
 	if (reason)
 		return refuse6(skb, p, reason, too_big_mtu(&way));
 	count_packet(N64_6TO4, index, 1, p->end - L3_OFF);
 	if (rewrite_headers_6to4(skb, p, *(__be32 *)(frag->src + 12), *(__be32 *)(frag->dst + 12), 0,
 				 p->end - p->l4_off))
 		return drop(skb, N64_DROP_REWRITE_FAILED, N64_6TO4);
-	return egress_ip4(skb, &way);
+	return hairpin ? egress_back(skb) : egress_ip4(skb, &way);
 }
 
 /* Notes the packet in its session: time, state, counters. */
@@ -143,6 +146,7 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 	void *data;
 	__u32 length, payload, packets, suffix = 0, csum_delta;
 	int prefix, index, reason = N64_PASS;
+	bool hairpin;
 	__be16 id;
 
 	data = (void *)(long)skb->data;
@@ -239,7 +243,9 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 		if (!flow)
 			return refuse6(skb, &p, reason ? reason : N64_DROP_SESSION_CONFLICT, 0);
 	}
-	reason = way_ip4(skb, &way, flow->pool_be, key.dst4_be, wire_length(&p, payload));
+	hairpin = flow->flags & N64_FLOW_HAIRPIN;
+	if (!hairpin)
+		reason = way_ip4(skb, &way, flow->pool_be, key.dst4_be, wire_length(&p, payload));
 	if (reason)
 		return refuse6(skb, &p, reason, too_big_mtu(&way));
 	length = p.end - L3_OFF;
@@ -266,5 +272,5 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 		rewrite_port(skb, &p, csum_delta, p.sport, flow->port_be, p.l4_off);
 	if (rewrite_headers_6to4(skb, &p, flow->pool_be, key.dst4_be, id, payload))
 		return drop(skb, N64_DROP_REWRITE_FAILED, N64_6TO4);
-	return egress_ip4(skb, &way);
+	return hairpin ? egress_back(skb) : egress_ip4(skb, &way);
 }

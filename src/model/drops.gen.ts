@@ -61,7 +61,7 @@ export const DROP_TEXTS: Readonly<Record<DropReason, string>> = {
   dst_non_global: 'Under 64:ff9b::/96 only global IPv4 may be reached (RFC 6052 3.1); use another prefix or nat64.allowNonGlobalIpv4.',
   dst_node: 'The embedded IPv4 address is the node\'s own.',
   dst_denied: 'The embedded IPv4 address is in nat64.deny.',
-  dst_pool: 'The embedded IPv4 address is of the pool itself; hairpinning is not supported.',
+  dst_pool: 'The embedded IPv4 address is of the pool itself, and no pod has the port there.',
   protocol: 'The transport protocol is none of TCP, UDP and ICMP; NAT64 cannot carry it.',
   extension_headers: 'The chain of IPv6 extension headers is too long or broken.',
   source_route: 'A source route that has not ended (RFC 7915 4.1, 5.1).',

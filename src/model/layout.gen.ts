@@ -10,6 +10,8 @@ export const MAX_RETURNS = 16;
 export const MAX_BLOCKS_PER_POD = 256;
 export const MAX_SLOTS = 1024;
 export const BLOCK_WORDS = 16;
+export const FLOW_OUTSIDE = 1;
+export const FLOW_HAIRPIN = 2;
 export const BIB_DEAD = 0x80000000;
 export const NO_BLOCK = 0xffffffff;
 export const BLOCK_CLOSED = 0x80000000;
@@ -261,7 +263,7 @@ export interface Flow6 {
   readonly pool: number;
   readonly port: number;
   readonly state: number;
-  readonly outside: number;
+  readonly flags: number;
   readonly csumDelta: number;
   readonly generation: number;
 }
@@ -277,7 +279,7 @@ export const flow6Codec = {
       pool: view.getUint32(offset + 32, false),
       port: view.getUint16(offset + 36, false),
       state: view.getUint8(offset + 38),
-      outside: view.getUint8(offset + 39),
+      flags: view.getUint8(offset + 39),
       csumDelta: view.getUint32(offset + 40, true),
       generation: view.getUint32(offset + 44, true),
     };
@@ -291,7 +293,7 @@ export const flow6Codec = {
     view.setUint32(offset + 32, value.pool, false);
     view.setUint16(offset + 36, value.port, false);
     view.setUint8(offset + 38, value.state);
-    view.setUint8(offset + 39, value.outside);
+    view.setUint8(offset + 39, value.flags);
     view.setUint32(offset + 40, value.csumDelta, true);
     view.setUint32(offset + 44, value.generation, true);
   },

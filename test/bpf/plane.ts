@@ -109,6 +109,8 @@ export interface RunOptions {
   mark?: number;
   /** Index of the interface it came in by; default: none, as of the node's own. */
   ingress?: number;
+  /** Index of the interface that it passes; default: loopback. */
+  device?: number;
 }
 
 /** What a copy of a packet that is being split carries above the piece's number (bpf/split.h). */
@@ -231,12 +233,18 @@ export class Plane implements Disposable {
   #run(program: BpfProgram, packet: Packet | Uint8Array, options: RunOptions): Outcome {
     const bytes = packet instanceof Uint8Array ? packet : packet.build();
     const run: { ctxIn?: Uint8Array } = {};
-    if (options.gsoSize !== undefined || options.mark !== undefined || options.ingress !== undefined) {
-      // struct __sk_buff: mark at 8, ingress_ifindex at 36, gso_segs at 164, gso_size at 176.
+    if (
+      options.gsoSize !== undefined ||
+      options.mark !== undefined ||
+      options.ingress !== undefined ||
+      options.device !== undefined
+    ) {
+      // struct __sk_buff: mark at 8, ingress_ifindex at 36, ifindex at 40, gso_segs at 164, gso_size at 176.
       run.ctxIn = new Uint8Array(192);
       const view = new DataView(run.ctxIn.buffer);
       view.setUint32(8, options.mark ?? 0, true);
       view.setUint32(36, options.ingress ?? 0, true);
+      view.setUint32(40, options.device ?? 0, true);
       if (options.gsoSize !== undefined) view.setUint32(164, options.gsoSegs ?? 1, true);
       view.setUint32(176, options.gsoSize ?? 0, true);
     }

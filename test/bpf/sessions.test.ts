@@ -145,10 +145,10 @@ describe('sessions', () => {
     );
   });
 
-  it('N6146-3.6-a: N6146-3.8-c: the embedded address is never looked up in the bindings; the pool’s own is refused', () => {
+  it('N6146-3.6-a: N6146-3.8-c: the embedded address is never looked up in the bindings; the pool’s own is refused where no pod has the port', () => {
     withPlane({}, (plane) => {
       plane.gate(open(from6(POD2), 'udp', 40001));
-      const packet = from6(POD, `${PREFIX}${POOL}`).udp({ sport: 5, dport: 40001 });
+      const packet = from6(POD, `${PREFIX}${POOL}`).udp({ sport: 5, dport: 40002 });
       expect(plane.dropsOf(() => plane.gate(packet))).to.deep.equal({ dst_pool: 1 });
     });
   });
