@@ -36,6 +36,8 @@ const STRUCTS = [
   'bib6',
   'bib4_key',
   'bib4',
+  'peer_key',
+  'peer',
   'pod',
   'block',
   'block_record',

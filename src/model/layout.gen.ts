@@ -490,6 +490,49 @@ export const bib4Codec = {
   },
 };
 
+export interface PeerKey {
+  readonly pool: number;
+  readonly remote: number;
+  readonly port: number;
+  readonly protocol: number;
+}
+
+export const peerKeyCodec = {
+  size: 12,
+  read(view: DataView, offset: number): PeerKey {
+    return {
+      pool: view.getUint32(offset, false),
+      remote: view.getUint32(offset + 4, false),
+      port: view.getUint16(offset + 8, false),
+      protocol: view.getUint8(offset + 10),
+    };
+  },
+  write(view: DataView, offset: number, value: PeerKey): void {
+    clear(view, offset, 12);
+    view.setUint32(offset, value.pool, false);
+    view.setUint32(offset + 4, value.remote, false);
+    view.setUint16(offset + 8, value.port, false);
+    view.setUint8(offset + 10, value.protocol);
+  },
+};
+
+export interface Peer {
+  readonly refs: number;
+}
+
+export const peerCodec = {
+  size: 4,
+  read(view: DataView, offset: number): Peer {
+    return {
+      refs: view.getUint32(offset, true),
+    };
+  },
+  write(view: DataView, offset: number, value: Peer): void {
+    clear(view, offset, 4);
+    view.setUint32(offset, value.refs, true);
+  },
+};
+
 export interface Pod {
   readonly slot: number;
   readonly top: number;

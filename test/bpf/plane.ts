@@ -10,17 +10,19 @@ import { monotonicNs } from '../../src/datapath/clock.ts';
 import type { Block, DropRow, PoolAddress } from '../../src/datapath/datapath.ts';
 import { DROP_REASONS } from '../../src/model/drops.gen.ts';
 import { EbpfDatapath } from '../../src/datapath/ebpf.ts';
-import { openMaps, type MapSet } from '../../src/datapath/ebpf-reader.ts';
+import { openMaps, u32Codec, u64Codec, type MapSet } from '../../src/datapath/ebpf-reader.ts';
 import {
   configCodec,
   flow4Codec,
   flow4KeyCodec,
   flow6Codec,
   flow6KeyCodec,
+  STOCK,
   type Prefix,
 } from '../../src/model/layout.gen.ts';
 import { Pins } from '../../src/datapath/pins.ts';
 import { BpfMap, BpfObject, ifNameToIndex, TypedMap, type BpfProgram } from '../../src/libbpf/mod.ts';
+import { disagreements, type CheckOptions } from '../helpers/map-checker.ts';
 import { byteDiff, faults } from '../helpers/packet-read.ts';
 import { ETHERNET_BYTES, frame, type Packet } from '../helpers/packet.ts';
 import { programsOf, type TestPrograms } from '../helpers/programs.ts';
@@ -150,6 +152,9 @@ export function wipe(maps: MapSet): void {
     using queue = BpfMap.fromId(new DataView(id.buffer, id.byteOffset).getUint32(0, true));
     while (queue.pop());
   }
+  // User space counts what it has offered and does not look again: what the programs took makes up for what has gone.
+  const stock = new TypedMap(maps.n64_stock, u32Codec, u64Codec);
+  stock.update(STOCK.STOCK_LEASED, stock.lookup(STOCK.STOCK_OFFERED) ?? 0n);
 }
 
 export class Plane implements Disposable {
@@ -354,8 +359,11 @@ export class Plane implements Disposable {
 const kept = new Map<string, Plane>();
 const MOST_KEPT = 40;
 
-/** Runs `act` with a data plane that nothing has happened to. */
-export function withPlane<T>(options: PlaneOptions, act: (plane: Plane) => T): T {
+/**
+ * Runs `act` with a data plane that nothing has happened to; its maps agree with each other afterwards, unless `act` writes
+ * them itself (`check` is false).
+ */
+export function withPlane<T>(options: PlaneOptions, act: (plane: Plane) => T, check: CheckOptions | false = {}): T {
   const name = JSON.stringify(options);
   const known = kept.get(name);
   known?.reset();
@@ -367,7 +375,9 @@ export function withPlane<T>(options: PlaneOptions, act: (plane: Plane) => T): T
   }
   const plane = known ?? new Plane(options);
   kept.set(name, plane);
-  return act(plane);
+  const result = act(plane);
+  if (check) expect(disagreements(plane.maps, check), 'maps that disagree').to.deep.equal([]);
+  return result;
 }
 
 /** Copies the identification, which the data plane chooses, so that the rest can be compared byte by byte. */

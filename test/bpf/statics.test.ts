@@ -70,29 +70,37 @@ describe('static bindings', () => {
   }
 
   it('a port that somebody has is refused, and nothing of the binding stays', () => {
-    withPlane({}, (plane) => {
-      const pod2 = parseIp6('2001:db8:1::11');
-      four(plane).update(KEY4, { src: pod2, port: 9, isStatic: 0 });
-      const store = new StaticStore(plane.maps);
-      expect(store.holders(BINDING)).to.deep.equal({ source: { v6: pod2, port: 9 }, pool: undefined });
-      expect(() => store.put(BINDING)).to.throw('the IPv4 side of the static binding is in use now');
-      expect(six(plane).lookup(KEY6)).to.equal(undefined);
-      expect(count(plane)).to.equal(0);
-      four(plane).delete(KEY4);
-      const theirs = { createdNs: 1n, pool: KEY4.pool, port: 40002, isStatic: 0, refs: 1, block: 0 };
-      six(plane).update(KEY6, theirs);
-      expect(() => store.put(BINDING)).to.throw('the IPv6 side of the static binding has another binding now');
-      expect(four(plane).lookup(KEY4)).to.equal(undefined);
-      expect(count(plane)).to.equal(0);
-    });
+    withPlane(
+      {},
+      (plane) => {
+        const pod2 = parseIp6('2001:db8:1::11');
+        four(plane).update(KEY4, { src: pod2, port: 9, isStatic: 0 });
+        const store = new StaticStore(plane.maps);
+        expect(store.holders(BINDING)).to.deep.equal({ source: { v6: pod2, port: 9 }, pool: undefined });
+        expect(() => store.put(BINDING)).to.throw('the IPv4 side of the static binding is in use now');
+        expect(six(plane).lookup(KEY6)).to.equal(undefined);
+        expect(count(plane)).to.equal(0);
+        four(plane).delete(KEY4);
+        const theirs = { createdNs: 1n, pool: KEY4.pool, port: 40002, isStatic: 0, refs: 1, block: 0 };
+        six(plane).update(KEY6, theirs);
+        expect(() => store.put(BINDING)).to.throw('the IPv6 side of the static binding has another binding now');
+        expect(four(plane).lookup(KEY4)).to.equal(undefined);
+        expect(count(plane)).to.equal(0);
+      },
+      false,
+    );
   });
 
   it('nobody looks for them through the bindings of pods when there are none', () => {
-    withPlane({}, (plane) => {
-      six(plane).update(KEY6, { createdNs: 1n, pool: 1, port: 1, isStatic: 1, refs: 0, block: NO_BLOCK });
-      // Were the table read, this would be found and taken away.
-      expect(new StaticStore(plane.maps).all()).to.deep.equal([]);
-      expect(six(plane).lookup(KEY6)).not.to.equal(undefined);
-    });
+    withPlane(
+      {},
+      (plane) => {
+        six(plane).update(KEY6, { createdNs: 1n, pool: 1, port: 1, isStatic: 1, refs: 0, block: NO_BLOCK });
+        // Were the table read, this would be found and taken away.
+        expect(new StaticStore(plane.maps).all()).to.deep.equal([]);
+        expect(six(plane).lookup(KEY6)).not.to.equal(undefined);
+      },
+      false,
+    );
   });
 });
