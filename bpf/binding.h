@@ -137,25 +137,38 @@ static __always_inline struct n64_peer_key peer_key_of(const struct n64_flow4_ke
 	};
 }
 
+/* One that is about to go is waited for: whoever marked it deletes it with the next instructions. */
 static __noinline void peer_join(const struct n64_flow4_key *flow)
 {
 	struct n64_peer_key key = peer_key_of(flow);
 	struct n64_peer one = { .refs = 1 };
 	struct n64_peer *peer;
 
-	if (bpf_map_update_elem(&n64_peer, &key, &one, BPF_NOEXIST) == EEXIST_RESULT) {
+	for (int try = 0; try < 8; try++) {
+		if (bpf_map_update_elem(&n64_peer, &key, &one, BPF_NOEXIST) != EEXIST_RESULT)
+			return;
 		peer = bpf_map_lookup_elem(&n64_peer, &key);
-		if (peer)
-			__sync_fetch_and_add(&peer->refs, 1);
+		if (!peer)
+			continue;
+		if (!(__sync_fetch_and_add(&peer->refs, 1) & N64_BIB_DEAD))
+			return;
+		__sync_fetch_and_sub(&peer->refs, 1);
 	}
 }
 
+/* Nobody joins between the last one's leaving and the end of the entry: it would take the new one's count along. */
 static __noinline void peer_leave(const struct n64_flow4_key *flow)
 {
 	struct n64_peer_key key = peer_key_of(flow);
 	struct n64_peer *peer = bpf_map_lookup_elem(&n64_peer, &key);
+	__u32 refs;
 
-	if (peer && __sync_fetch_and_sub(&peer->refs, 1) <= 1)
+	if (!peer)
+		return;
+	refs = __sync_fetch_and_sub(&peer->refs, 1);
+	if (!(refs & ~N64_BIB_DEAD))
+		__sync_fetch_and_add(&peer->refs, 1);
+	if (refs == 1 && __sync_val_compare_and_swap(&peer->refs, 0, N64_BIB_DEAD) == 0)
 		bpf_map_delete_elem(&n64_peer, &key);
 }
 

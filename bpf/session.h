@@ -365,11 +365,12 @@ GLOBAL int session_step(const struct n64_flow6_key *of, __be32 pool, __be16 port
 		    __sync_val_compare_and_swap(state_word6(six), old, with_state(old, step.state)) == old)
 			break;
 	}
-	/* Whoever writes last has read last. */
+	/* Whoever writes last has read last; a plain store could be seen by others only after the look that follows it. */
 	for (int try = 0; try < 4; try++) {
 		seen = state_of(READ_ONCE(*state_word6(six)));
-		WRITE_ONCE(four->state, seen);
-		if (seen == state_of(READ_ONCE(*state_word6(six))))
+		old = READ_ONCE(*state_word4(four));
+		if (__sync_val_compare_and_swap(state_word4(four), old, with_state(old, seen)) == old &&
+		    seen == state_of(READ_ONCE(*state_word6(six))))
 			break;
 	}
 	if (step.refresh)

@@ -189,7 +189,7 @@ struct n64_bib6_key {
 	__u8 zero;
 };
 
-/* Set in refs when the last session has gone and the entry is about to: nobody may join any more. */
+/* Set in refs, a peer's too, when the last session has gone and the entry is about to: nobody may join any more. */
 #define N64_BIB_DEAD 0x80000000u
 
 struct n64_bib6 {

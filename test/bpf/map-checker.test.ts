@@ -67,7 +67,6 @@ const mapsOf = ({ maps }: Plane) => ({
 });
 type Of = ReturnType<typeof mapsOf>;
 const isTcp = ({ protocol }: { protocol: number }) => protocol === PROTOCOL.TCP;
-const isUdp = ({ protocol }: { protocol: number }) => protocol === PROTOCOL.UDP;
 const isDynamic = (_: unknown, { isStatic }: { isStatic: number }) => isStatic === 0;
 const leased = (_: number, { state }: { state: number }) => state === BLOCK_STATE.BLOCK_LEASED;
 const bitOf = (bits: readonly (readonly bigint[])[], protocol: number, at: number) =>

@@ -282,6 +282,11 @@ export class Plane implements Disposable {
     return expect.fail('the packet itself became none of the pieces of what was expected');
   }
 
+  /** Pins the program of the device's egress, so that other threads can run it on the same maps. */
+  pinGate(path: string): void {
+    this.#gate.pin(path);
+  }
+
   /** Ingress of the uplink. */
   uplink(packet: Packet | Uint8Array, options: RunOptions = {}): Outcome {
     return this.#run(this.#object.program('n64_uplink'), packet, options);

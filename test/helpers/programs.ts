@@ -14,6 +14,8 @@ export interface TestPrograms extends Omit<ProgramSettings, 'allowSources'>, Omi
   readonly restrictSources: boolean;
   /** Pool addresses: how many slots a new pod may be put on. */
   readonly slots: number;
+  /** By state, shorter than settings and their slack can be. */
+  readonly timeoutNs?: readonly bigint[];
 }
 
 export const TIMEOUTS: Timeouts = {
@@ -53,8 +55,9 @@ export function testPrograms(overrides: Partial<TestPrograms> = {}): TestProgram
 
 /** `places`: where prefixes stood in the programs before. */
 export function programsOf(test: TestPrograms, places: readonly Prefix[] = []): ProgramConfig {
-  const { prefixes, restrictSources, slots, device, uplinks, node6, ...settings } = test;
+  const { prefixes, restrictSources, slots, device, uplinks, node6, timeoutNs, ...settings } = test;
   const allowSources = restrictSources ? [parseIp6Net('::/0')] : [];
   const facts = { device, uplinks, returns: uplinks.slice(0, 1), node6, places };
-  return { ...desiredPrograms(prefixes, { ...settings, allowSources }, facts), slots };
+  const programs = { ...desiredPrograms(prefixes, { ...settings, allowSources }, facts), slots };
+  return timeoutNs === undefined ? programs : { ...programs, timeoutNs };
 }
