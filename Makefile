@@ -187,6 +187,13 @@ bench: deps build ## Bulk, packet and DNS rates against peers, interleaved in on
 test-load: deps build ## Optional, not part of test: a minute each of short connections, none refused (root)
 	$(Q)$(NODE) test/load/main.ts
 
+# Some twenty minutes; one alone: make test-hostile ONLY=fragments SECONDS=20
+.PHONY: test-hostile
+test-hostile: deps build ## Optional, not part of test: floods and races, a minute each, another pod measured beside (root)
+	$(Q)GATE64_HAMMER_SECONDS=$(or $(SECONDS),60) test/helpers/sandbox.sh $(NODE) node_modules/mocha/bin/mocha.js \
+		--forbid-only test/bpf/two-processors.test.ts
+	$(Q)$(NODE) test/hostile/main.ts --seconds $(or $(SECONDS),60) $(if $(ONLY),--only '$(ONLY)')
+
 .PHONY: manifests
 manifests: node_modules/.package-lock.json ## Render manifests/ into manifests/install.yaml, for kubectl apply -f
 	$(Q)$(NODE) test/meta/manifests.ts

@@ -4,7 +4,10 @@
 
 import { chmodSync } from 'node:fs';
 import { join } from 'node:path';
+import { openMaps } from '../../src/datapath/ebpf-reader.ts';
+import { Pins } from '../../src/datapath/pins.ts';
 import { Gate64, gate64Config, type Egress } from './gate64.ts';
+import { settledDisagreements } from './map-checker.ts';
 import { startCoreDns, type RunningPart } from './parts.ts';
 import { makeFile, sha256 } from './payload.ts';
 import { startDnsServer, startNginx, startUdpEcho } from './server-parts.ts';
@@ -82,12 +85,28 @@ export class Scene implements AsyncDisposable {
     return (await this.topology.run('pod', argv, { timeoutMs })).stdout.trim();
   }
 
-  /** Ends everything; pins are taken away as well, so that the next scene starts from nothing. */
+  /**
+   * Ends everything; pins are taken away as well, so that the next scene starts from nothing. Throws when the maps that the
+   * tests left do not agree with each other.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.coreDns?.stop();
+    const found = await disagreementsOf(new Pins());
     this.gate64.process?.signal('SIGKILL');
     await this.gate64.process?.ended;
     await this.gate64.cli(['uninstall', '-c', this.gate64.configFile], { accept: 'any' });
     await this.topology.dispose();
+    if (found.length > 0) throw new Error(`maps disagree:\n${found.join('\n')}`);
+  }
+}
+
+/** Nothing where no maps are. What is still in motion is left out. */
+async function disagreementsOf(pins: Pins): Promise<string[]> {
+  if (!pins.haveMaps) return [];
+  const maps = openMaps(pins);
+  try {
+    return await settledDisagreements(maps, { staticsChanged: true });
+  } finally {
+    for (const map of Object.values(maps)) map.close();
   }
 }
