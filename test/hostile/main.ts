@@ -77,9 +77,10 @@ async function attackerPort(scene: Scene): Promise<number> {
   const { topology } = scene;
   const send = `echo x | socat -u - 'UDP6:[64:ff9b::${SERVER4}]:7007,bind=[${ATTACKER}]:${ATTACKER_PORT}'`;
   await topology.sh('pod', send);
-  const rows = await scene.gate64.json<{ pool: { port: number } | string }[]>('sessions', '--pod', ATTACKER);
-  const pool = JSON.stringify(rows[0]?.pool ?? '');
-  return Number(/(\d+)\D*$/.exec(pool)?.[1] ?? ATTACKER_PORT);
+  const rows = await scene.gate64.json<{ pool: { port: number } }[]>('sessions', '--src', ATTACKER);
+  const [row] = rows;
+  if (row === undefined) throw new Error('the attacker has no session to aim at');
+  return row.pool.port;
 }
 
 async function begin(scene: Scene, flood: Flood | undefined, seconds: number): Promise<Background> {
