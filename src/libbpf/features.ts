@@ -3,7 +3,7 @@
 
 import { closeSync, existsSync, statfsSync } from 'node:fs';
 import { release } from 'node:os';
-import { checkString } from './check.ts';
+import { checkString, checkU32 } from './check.ts';
 import { systemError } from './errors.ts';
 import { lastErrno, libbpf, libc } from './ffi.ts';
 import { attachTypes } from './kinds.ts';
@@ -11,6 +11,8 @@ import { attachTypes } from './kinds.ts';
 const BPF_PROG_TYPE_SCHED_CLS = 3;
 const BPF_FS_MAGIC = 0xcafe4a11;
 const ENODEV = 19;
+/** With the zero byte at its end. */
+const IFNAMSIZ = 16;
 
 let tcxSupported: boolean | undefined;
 
@@ -74,4 +76,11 @@ export function ifNameToIndex(name: string): number {
   const index = libc().ifNameToIndex(name);
   if (index === 0) throw systemError(`no network interface ${name}`, lastErrno() || ENODEV);
   return index;
+}
+
+/** The name that an interface of this process's namespace has now; undefined when there is none of that index. */
+export function ifIndexToName(ifindex: number): string | undefined {
+  const out = new Uint8Array(IFNAMSIZ);
+  if (libc().ifIndexToName(checkU32('ifindex', ifindex), out) === null) return undefined;
+  return Buffer.from(out.subarray(0, out.indexOf(0))).toString();
 }

@@ -83,6 +83,20 @@ export interface Libc {
   /** bpf(2) itself, for commands newer than the installed libbpf; undefined on architectures not known here. */
   bpf: ((command: number, attr: Uint8Array, size: number) => number) | undefined;
   ifNameToIndex(name: string): number;
+  /** The name is written to `out`, which has 16 bytes; null when there is no such interface. */
+  ifIndexToName(ifindex: number, out: Uint8Array): Pointer | null;
+  socket(domain: number, type: number, protocol: number): number;
+  bind(fd: number, address: Uint8Array, size: number): number;
+  setsockopt(fd: number, level: number, option: number, value: Uint8Array, size: number): number;
+  recv(fd: number, out: Uint8Array, size: number, flags: number): number | bigint;
+  sendto(
+    fd: number,
+    bytes: Uint8Array,
+    size: number,
+    flags: number,
+    address: Uint8Array,
+    addressSize: number,
+  ): number | bigint;
   dup(fd: number): number;
   flock(fd: number, operation: number): number;
   pageSize(): number;
@@ -201,6 +215,14 @@ export function libc(): Libc {
   libcHandle = {
     bpf: number === undefined ? undefined : (command, attr, size) => Number(syscall(number, command, attr, size)),
     ifNameToIndex: library.func('uint32_t if_nametoindex(const char *name)'),
+    ifIndexToName: library.func('void *if_indextoname(uint32_t ifindex, void *name)'),
+    socket: library.func('int socket(int domain, int type, int protocol)'),
+    bind: library.func('int bind(int fd, const void *address, uint32_t size)'),
+    setsockopt: library.func('int setsockopt(int fd, int level, int option, const void *value, uint32_t size)'),
+    recv: library.func('long recv(int fd, void *out, size_t size, int flags)'),
+    sendto: library.func(
+      'long sendto(int fd, const void *bytes, size_t size, int flags, const void *address, uint32_t addressSize)',
+    ),
     dup: library.func('int dup(int fd)'),
     flock: library.func('int flock(int fd, int operation)'),
     pageSize: library.func('int getpagesize()'),

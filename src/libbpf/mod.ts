@@ -8,6 +8,7 @@ export type { LibbpfErrorOptions } from './errors.ts';
 export { BpfLoadError, errnoMessage, errnoName, LibbpfError, UnsupportedFeatureError } from './errors.ts';
 export {
   hasKernelBtf,
+  ifIndexToName,
   ifNameToIndex,
   isBpffs,
   isTcxSupported,
@@ -28,6 +29,8 @@ export { BpfMap, possibleCpus } from './map.ts';
 export { ObjectMap, ObjectProgram } from './object-parts.ts';
 export type { OpenOptions } from './object.ts';
 export { BpfObject } from './object.ts';
+export type { PacketSocketOptions } from './packet-socket.ts';
+export { PacketSocket } from './packet-socket.ts';
 export type { TestRunOptions, TestRunResult } from './program.ts';
 export { BpfProgram } from './program.ts';
 export type { RingBufferOptions } from './ringbuf.ts';

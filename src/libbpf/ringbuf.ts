@@ -10,18 +10,13 @@ import type { Pointer } from './ffi.ts';
 import { lastErrno, libc } from './ffi.ts';
 import { mapTypes } from './kinds.ts';
 import type { BpfMap } from './map.ts';
+import { pollWake, timerWake, type Wake } from './wake.ts';
 
 export interface RingBufferOptions {
   /** How to notice records: `poll` (default, timer where it cannot be had) or `timer`. */
   wake?: 'poll' | 'timer';
   /** Period of the timer. Default 10. */
   timerMs?: number;
-}
-
-interface Wake {
-  ref(): void;
-  unref(): void;
-  close(): void;
 }
 
 const PROT_READ = 1;
@@ -71,7 +66,10 @@ export class RingBuffer implements Disposable {
       // Consumer page writable, then producer page and the data twice in a row, so that no record is split.
       this.#consumer = new Mapping(this.#fd, this.#page, PROT_READ | PROT_WRITE, 0);
       this.#producer = new Mapping(this.#fd, this.#page + 2 * this.#size, PROT_READ, this.#page);
-      this.#wake = (options.wake ?? 'poll') === 'poll' ? this.#pollWake(timerMs) : this.#timerWake(timerMs);
+      this.#wake =
+        (options.wake ?? 'poll') === 'poll'
+          ? pollWake(this.#fd, timerMs, () => this.#schedule())
+          : timerWake(timerMs, () => this.consume());
     } catch (error) {
       this.close();
       throw error;
@@ -163,20 +161,6 @@ export class RingBuffer implements Disposable {
       if (this.consume() >= maxRecordsPerTurn && this.#consumer) this.#schedule();
     });
     if (!this.#referenced) immediate.unref();
-  }
-
-  #pollWake(timerMs: number): Wake {
-    try {
-      return koffi.node.poll(this.#fd, { readable: true }, () => this.#schedule());
-    } catch {
-      // No libuv symbols in this runtime, or a kernel object that cannot be polled.
-      return this.#timerWake(timerMs);
-    }
-  }
-
-  #timerWake(timerMs: number): Wake {
-    const timer = setInterval(() => this.consume(), timerMs);
-    return { ref: () => timer.ref(), unref: () => timer.unref(), close: () => clearInterval(timer) };
   }
 }
 
