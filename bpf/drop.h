@@ -28,11 +28,14 @@
 	X(PROTOCOL, protocol, "The transport protocol is none of TCP, UDP and ICMP; NAT64 cannot carry it.")         \
 	X(EXTENSION_HEADERS, extension_headers, "The chain of IPv6 extension headers is too long or broken.")        \
 	X(SOURCE_ROUTE, source_route, "A source route that has not ended (RFC 7915 4.1, 5.1).")                      \
-	X(FRAGMENT_ICMP, fragment_icmp, "Fragmented ICMP is not translated (RFC 7915 1.2).")                         \
+	X(FRAGMENT_ICMP, fragment_icmp,                                                                              \
+	  "An ICMP error in fragments (RFC 7915 1.2), or an echo whose fragments were too many or cannot be put "    \
+	  "together.")                                                                                               \
 	X(FRAGMENT_UNKNOWN, fragment_unknown,                                                                        \
-	  "A later fragment whose first fragment was not seen: out of order, or expired.")                           \
+	  "A later fragment whose first one was not seen, beyond what may wait for it.")                             \
 	X(FRAGMENT_TINY, fragment_tiny, "A first fragment without the whole transport header (RFC 6146 3.4).")       \
-	X(CHECKSUM_ZERO, checksum_zero, "UDP without checksum, over IPv6 or in a fragment (RFC 8200 8.1).")          \
+	X(CHECKSUM_ZERO, checksum_zero,                                                                              \
+	  "UDP without checksum over IPv6 (RFC 8200 8.1), or in fragments that cannot be put together.")             \
 	X(ICMP_TYPE, icmp_type, "An ICMP type or code that has no counterpart (RFC 7915 4.2, 5.2).")                 \
 	X(ICMP_ERROR_SHORT, icmp_error_short,                                                                        \
 	  "An ICMP error whose quote is cut short, or of a later fragment: whose flow it is cannot be told.")        \

@@ -8,6 +8,7 @@
 #include "parse.h"
 #include "partial.h"
 #include "policy.h"
+#include "rate.h"
 
 #define ICMP_ERRORS_PER_SECOND 1000
 #define ICMP_ERRORS_PER_SOURCE 100
@@ -21,31 +22,6 @@ struct icmp_answer {
 	/* Pointer or MTU. */
 	__u32 rest;
 };
-
-/* Two processors may both take the last token. */
-static __always_inline bool rate_take(struct n64_rate *rate, __u32 per_second)
-{
-	__u64 now = now_ns(), gained;
-
-	if (!ns_after(now, rate->last_ns, 0))
-		now = rate->last_ns;
-	gained = (now - rate->last_ns) / (NSEC_PER_SEC / per_second);
-	if (gained) {
-		rate->last_ns = now;
-		gained += rate->tokens;
-		rate->tokens = gained < per_second ? gained : per_second;
-	}
-	if (!rate->tokens)
-		return false;
-	rate->tokens--;
-	return true;
-}
-
-/* Which of the buckets below a kind is an address's. */
-static __always_inline __u32 rate_source(const void *address, __u32 words)
-{
-	return hash_words(address, words) >> (32 - N64_RATE_BITS);
-}
 
 /*
  * RFC 4443 2.4(f), RFC 1812 4.3.2.8: a token bucket a family, and one more for sizes: who has no path MTU stands still, so

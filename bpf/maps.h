@@ -9,8 +9,9 @@
 
 #include "common.h"
 
-/* A family each, and sizes apart. */
-#define N64_RATE_KINDS 4
+/* Errors: a family each, and sizes apart. Fragments that are handed over: a direction each. */
+#define N64_RATE_HANDED 4
+#define N64_RATE_KINDS 6
 /* Who shares a bucket shares its errors. */
 #define N64_RATE_BITS 8
 #define N64_RATE_SOURCES (1 << N64_RATE_BITS)
@@ -55,6 +56,9 @@ HASH_MAP(n64_pool, __u32, struct n64_pool_address, N64_MAX_SLOTS);
  */
 HASH_MAP(n64_frags, __u32, struct n64_frag, N64_FRAG_PARTS *N64_FRAGS_A_PART);
 
+/* Datagrams that user space has put together (held.h); it writes an entry before it sends the fragments, and deletes it. */
+HASH_MAP(n64_hold, struct n64_frag_key, struct n64_hold, 4096);
+
 LPM_MAP(n64_dst4, struct n64_lpm4_key, __u32, 16384);
 LPM_MAP(n64_src6, struct n64_lpm6_key, __u32, 4096);
 
@@ -72,7 +76,7 @@ ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_statics, __u32, N64_PROTOCOLS);
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_current, struct n64_config, 1);
 ARRAY_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, n64_drops, __u64, N64_DROP_MAX *N64_DIRECTIONS);
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_drop_last, struct n64_drop_sample, N64_DROP_MAX *N64_DIRECTIONS);
-/* Errors of our own: a bucket a kind, and N64_RATE_SOURCES below each, by whom they are for. */
+/* A bucket a kind, and N64_RATE_SOURCES below each: errors by whom they are for, fragments by whom they are of. */
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_rate, struct n64_rate, N64_RATE_KINDS);
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_rate_source, struct n64_rate, N64_RATE_KINDS *N64_RATE_SOURCES);
 

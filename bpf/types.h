@@ -343,6 +343,18 @@ struct n64_frag {
 	__u8 dst[16];
 };
 
+/* What the first fragment does not say of its datagram. */
+struct n64_hold {
+	__u64 expires_ns;
+	/* Bytes behind the IP header of the whole. */
+	__u32 payload_length;
+	/* One's complement sum of those that a UDP checksum covers, which is 0 itself; in network order. */
+	__u32 sum;
+};
+
+/* skb->mark of fragments that user space sends again: they are not handed over a second time. Never leaves the node. */
+#define N64_HELD_MARK 0x6e370001
+
 /* ---- counters, samples, events ---- */
 
 struct n64_counter {

@@ -7,11 +7,11 @@
 #include "xlat64.h"
 
 static __always_inline void rewrite_echo_4to6(struct __sk_buff *skb, struct packet *p, const struct n64_flow4_key *key,
-					      const struct n64_flow4 *flow)
+					      const struct n64_flow4 *flow, __u32 length)
 {
 	__u8 type = p->icmp_type == ICMP_ECHO ? ICMPV6_ECHO_REQUEST : ICMPV6_ECHO_REPLY;
 	__u32 sum6 = csum_add(csum_ip4_pair(key->src_be, key->dst_be), flow->csum_delta);
-	__u32 pseudo = csum_add(sum6, csum_icmp6_pseudo_tail(p->end - p->l4_off));
+	__u32 pseudo = csum_add(sum6, csum_icmp6_pseudo_tail(length));
 	__u32 check = p->l4_off + ICMP_CHECK_OFF;
 
 	bpf_l4_csum_replace(skb, check, 0, pseudo, BPF_F_PSEUDO_HDR);
@@ -71,11 +71,17 @@ static __noinline int later_fragment_4to6(struct __sk_buff *skb, struct packet *
 	struct ipv6hdr ip6;
 	bool split;
 
-	if (!frag || index < 0)
-		return ours ? drop(skb,
-				   p->protocol == IPPROTO_ICMP ? N64_DROP_FRAGMENT_ICMP : N64_DROP_FRAGMENT_UNKNOWN,
-				   N64_4TO6)
-			    : PASS_ON;
+	if (!frag || index < 0) {
+		__u32 reason = index == N64_ICMP ? N64_DROP_FRAGMENT_ICMP : N64_DROP_FRAGMENT_UNKNOWN;
+
+		/* It may be the node's: the host stack gets it, and user space a copy. */
+		if (!ours && skb->ifindex != cfg.device_ifindex) {
+			bpf_clone_redirect(skb, cfg.device_ifindex, 0);
+			return PASS_ON;
+		}
+		return hand_over(skb, rate_source(&key->src_be, 1), N64_4TO6, ours ? reason : N64_PASS);
+	}
+	held_end(skb);
 	if (frag_beyond_end(p))
 		return drop(skb, N64_DROP_MALFORMED, N64_4TO6);
 	if (frag_overlaps_header(p))
@@ -158,11 +164,12 @@ static __noinline struct n64_flow4 *session4(struct __sk_buff *skb, const struct
 	return flow;
 }
 
-/* RFC 6146 3.4: UDP without a checksum gets one, since IPv6 demands it. */
-static __noinline int udp_checksum_compute(struct __sk_buff *skb, struct packet *p, const struct n64_flow4_key *key)
+/* RFC 6146 3.4: UDP without a checksum gets one, since IPv6 demands it. A fragment's `hold` has the sum of the whole. */
+static __noinline int udp_checksum_compute(struct __sk_buff *skb, struct packet *p, const struct n64_flow4_key *key,
+					   const struct n64_hold *hold)
 {
 	__u32 length = bpf_ntohs(p->udp_len);
-	long sum = csum_packet(skb, p->l4_off, p->l4_off + length);
+	long sum = hold ? hold->sum : csum_packet(skb, p->l4_off, p->l4_off + length);
 	__u32 total;
 	__sum16 check;
 
@@ -181,6 +188,7 @@ static __always_inline int xlat46(struct __sk_buff *skb)
 {
 	struct n64_flow4_key key = {};
 	struct n64_pool_address *pool;
+	struct n64_hold *hold = NULL;
 	struct packet p = {};
 	struct n64_flow4 *flow;
 	struct ipv6hdr ip6;
@@ -279,11 +287,17 @@ static __always_inline int xlat46(struct __sk_buff *skb)
 	}
 	if (!flow || reason)
 		return refuse4(skb, &p, reason, 0);
-	if (index == N64_ICMP && p.more)
-		return drop(skb, N64_DROP_FRAGMENT_ICMP, N64_4TO6);
 	zero_checksum = p.protocol == IPPROTO_UDP && !p.udp_check;
-	if (zero_checksum && (p.fragmented || skb->gso_size))
+	if (zero_checksum && skb->gso_size)
 		return drop(skb, N64_DROP_CHECKSUM_ZERO, N64_4TO6);
+	if (p.more && (zero_checksum || index == N64_ICMP)) {
+		hold = held_find(frag_start4(&p, key.src_be, key.dst_be));
+		if (!hold)
+			return hand_over(skb, rate_source(&key.src_be, 1), N64_4TO6,
+					 zero_checksum ? N64_DROP_CHECKSUM_ZERO : N64_DROP_FRAGMENT_ICMP);
+	}
+	if (p.more)
+		held_end(skb);
 	if (trim_trailer(skb, &p))
 		return drop(skb, N64_DROP_REWRITE_FAILED, N64_4TO6);
 	payload = segment_payload(skb, &p);
@@ -313,10 +327,10 @@ static __always_inline int xlat46(struct __sk_buff *skb)
 		p.fragmented = 1;
 
 	/* ---- point of no return: from here a failure drops ---- */
-	if (zero_checksum && udp_checksum_compute(skb, &p, &key))
+	if (zero_checksum && udp_checksum_compute(skb, &p, &key, hold))
 		return drop(skb, N64_DROP_REWRITE_FAILED, N64_4TO6);
 	if (index == N64_ICMP)
-		rewrite_echo_4to6(skb, &p, &key, flow);
+		rewrite_echo_4to6(skb, &p, &key, flow, hold ? hold->payload_length : p.end - p.l4_off);
 	else
 		rewrite_port(skb, &p, flow->csum_delta, p.dport, flow->port_be, p.l4_off + 2);
 	if (rewrite_headers_4to6(skb, &p, &ip6))

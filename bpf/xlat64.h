@@ -2,16 +2,16 @@
 /* From IPv6 to IPv4: RFC 6146 3.4 to 3.7 and RFC 7915 5. */
 #pragma once
 
-#include "frag.h"
+#include "held.h"
 #include "icmp_error64.h"
 
-/* ICMPv6 echo: the pseudo-header leaves the checksum, type and identifier change (RFC 7915 5.2). */
+/* ICMPv6 echo: the pseudo-header, of `length`, leaves the checksum, type and identifier change (RFC 7915 5.2). */
 static __always_inline void rewrite_echo_6to4(struct __sk_buff *skb, struct packet *p, const struct n64_flow6_key *key,
-					      const struct n64_flow6 *flow, __u32 csum_delta)
+					      const struct n64_flow6 *flow, __u32 csum_delta, __u32 length)
 {
 	__u8 type = p->icmp_type == ICMPV6_ECHO_REQUEST ? ICMP_ECHO : ICMP_ECHOREPLY;
 	__u32 sum6 = csum_sub(csum_ip4_pair(flow->pool_be, key->dst4_be), csum_delta);
-	__u32 pseudo = csum_add(sum6, csum_icmp6_pseudo_tail(p->end - p->l4_off));
+	__u32 pseudo = csum_add(sum6, csum_icmp6_pseudo_tail(length));
 	__u32 check = p->l4_off + ICMP_CHECK_OFF;
 
 	bpf_l4_csum_replace(skb, check, 0, csum_sub(0, pseudo), BPF_F_PSEUDO_HDR);
@@ -101,7 +101,9 @@ static __noinline int later_fragment_6to4(struct __sk_buff *skb, struct packet *
 	if (frag_overlaps_header(p))
 		return drop(skb, N64_DROP_FRAGMENT_TINY, N64_6TO4);
 	if (!frag || index < 0)
-		return refuse6(skb, p, N64_DROP_FRAGMENT_UNKNOWN, 0);
+		return hand_over(skb, rate_source(key->src, 4), N64_6TO4,
+				 index == N64_ICMP ? N64_DROP_FRAGMENT_ICMP : N64_DROP_FRAGMENT_UNKNOWN);
+	held_end(skb);
 	hairpin = is_pool(*(__be32 *)(frag->dst + 12));
 	reason = hairpin ? N64_PASS
 			 : way_ip4(skb, &way, *(__be32 *)(frag->src + 12), *(__be32 *)(frag->dst + 12),
@@ -144,7 +146,7 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 	struct n64_flow6 *flow;
 	struct ipv6hdr *ip6;
 	void *data;
-	__u32 length, payload, packets, suffix = 0, csum_delta;
+	__u32 length, payload, packets, suffix = 0, csum_delta, whole = 0;
 	int prefix, index, reason = N64_PASS;
 	bool hairpin;
 	__be16 id;
@@ -214,13 +216,29 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 
 	payload = segment_payload(skb, &p);
 	if (index == N64_ICMP) {
-		/* RFC 7915 1.2 */
-		if (p.more || p.frag_off)
-			return drop(skb, N64_DROP_FRAGMENT_ICMP, N64_6TO4);
-		if (p.icmp_type >= ICMPV6_DEST_UNREACH && p.icmp_type <= ICMPV6_PARAMPROB)
+		if (p.frag_off)
+			return later_fragment_6to4(skb, &p, &key);
+		if (p.icmp_type >= ICMPV6_DEST_UNREACH && p.icmp_type <= ICMPV6_PARAMPROB) {
+			/* RFC 7915 1.2 */
+			if (p.more)
+				return drop(skb, N64_DROP_FRAGMENT_ICMP, N64_6TO4);
 			return icmp_error6(skb, &p);
+		}
 		if (p.icmp_type != ICMPV6_ECHO_REQUEST && p.icmp_type != ICMPV6_ECHO_REPLY)
 			return drop(skb, N64_DROP_ICMP_TYPE, N64_6TO4);
+		if (p.more) {
+			struct n64_hold *hold = held_find(frag_start6(&p, key.src, key.dst4_be, key.prefix));
+
+			if (!hold) {
+				/* Where it came by is not known any more when it comes again. */
+				reason = policy_route_back(skb, &key);
+				if (reason)
+					return refuse6(skb, &p, reason, 0);
+				return hand_over(skb, rate_source(key.src, 4), N64_6TO4, N64_DROP_FRAGMENT_ICMP);
+			}
+			whole = hold->payload_length;
+			held_end(skb);
+		}
 		key.sport_be = p.icmp_id;
 	} else {
 		if (p.frag_off)
@@ -267,7 +285,7 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 	/* ---- point of no return: from here a failure drops ---- */
 	csum_delta = csum_sub(flow->csum_delta, suffix);
 	if (index == N64_ICMP)
-		rewrite_echo_6to4(skb, &p, &key, flow, csum_delta);
+		rewrite_echo_6to4(skb, &p, &key, flow, csum_delta, whole ? whole : p.end - p.l4_off);
 	else
 		rewrite_port(skb, &p, csum_delta, p.sport, flow->port_be, p.l4_off);
 	if (rewrite_headers_6to4(skb, &p, flow->pool_be, key.dst4_be, id, payload))

@@ -9,6 +9,7 @@ import { changes, describe } from './host/changes.ts';
 import type { Host } from './host/host.ts';
 import type { DatapathFacts } from './model/facts.ts';
 import { SYSTEM_CLOCK, type Clock } from './nat64/clock.ts';
+import type { FragmentCounts } from './nat64/fragments.ts';
 import type { Log } from './nat64/log.ts';
 import { Nat64, type Readiness } from './nat64/nat64.ts';
 import { poolAddresses } from './plan/blocks.ts';
@@ -109,6 +110,11 @@ export class Reconciler {
   info(): { uplink: string | null; attach: string; adopted: boolean } {
     const { attach, adopted } = this.datapath.info();
     return { uplink: this.#desired?.uplinks[0] ?? null, attach, adopted };
+  }
+
+  /** None while NAT64 has not started. */
+  fragments(): FragmentCounts {
+    return this.#nat64?.fragments() ?? { released: 0, expired: 0, refused: 0, evicted: 0 };
   }
 
   get lastLook(): Look | undefined {

@@ -163,6 +163,7 @@ class Service {
       datapath: node.datapath,
       ready: () => node.ready().ready,
       egress: () => this.#config.nat64.egress,
+      fragments: () => node.fragments(),
     });
     return node;
   }

@@ -94,7 +94,7 @@ in
         RestartSec = "2";
         LimitMEMLOCK = "infinity";
         LimitNOFILE = "65536";
-        CapabilityBoundingSet = "CAP_BPF CAP_NET_ADMIN CAP_PERFMON CAP_NET_BIND_SERVICE";
+        CapabilityBoundingSet = "CAP_BPF CAP_NET_ADMIN CAP_NET_RAW CAP_PERFMON CAP_NET_BIND_SERVICE";
         NoNewPrivileges = "yes";
         ProtectSystem = "strict";
         ReadWritePaths = "/sys/fs/bpf /run";
@@ -110,7 +110,7 @@ in
         RestrictRealtime = "yes";
         RestrictSUIDSGID = "yes";
         RestrictNamespaces = "yes";
-        RestrictAddressFamilies = "AF_INET AF_INET6 AF_NETLINK AF_UNIX";
+        RestrictAddressFamilies = "AF_INET AF_INET6 AF_NETLINK AF_PACKET AF_UNIX";
         SystemCallArchitectures = "native";
         SystemCallFilter = "~@clock @cpu-emulation @module @mount @obsolete @raw-io @reboot @swap";
         SystemCallErrorNumber = "EPERM";

@@ -211,6 +211,22 @@ export interface AttachmentRow {
   readonly attached: boolean;
 }
 
+/** Which datagram a fragment is of: addresses as they stand in the packet, 4 or 16 bytes, and its IP protocol number. */
+export interface DatagramId {
+  readonly source: Uint8Array;
+  readonly destination: Uint8Array;
+  readonly id: number;
+  readonly protocol: number;
+}
+
+/** What the checksum takes that the first fragment does not say. */
+export interface WholeDatagram {
+  /** Bytes behind the IP header. */
+  readonly payloadLength: number;
+  /** One's complement sum of what UDP's checksum covers, in words of 16 bits, low byte first; 0 for ICMP. */
+  readonly sum: number;
+}
+
 /** What can be read, with the service up or down. */
 export interface DatapathReader extends Disposable {
   /** A snapshot; a session that changes meanwhile may appear in either state. */
@@ -298,4 +314,14 @@ export interface Datapath extends DatapathReader {
   sweep(idleBlockMs: number, options?: SweepOptions): SweepResult;
   /** Events come in order, from the event loop. Returns what ends the subscription. */
   onEvent(listener: (event: DatapathEvent) => void): () => void;
+
+  /**
+   * Fragments that cannot be translated one by one go to `listener`, from their IP headers on, from now on; once more after
+   * the device was made anew. Throws when that cannot be: they are lost then.
+   */
+  takeFragments(listener: (packets: readonly Uint8Array[]) => void): void;
+  /** Whether the first fragment has been translated, so that the others may be. */
+  isPassing(datagram: DatagramId): boolean;
+  /** Has packets translated; what cannot be is dropped. `whole`: they begin with the first fragment. How many went. */
+  sendFragments(datagram: DatagramId, packets: readonly Uint8Array[], whole?: WholeDatagram): number;
 }

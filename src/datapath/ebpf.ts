@@ -14,6 +14,7 @@ import {
   type Block,
   type BlockRow,
   type ClosingTime,
+  type DatagramId,
   type Datapath,
   type DatapathEvent,
   type DatapathInfo,
@@ -24,6 +25,7 @@ import {
   type StaticHolders,
   type SweepOptions,
   type SweepResult,
+  type WholeDatagram,
 } from './datapath.ts';
 import { be32Codec, EbpfReader, openMaps, u32Codec, u64Codec, type MapSet } from './ebpf-reader.ts';
 import {
@@ -40,6 +42,7 @@ import {
 } from '../model/layout.gen.ts';
 import { ageSessionsOf } from './ageing.ts';
 import { withCode } from './error-codes.ts';
+import { FragmentPort } from './fragment-port.ts';
 import { Hooks } from './hooks.ts';
 import { loadObject, misfit, type EbpfOptions } from './load-object.ts';
 import type { Pins } from './pins.ts';
@@ -85,6 +88,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
   readonly #hooks: Hooks;
   readonly #blocks: BlockStore;
   readonly #statics: StaticStore;
+  readonly #fragments: FragmentPort;
   readonly #ring: RingBuffer;
   readonly #listeners = new Set<(event: DatapathEvent) => void>();
   #object: BpfObject;
@@ -110,6 +114,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
     this.#origin = origin;
     this.#blocks = new BlockStore(maps, options.pins);
     this.#statics = new StaticStore(maps);
+    this.#fragments = new FragmentPort(maps, () => this.#loaded);
     this.#ring = new RingBuffer(maps.n64_events, (records) => this.#deliver(records)).unref();
   }
 
@@ -368,10 +373,25 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
     }
   }
 
+  // ---- fragments ----
+
+  takeFragments(listener: (packets: readonly Uint8Array[]) => void): void {
+    this.#fragments.open(listener);
+  }
+
+  isPassing(datagram: DatagramId): boolean {
+    return this.#fragments.isPassing(datagram);
+  }
+
+  sendFragments(datagram: DatagramId, packets: readonly Uint8Array[], whole?: WholeDatagram): number {
+    return this.#fragments.send(datagram, packets, whole);
+  }
+
   /** Lets go of descriptors. Everything stays in place and goes on translating. */
   override [Symbol.dispose](): void {
     this.#endWalk();
     this.#ring.close();
+    this.#fragments[Symbol.dispose]();
     this.#blocks[Symbol.dispose]();
     this.#object.close();
     super[Symbol.dispose]();

@@ -11,7 +11,7 @@ export const BPFFS = '/sys/fs/bpf';
 export const PIN_ROOT = `${BPFFS}/gate64`;
 
 /** Counts up when a struct of bpf/types.h or the meaning of a map changes. */
-export const LAYOUT = 3;
+export const LAYOUT = 4;
 
 /** Pinned, so that they outlive the process; what is left out is scratch space. */
 export const PINNED_MAPS = [
@@ -22,6 +22,7 @@ export const PINNED_MAPS = [
   'n64_peer',
   'n64_pods',
   'n64_frags',
+  'n64_hold',
   'n64_pool',
   'n64_dst4',
   'n64_src6',

@@ -14,7 +14,8 @@ import type {
   Route,
 } from '../model/facts.ts';
 import type { DesiredNode, DesiredRoute } from '../plan/desired.ts';
-import { deviceConflict, peerName } from '../plan/device.ts';
+import { peerName } from '../model/device.ts';
+import { deviceConflict } from '../plan/device.ts';
 import { GUARD_METRIC, isGuard, leadsTo, ROUTE_PROTOCOL } from '../plan/own-routes.ts';
 import { formatPortList, parsePortList } from '../plan/ports.ts';
 import { forwardedInterface, IP_FORWARD, RESERVED_PORTS } from '../plan/sysctls.ts';

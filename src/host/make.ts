@@ -4,7 +4,7 @@
 
 import { formatIp4 } from '../addr/ip.ts';
 import { Gate64Error } from '../errors.ts';
-import { peerName } from '../plan/device.ts';
+import { peerName } from '../model/device.ts';
 import { describe, isNoTable, routeWords, type Change } from './changes.ts';
 import type { Exec } from './exec.ts';
 import { writeTable, removeTable } from './nft.ts';

@@ -17,6 +17,7 @@ export const NO_BLOCK = 0xffffffff;
 export const BLOCK_CLOSED = 0x80000000;
 export const FRAG_PARTS = 64;
 export const FRAGS_A_PART = 512;
+export const HELD_MARK = 0x6e370001;
 
 export const SOURCE_CHECK = {
   SOURCE_UNCHECKED: 0,
@@ -701,6 +702,84 @@ export const poolAddressCodec = {
     view.setUint32(offset, value.slot, true);
     view.setUint32(offset + 4, value.shared, true);
     view.setUint32(offset + 8, value.draining, true);
+  },
+};
+
+export interface FragKey {
+  readonly src: Uint8Array;
+  readonly dst: Uint8Array;
+  readonly id: number;
+  readonly protocol: number;
+  readonly direction: number;
+}
+
+export const fragKeyCodec = {
+  size: 40,
+  read(view: DataView, offset: number): FragKey {
+    return {
+      src: bytes(view, offset, 16),
+      dst: bytes(view, offset + 16, 16),
+      id: view.getUint32(offset + 32, false),
+      protocol: view.getUint8(offset + 36),
+      direction: view.getUint8(offset + 37),
+    };
+  },
+  write(view: DataView, offset: number, value: FragKey): void {
+    clear(view, offset, 40);
+    setBytes(view, offset, value.src, 16);
+    setBytes(view, offset + 16, value.dst, 16);
+    view.setUint32(offset + 32, value.id, false);
+    view.setUint8(offset + 36, value.protocol);
+    view.setUint8(offset + 37, value.direction);
+  },
+};
+
+export interface Frag {
+  readonly expiresNs: bigint;
+  readonly key: FragKey;
+  readonly src: Uint8Array;
+  readonly dst: Uint8Array;
+}
+
+export const fragCodec = {
+  size: 80,
+  read(view: DataView, offset: number): Frag {
+    return {
+      expiresNs: view.getBigUint64(offset, true),
+      key: fragKeyCodec.read(view, offset + 8),
+      src: bytes(view, offset + 48, 16),
+      dst: bytes(view, offset + 64, 16),
+    };
+  },
+  write(view: DataView, offset: number, value: Frag): void {
+    clear(view, offset, 80);
+    view.setBigUint64(offset, value.expiresNs, true);
+    fragKeyCodec.write(view, offset + 8, value.key);
+    setBytes(view, offset + 48, value.src, 16);
+    setBytes(view, offset + 64, value.dst, 16);
+  },
+};
+
+export interface Hold {
+  readonly expiresNs: bigint;
+  readonly payloadLength: number;
+  readonly sum: number;
+}
+
+export const holdCodec = {
+  size: 16,
+  read(view: DataView, offset: number): Hold {
+    return {
+      expiresNs: view.getBigUint64(offset, true),
+      payloadLength: view.getUint32(offset + 8, true),
+      sum: view.getUint32(offset + 12, true),
+    };
+  },
+  write(view: DataView, offset: number, value: Hold): void {
+    clear(view, offset, 16);
+    view.setBigUint64(offset, value.expiresNs, true);
+    view.setUint32(offset + 8, value.payloadLength, true);
+    view.setUint32(offset + 12, value.sum, true);
   },
 };
 

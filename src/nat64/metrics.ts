@@ -15,6 +15,7 @@ import type {
 } from '../datapath/datapath.ts';
 import { PROTOCOLS } from '../model/binding.ts';
 import type { MetricDefinition, Metrics } from '../telemetry/metrics.ts';
+import { FRAGMENT_OUTCOMES, type FragmentCounts } from './fragments.ts';
 import { allocationFailures, unpairedPods } from './views.ts';
 
 /** 1 ms to 8.192 s. */
@@ -39,6 +40,12 @@ export const NAT64_METRICS = {
     type: 'counter',
     help: 'Packets refused, by direction and reason; `gate64 drops --explain` says what each reason means.',
     labels: ['direction', 'reason'],
+  },
+  fragments: {
+    name: 'gate64_nat64_fragments_held_total',
+    type: 'counter',
+    help: 'Fragments that had to wait for others, by what became of them (released, expired, refused, evicted).',
+    labels: ['outcome'],
   },
   sessions: { name: 'gate64_nat64_sessions', type: 'gauge', help: 'Sessions, by protocol.', labels: ['protocol'] },
   bindings: { name: 'gate64_nat64_bindings', type: 'gauge', help: 'Bindings, by protocol.', labels: ['protocol'] },
@@ -99,6 +106,7 @@ export interface Nat64Source {
   readonly datapath: Datapath;
   readonly ready: () => boolean;
   readonly egress: () => string;
+  readonly fragments: () => FragmentCounts;
 }
 
 interface AddressSums {
@@ -113,6 +121,7 @@ export class Nat64Metrics {
   readonly #packets: Counter<'direction' | 'protocol'>;
   readonly #bytes: Counter<'direction' | 'protocol'>;
   readonly #drops: Counter<'direction' | 'reason'>;
+  readonly #fragments: Counter<'outcome'>;
   readonly #sessions: Gauge<'protocol'>;
   readonly #bindings: Gauge<'protocol'>;
   readonly #poolPorts: Gauge<'address' | 'protocol' | 'state'>;
@@ -131,6 +140,7 @@ export class Nat64Metrics {
     this.#packets = metrics.counter(NAT64_METRICS.packets);
     this.#bytes = metrics.counter(NAT64_METRICS.bytes);
     this.#drops = metrics.counter(NAT64_METRICS.drops);
+    this.#fragments = metrics.counter(NAT64_METRICS.fragments);
     this.#sessions = metrics.gauge(NAT64_METRICS.sessions);
     this.#bindings = metrics.gauge(NAT64_METRICS.bindings);
     this.#poolPorts = metrics.gauge(NAT64_METRICS.poolPorts);
@@ -145,11 +155,12 @@ export class Nat64Metrics {
   }
 
   /** Reads `source` at every scrape from now on, each part of the data plane once: it may be thousands of records. */
-  start({ datapath, ready, egress }: Nat64Source): void {
+  start({ datapath, ready, egress, fragments }: Nat64Source): void {
     this.stop();
     this.#ends = [
       { into: [this.#packets, this.#bytes], read: () => this.#readPackets(datapath.packetCounters()) },
       { into: [this.#drops, this.#allocationFailures], read: () => this.#readDrops(datapath.drops()) },
+      { into: [this.#fragments], read: () => this.#readFragments(fragments()) },
       { into: [this.#sessions, this.#bindings], read: () => this.#readCounts(datapath.counts()) },
       {
         into: [this.#poolPorts, this.#blocks, this.#podsUnpaired],
@@ -186,6 +197,10 @@ export class Nat64Metrics {
     for (const [reason, count] of Object.entries(allocationFailures(rows))) {
       this.#allocationFailures.inc({ reason }, count);
     }
+  }
+
+  #readFragments(counts: FragmentCounts): void {
+    for (const outcome of FRAGMENT_OUTCOMES) this.#fragments.inc({ outcome }, counts[outcome]);
   }
 
   #readCounts({ sessions, bindings }: LiveCounts): void {

@@ -11,6 +11,7 @@ import { poolAddresses, poolBlocks } from '../plan/blocks.ts';
 import type { DesiredDatapath } from '../plan/desired.ts';
 import { SYSTEM_CLOCK, type Clock } from './clock.ts';
 import { PortBlockLedger, type LedgerAddress } from './ledger.ts';
+import { Fragments, type FragmentCounts } from './fragments.ts';
 import type { Log } from './log.ts';
 import { applyStaticBindings, formatStaticBinding, type RefusedBinding } from './static-bindings.ts';
 import { Pressure } from './pressure.ts';
@@ -46,6 +47,7 @@ export class Nat64 {
   readonly #clock: Clock;
   readonly #ledger: PortBlockLedger;
   readonly #sweeper: Sweeper;
+  readonly #fragments: Fragments;
   readonly #pressure: Pressure;
   readonly #complaints = new Map<string, string>();
   /** What the data plane was made last, whole. */
@@ -79,6 +81,7 @@ export class Nat64 {
       ...(options.random === undefined ? {} : { random: options.random }),
     });
     this.#pressure = new Pressure(datapath, log);
+    this.#fragments = new Fragments({ datapath, clock, log });
     this.#sweeper = new Sweeper({
       datapath,
       clock,
@@ -108,6 +111,7 @@ export class Nat64 {
   /** Ends timers and subscriptions; the data plane goes on. */
   stop(): void {
     this.#sweeper.stop();
+    this.#fragments.stop();
     this.#unsubscribe?.();
     this.#unsubscribe = undefined;
   }
@@ -125,6 +129,7 @@ export class Nat64 {
     this.#ledger.tick();
     this.#datapath.setPrograms({ ...desired.programs, slots: this.#ledger.slots() });
     this.#giveUpLost(desired);
+    this.#fragments.start(desired.timeouts.fragment * 1000);
     this.#desired = desired;
     this.#attached = true;
   }
@@ -176,6 +181,11 @@ export class Nat64 {
     if (at === undefined) return no('no block of ports is free');
     const seconds = Math.max(0, Math.ceil((at - this.#clock.now()) / 1000));
     return no(`every block of ports rests before it is given out again; the next in ${seconds} s`);
+  }
+
+  /** What became of fragments that the programs could not translate one by one. */
+  fragments(): FragmentCounts {
+    return this.#fragments.counts();
   }
 
   /** Addresses of which pods hold ports, those that left the pool included: the node has to lead their packets here. */

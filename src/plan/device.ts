@@ -2,6 +2,7 @@
 // The interface that gate64 owns: a veth pair without addresses, ARP or generated link-local addresses, so that the prefix
 // can be routed to it and no CNI takes it for an uplink.
 
+import { peerName } from '../model/device.ts';
 import type { Interface } from '../model/facts.ts';
 import { refuse, type FindingError } from './findings.ts';
 import { shellWord } from './shell.ts';
@@ -10,10 +11,6 @@ const DEFAULT_MTU = 9000;
 const MAX_MTU = 65535;
 /** IFNAMSIZ without its zero byte; the peer's name is one longer than the device's. */
 const MAX_NAME = 15;
-
-export function peerName(device: string): string {
-  return `${device}x`;
-}
 
 /** What others have on the node: neither end of the device of this configuration, nor of the one before. */
 export function interfacesOfOthers(

@@ -3,6 +3,7 @@
 
 import { expect } from 'chai';
 import { parseIp4 } from '../../src/addr/ip.ts';
+import { HELD_MARK } from '../../src/model/layout.gen.ts';
 import { bare, eth, PROTO, TCP, type Packet } from '../helpers/packet.ts';
 import { expectOut, expectSound, Plane, POD, POOL, SERVER, SERVER6, withPlane } from './plane.ts';
 
@@ -34,6 +35,16 @@ describe('fragments', () => {
   let plane: Plane;
   const dropped = (packet: Packet, reason: string) =>
     expect(plane.dropsOf(() => expect(plane.gate(packet).action).to.equal('drop'))).to.deep.equal({ [reason]: 1 });
+
+  /** On to user space, untouched, and dropped under `reason` when it comes from there. */
+  const handed = (packet: Packet, reason: string) => {
+    const out = plane.gate(packet);
+    expect(out.action).to.equal('handed');
+    expect(Buffer.from(out.l3).equals(packet.l3()), 'untouched').to.equal(true);
+    expect(plane.dropsOf(() => expect(plane.gate(packet, { mark: HELD_MARK }).action).to.equal('drop'))).to.deep.equal({
+      [reason]: 1,
+    });
+  };
 
   before(() => {
     plane = new Plane({ deviceMtu: 9000 });
@@ -205,7 +216,7 @@ describe('fragments', () => {
     );
     expectOut(plane.gate(from6().fragment({ id: 0xffff }).echo6(PORT)), out4({ id: 0xffff }).echo4(PORT));
     const alone = from6().fragment({ id: 0x10001, offset: 100, nextHeader: PROTO.udp });
-    dropped(later(alone, 8), 'fragment_unknown');
+    handed(later(alone, 8), 'fragment_unknown');
   });
 
   it('N6146-3.4-k: TCP segments in fragments', () => {
@@ -217,9 +228,9 @@ describe('fragments', () => {
     );
   });
 
-  it('N6146-3.4-h: a later fragment before its first is dropped and counted', () => {
-    dropped(later(from6().fragment({ id: 400, offset: 20, nextHeader: PROTO.udp }), 40), 'fragment_unknown');
-    dropped(later(from4({ id: 400, offset: 20, protocol: 17 }), 40), 'fragment_unknown');
+  it('N6146-3.4-g: a later fragment before its first is handed over, and dropped if it comes back unknown', () => {
+    handed(later(from6().fragment({ id: 400, offset: 20, nextHeader: PROTO.udp }), 40), 'fragment_unknown');
+    handed(later(from4({ id: 400, offset: 20, protocol: 17 }), 40), 'fragment_unknown');
   });
 
   it('N6146-3.4-h: a flood of first fragments fills no more than its own table', () => {
@@ -292,8 +303,8 @@ describe('fragments', () => {
   it('N6146-3.4-k: only the same source, destination, protocol, identification and direction join', () => {
     plane.gate(first(from6().fragment({ id: 50, more: true }), 1, 64));
     const tail = { offset: 8, nextHeader: PROTO.udp };
-    dropped(later(from6().fragment({ ...tail, id: 51 }), 8), 'fragment_unknown');
-    dropped(
+    handed(later(from6().fragment({ ...tail, id: 51 }), 8), 'fragment_unknown');
+    handed(
       later(
         eth()
           .ip6({ src: '2001:db8:1::11', dst: SERVER6 })
@@ -302,8 +313,8 @@ describe('fragments', () => {
       ),
       'fragment_unknown',
     );
-    dropped(later(from6().fragment({ ...tail, id: 50, nextHeader: PROTO.tcp }), 8), 'fragment_unknown');
-    dropped(later(from4({ id: 50, offset: 8, protocol: 17 }), 8), 'fragment_unknown');
+    handed(later(from6().fragment({ ...tail, id: 50, nextHeader: PROTO.tcp }), 8), 'fragment_unknown');
+    handed(later(from4({ id: 50, offset: 8, protocol: 17 }), 8), 'fragment_unknown');
     expect(plane.gate(later(from6().fragment({ ...tail, id: 50 }), 8)).action).to.equal('redirect');
   });
 
@@ -327,17 +338,17 @@ describe('fragments', () => {
     for (const offset of [1, 2]) dropped(later(from4({ id: 61, offset, protocol: 6 }), 16), 'fragment_tiny');
   });
 
-  it('N6146-3.4-l: a fragmented datagram without a checksum is dropped, its rest too', () => {
-    dropped(first(from4({ id: 70, mf: true }), 0, 64, 53, PORT), 'checksum_zero');
-    dropped(later(from4({ id: 70, offset: 8, protocol: 17 }), 8), 'fragment_unknown');
+  it('N6146-3.4-l: a fragmented datagram without a checksum is handed over, its rest too; from IPv6 it is dropped', () => {
+    handed(first(from4({ id: 70, mf: true }), 0, 64, 53, PORT), 'checksum_zero');
+    handed(later(from4({ id: 70, offset: 8, protocol: 17 }), 8), 'fragment_unknown');
     dropped(first(from6().fragment({ id: 70, more: true }), 0, 64), 'checksum_zero');
   });
 
-  it('X7915-1.2-b: ICMP in fragments is dropped', () => {
-    dropped(from6().fragment({ id: 80, more: true }).echo6(PORT).payload('12345678'), 'fragment_icmp');
-    dropped(from4({ id: 80, mf: true }).echo4(PORT, 1, true).payload('12345678'), 'fragment_icmp');
-    dropped(from4({ id: 80, offset: 2, protocol: 1 }).payload('12345678'), 'fragment_icmp');
-    dropped(from6().fragment({ id: 80, offset: 2, nextHeader: PROTO.icmp6 }).payload('12345678'), 'fragment_icmp');
+  it('echo in fragments is handed over', () => {
+    handed(from6().fragment({ id: 80, more: true }).echo6(PORT).payload('12345678'), 'fragment_icmp');
+    handed(from4({ id: 80, mf: true }).echo4(PORT, 1, true).payload('12345678'), 'fragment_icmp');
+    handed(from4({ id: 80, offset: 2, protocol: 1 }).payload('12345678'), 'fragment_icmp');
+    handed(from6().fragment({ id: 80, offset: 2, nextHeader: PROTO.icmp6 }).payload('12345678'), 'fragment_icmp');
   });
 
   it('N6146-3.4-i: N6146-4-f: the rest may come 1.9 s after the first, not after 2.1 s', async () => {
@@ -354,7 +365,7 @@ describe('fragments', () => {
     } while (performance.now() - started > 1970 && id < 95);
     expect(plane.gate(tail(id)).action).to.equal('redirect');
     await wait(2100 - (performance.now() - started));
-    expect(plane.gate(tail(id)).action).to.equal('drop');
+    expect(plane.gate(tail(id), { mark: HELD_MARK }).action).to.equal('drop');
   });
 
   it('X7915-4.1-b: a fragment that the device’s MTU does not take: Fragmentation Needed for the first, a count for the rest', () => {

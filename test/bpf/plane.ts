@@ -77,6 +77,7 @@ const CLEARED = [
   'n64_peer',
   'n64_pods',
   'n64_frags',
+  'n64_hold',
   'n64_dst4',
   'n64_src6',
   'n64_admitted',
@@ -92,8 +93,9 @@ const ZEROED = [
   'n64_blocks',
 ] as const;
 
-export type Action = 'redirect' | 'drop' | 'pass';
-const ACTIONS: Readonly<Record<number, Action>> = { 7: 'redirect', 2: 'drop', 4294967295: 'pass' };
+/** `handed`: on to the device's other end, where user space takes it. */
+export type Action = 'redirect' | 'drop' | 'pass' | 'handed';
+const ACTIONS: Readonly<Record<number, Action>> = { 7: 'redirect', 2: 'drop', 4294967295: 'pass', 0: 'handed' };
 
 export interface Outcome {
   action: Action;
@@ -235,25 +237,17 @@ export class Plane implements Disposable {
     this.#fill();
   }
 
-  #run(program: BpfProgram, packet: Packet | Uint8Array, options: RunOptions): Outcome {
+  #run(program: BpfProgram, packet: Packet | Uint8Array, options: RunOptions, ifindex: number): Outcome {
     const bytes = packet instanceof Uint8Array ? packet : packet.build();
-    const run: { ctxIn?: Uint8Array } = {};
-    if (
-      options.gsoSize !== undefined ||
-      options.mark !== undefined ||
-      options.ingress !== undefined ||
-      options.device !== undefined
-    ) {
-      // struct __sk_buff: mark at 8, ingress_ifindex at 36, ifindex at 40, gso_segs at 164, gso_size at 176.
-      run.ctxIn = new Uint8Array(192);
-      const view = new DataView(run.ctxIn.buffer);
-      view.setUint32(8, options.mark ?? 0, true);
-      view.setUint32(36, options.ingress ?? 0, true);
-      view.setUint32(40, options.device ?? 0, true);
-      if (options.gsoSize !== undefined) view.setUint32(164, options.gsoSegs ?? 1, true);
-      view.setUint32(176, options.gsoSize ?? 0, true);
-    }
-    const { retval, data, duration } = program.testRun(bytes, { ...run, dataOutSize: bytes.length + 512 });
+    // struct __sk_buff: mark at 8, ingress_ifindex at 36, ifindex at 40, gso_segs at 164, gso_size at 176.
+    const ctxIn = new Uint8Array(192);
+    const view = new DataView(ctxIn.buffer);
+    view.setUint32(8, options.mark ?? 0, true);
+    view.setUint32(36, options.ingress ?? 0, true);
+    view.setUint32(40, options.device ?? ifindex, true);
+    if (options.gsoSize !== undefined) view.setUint32(164, options.gsoSegs ?? 1, true);
+    view.setUint32(176, options.gsoSize ?? 0, true);
+    const { retval, data, duration } = program.testRun(bytes, { ctxIn, dataOutSize: bytes.length + 512 });
     const action = ACTIONS[retval];
     if (action === undefined) throw new Error(`the program returned ${retval}`);
     return { action, frame: new Uint8Array(data), l3: new Uint8Array(data.slice(ETHERNET_BYTES)), duration };
@@ -261,7 +255,7 @@ export class Plane implements Disposable {
 
   /** Egress of the owned device. */
   gate(packet: Packet | Uint8Array, options: RunOptions = {}): Outcome {
-    return this.#run(this.#gate, packet, options);
+    return this.#run(this.#gate, packet, options, this.config.device.ifindex);
   }
 
   /**
@@ -289,7 +283,8 @@ export class Plane implements Disposable {
 
   /** Ingress of the uplink. */
   uplink(packet: Packet | Uint8Array, options: RunOptions = {}): Outcome {
-    return this.#run(this.#object.program('n64_uplink'), packet, options);
+    // By the loopback device, for which every frame is the host's.
+    return this.#run(this.#object.program('n64_uplink'), packet, options, 0);
   }
 
   /** Reasons that counted during `act`, with how often. */

@@ -120,6 +120,19 @@ describe('many sources', () => {
       expect(outcome('strict', pod, ingress.other)).to.equal('source_not_routed');
     });
 
+    it('an echo in fragments is not handed to user space, where nobody knows what it came by', () => {
+      withPlane({ config: { checkSources: 'strict' }, blocks: blocksOf(16) }, (plane) => {
+        const first = eth()
+          .ip6({ src: pod, dst: SERVER6 })
+          .fragment({ id: 9, more: true })
+          .echo6(7)
+          .payload('12345678');
+        const dropped = plane.dropsOf(() => plane.gate(first, { ingress: ingress.other }));
+        expect(dropped).to.deep.equal({ source_not_routed: 1 });
+        expect(plane.gate(first, { ingress: ingress.pod }).action).to.equal('handed');
+      });
+    });
+
     it('off: all', () => {
       expect(outcome('off', '2001:db8:6::1', ingress.pod)).to.equal('passed');
     });

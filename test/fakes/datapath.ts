@@ -8,7 +8,7 @@ import { extractWithAny } from '../../src/addr/rfc6052.ts';
 import { Gate64Error } from '../../src/errors.ts';
 import { type Protocol, type StaticBinding, type TransportAddress6 } from '../../src/model/binding.ts';
 import type { DropReason } from '../../src/model/drops.gen.ts';
-import { configCodec, STATE, type Prefix } from '../../src/model/layout.gen.ts';
+import { configCodec, type Prefix } from '../../src/model/layout.gen.ts';
 import type {
   AttachmentRow,
   BindingRow,
@@ -33,8 +33,9 @@ import type {
   SweepResult,
 } from '../../src/datapath/datapath.ts';
 import { FakeBlocks, slotsFor, type FakeBlock } from './blocks.ts';
-import { side4, side6, type FakeBinding, type FakeSession, type Mutable } from './records.ts';
+import { BEGINS_IN, side4, side6, type FakeBinding, type FakeSession, type Mutable } from './records.ts';
 import { countOf, packetRows } from './counts.ts';
+import { FakeFragments } from './fragments.ts';
 import { FakeDrops, PACKET_BYTES, type FakeFlow } from './drops.ts';
 import {
   addressesThat,
@@ -57,13 +58,8 @@ export interface FakeOptions {
 }
 
 const DEFAULT_MAX_BLOCKS = 16384;
-const BEGINS_IN: Readonly<Record<Protocol, number>> = {
-  tcp: STATE.V6_INIT,
-  udp: STATE.OPEN_UDP,
-  icmp: STATE.OPEN_ICMP,
-};
 
-export class FakeDatapath implements Datapath {
+export class FakeDatapath extends FakeFragments implements Datapath {
   /** What was set last, for assertions. */
   programs: ProgramConfig;
   destinations: readonly DestinationRule[] = [];
@@ -99,6 +95,7 @@ export class FakeDatapath implements Datapath {
   readonly #listeners = new Set<(event: DatapathEvent) => void>();
 
   constructor({ programs, sizes, now, replaced }: FakeOptions) {
+    super();
     this.programs = programs;
     this.sizes = sizes;
     this.#now = now;

@@ -17,7 +17,7 @@ import type {
   SnatRule,
   Socket,
 } from '../../src/model/facts.ts';
-import { peerName } from '../../src/plan/device.ts';
+import { peerName } from '../../src/model/device.ts';
 import type { Finding } from '../../src/plan/findings.ts';
 import { GUARD_METRIC, isGuard, leadsTo, ROUTE_PROTOCOL } from '../../src/plan/own-routes.ts';
 

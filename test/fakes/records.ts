@@ -4,7 +4,15 @@
 import { formatIp4, formatIp6 } from '../../src/addr/ip.ts';
 import type { SessionRow } from '../../src/datapath/datapath.ts';
 import type { Protocol, TransportAddress4, TransportAddress6 } from '../../src/model/binding.ts';
+import { STATE } from '../../src/model/layout.gen.ts';
 import type { FakeBlock } from './blocks.ts';
+
+/** In which state a session of a protocol begins. */
+export const BEGINS_IN: Readonly<Record<Protocol, number>> = {
+  tcp: STATE.V6_INIT,
+  udp: STATE.OPEN_UDP,
+  icmp: STATE.OPEN_ICMP,
+};
 
 export interface FakeBinding {
   readonly protocol: Protocol;

@@ -25,6 +25,7 @@ import {
   peerCodec,
   peerKeyCodec,
   podCodec,
+  FLOW_OUTSIDE,
   PROTOCOL,
   STOCK,
   type Bib4,
@@ -283,7 +284,7 @@ function checkCounts({ flow6, bib6, peers, pods, podMask, blocks, live, statics,
   for (const [key, six] of flow6.rows.values()) {
     const pod = formatIp6(key.src.map((byte, i) => byte & (podMask[i] ?? 0)));
     byPod.add(pod);
-    if (six.outside !== 0) outsideByPod.add(pod);
+    if ((six.flags & FLOW_OUTSIDE) !== 0) outsideByPod.add(pod);
     byProtocol.add(`${key.protocol}`);
     if (key.protocol !== PROTOCOL.UDP) continue;
     const peer = namePeer({ pool: six.pool, remote: key.dst4, port: six.port, protocol: key.protocol });

@@ -43,7 +43,7 @@ const NODE_RIGHTS = {
   privileged: false,
   allowPrivilegeEscalation: false,
   readOnlyRootFilesystem: true,
-  capabilities: { drop: ['ALL'], add: ['BPF', 'NET_ADMIN', 'PERFMON'] },
+  capabilities: { drop: ['ALL'], add: ['BPF', 'NET_ADMIN', 'NET_RAW', 'PERFMON'] },
 };
 
 const files = repositoryFiles().filter((path) => path.startsWith('manifests/'));
@@ -426,7 +426,9 @@ describe('manifests', function () {
     const daemon = form('manifests').workload('gate64');
     expect(uninstall.namespace).to.equal('gate64-uninstall');
     expect(uninstall.container('uninstall').get('args')).to.deep.equal(['uninstall']);
-    expect(uninstall.container('uninstall').get('securityContext')).to.deep.equal(NODE_RIGHTS);
+    // It reads no packets.
+    const capabilities = { drop: ['ALL'], add: NODE_RIGHTS.capabilities.add.filter((name) => name !== 'NET_RAW') };
+    expect(uninstall.container('uninstall').get('securityContext')).to.deep.equal({ ...NODE_RIGHTS, capabilities });
     const mounts = (container: Container) =>
       list(container.get('volumeMounts')).filter((mount) => valueAt(mount, ['name']) !== 'config');
     expect(mounts(uninstall.container('uninstall'))).to.deep.equal(mounts(daemon.container()));

@@ -40,7 +40,12 @@ function filled(): Metrics {
   flow(datapath, 1, 1024);
   const nat64 = new Nat64Metrics(metrics);
   nat64.observeSweep(0.2);
-  nat64.start({ datapath, ready: () => true, egress: () => 'masquerade' });
+  nat64.start({
+    datapath,
+    ready: () => true,
+    egress: () => 'masquerade',
+    fragments: () => ({ released: 1, expired: 1, refused: 1, evicted: 1 }),
+  });
   const usage = new UsageTable();
   const ends = { pod: '2001:db8::1', name: 'example.com', destination: '192.0.2.1', isGuess: false };
   usage.add({ ...ends, sessions: 1, bytesOut: 1, bytesIn: 1, firstAt: 0, lastAt: 0 });

@@ -36,7 +36,8 @@ describe('systemd unit', () => {
   it('may do what the data plane needs: its capabilities, its pins, the switches of its device', () => {
     const text = read('manifests/systemd/gate64.service');
     const capabilities = /^CapabilityBoundingSet=(.*)$/m.exec(text)?.[1]?.split(' ');
-    expect(capabilities).to.include.members(['CAP_BPF', 'CAP_NET_ADMIN', 'CAP_PERFMON']);
+    expect(capabilities).to.include.members(['CAP_BPF', 'CAP_NET_ADMIN', 'CAP_NET_RAW', 'CAP_PERFMON']);
+    expect(/^RestrictAddressFamilies=(.*)$/m.exec(text)?.[1]?.split(' ')).to.include('AF_PACKET');
     expect(/^ReadWritePaths=(.*)$/m.exec(text)?.[1]?.split(' ')).to.include('/sys/fs/bpf');
     expect(text).not.to.match(/^ProtectKernelTunables=yes/m);
   });

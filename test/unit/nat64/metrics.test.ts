@@ -27,12 +27,14 @@ function busyDatapath(): FakeDatapath {
   return datapath;
 }
 
+const FRAGMENTS = { released: 5, expired: 4, refused: 3, evicted: 2 };
+
 describe('metrics of the NAT64 half', () => {
   let metrics: Metrics;
   let nat64: Nat64Metrics;
   let errors: unknown[];
   let datapath: FakeDatapath;
-  const start = () => nat64.start({ datapath, ready: () => true, egress: () => 'direct' });
+  const start = () => nat64.start({ datapath, ready: () => true, egress: () => 'direct', fragments: () => FRAGMENTS });
 
   beforeEach(() => {
     errors = [];
