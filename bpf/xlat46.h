@@ -154,7 +154,8 @@ static __noinline struct n64_flow4 *session4(struct __sk_buff *skb, const struct
 	}
 	*reason = session_create4(key, bib, p->tcp_flags, skb->ifindex == cfg.device_ifindex);
 	if (*reason) {
-		if (shared && is_for_node(*reason))
+		/* What another pod sends here reaches no stack beyond the device. */
+		if (shared && skb->ifindex != cfg.device_ifindex && is_for_node(*reason))
 			*reason = N64_PASS;
 		return NULL;
 	}
@@ -215,8 +216,7 @@ static __always_inline int xlat46(struct __sk_buff *skb)
 	pool = bpf_map_lookup_elem(&n64_pool, &key.dst_be);
 	if (!pool)
 		return PASS_ON;
-	/* What leaves by the device reaches no stack beyond it. */
-	shared = pool->shared && skb->ifindex != cfg.device_ifindex;
+	shared = pool->shared;
 	frag = bpf_ntohs(ip4->frag_off);
 	p.protocol = ip4->protocol;
 	p.hop_limit = ip4->ttl;

@@ -78,7 +78,7 @@ describe('from outside', () => {
   });
 
   describe('on an address that the node uses too', () => {
-    const shared = { pool: [{ v4: parseIp4(POOL), slot: 0, shared: true, draining: false }] };
+    const shared = { uplink: true, pool: [{ v4: parseIp4(POOL), slot: 0, shared: true, draining: false }] };
     const tcp = (flags: number, src = SERVER) => eth().ip4({ src, dst: POOL }).tcp({ sport: 443, dport: T, flags });
 
     it('what belongs to no session goes to the node’s stack, and is no drop', () => {
@@ -93,12 +93,12 @@ describe('from outside', () => {
           ['a datagram of whom no pod has written to', back(53, T, '198.51.100.8')],
         ] as const) {
           expect(
-            plane.dropsOf(() => expect(plane.gate(packet).action, what).to.equal('pass')),
+            plane.dropsOf(() => expect(plane.uplink(packet).action, what).to.equal('pass')),
             what,
           ).to.deep.equal({});
         }
-        expect(plane.gate(tcp(syn | ack)).action).to.equal('redirect');
-        expect(plane.gate(back()).action).to.equal('redirect');
+        expect(plane.uplink(tcp(syn | ack)).action).to.equal('redirect');
+        expect(plane.uplink(back()).action).to.equal('redirect');
       });
     });
 
