@@ -160,7 +160,8 @@ describe('headers from IPv4 to IPv6', () => {
     });
 
     it('N6146-3.5.1-d: on an address that the node uses too, what has no binding passes untouched', () => {
-      withPlane({ pool: [{ v4: parseIp4(POOL), slot: 0, shared: true, draining: false }] }, (shared) => {
+      const pool = [{ v4: parseIp4(POOL), slot: 0, shared: true, draining: false }];
+      withPlane({ pool, uplink: true }, (shared) => {
         openSessions(shared);
         const quoted = bare().ip4({ src: POOL, dst: SERVER }).udp({ sport: 5353, dport: 53 }).payload('x');
         for (const packet of [
@@ -174,12 +175,12 @@ describe('headers from IPv4 to IPv6', () => {
           from().icmp4({ type: 3, code: 3 }).payload(quoted),
           from().icmp4({ type: 13 }).payload('12345678'),
         ]) {
-          const outcome = shared.gate(packet);
+          const outcome = shared.uplink(packet);
           expect(outcome.action).to.equal('pass');
           expect(hex(outcome.frame)).to.equal(hex(packet.build()));
         }
         expect(shared.datapath.drops(), 'nothing counts as dropped').to.deep.equal([]);
-        expectOut(shared.gate(udp(from())), udp(out()));
+        expectOut(shared.uplink(udp(from())), udp(out()));
       });
     });
 
