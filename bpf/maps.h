@@ -66,6 +66,8 @@ LPM_MAP(n64_src6, struct n64_lpm6_key, __u32, 4096);
 HASH_MAP(n64_admitted, __be32, __u64, 65536);
 
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_blocks, struct n64_block, 16384);
+/* Blocks held by whom packets of an interface are from. */
+HASH_MAP(n64_devices, __u32, __u32, 4096);
 /* The difference is what the queues hold, which cannot be asked. */
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_stock, __u64, N64_STOCK_COUNTS);
 ARRAY_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, n64_packets, struct n64_counter, N64_DIRECTIONS *N64_PROTOCOLS);
@@ -116,6 +118,8 @@ struct port_request {
 	/* in */
 	__u8 src[16];
 	__u32 protocol;
+	/* What the packet came in by. */
+	__u32 device;
 	__u16 wanted;
 	/* out */
 	__u16 port;

@@ -148,6 +148,9 @@ static __noinline int pod_create(const __u8 *src)
 
 	if (!cfg.slots || !new)
 		return N64_DROP_NOT_CONFIGURED;
+	/* One pod with many addresses, its own or forged, must not keep those behind other interfaces from a first block. */
+	if (stock_is_low() && device_is_greedy(new->request.device))
+		return N64_DROP_POOL_EXHAUSTED;
 	index = slots_lease(src, &new->pod.slot);
 	if (index < 0)
 		return N64_DROP_POOL_EXHAUSTED;

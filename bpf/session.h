@@ -252,6 +252,7 @@ GLOBAL int session_create6(struct __sk_buff *skb, const struct n64_flow6_key *ke
 		return session_insert(key6, bib->pool_be, bib->port_be, initial_state(key6->protocol, N64_6TO4),
 				      bib->created_ns);
 	}
+	new->request.device = skb->ingress_ifindex;
 	reason = bib_create(&key);
 	if (reason)
 		return reason;

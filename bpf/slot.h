@@ -29,6 +29,51 @@ static __always_inline bool stock_is_low(void)
 	return in && out && (__s64)(READ_ONCE(*in) - READ_ONCE(*out)) <= (__s64)cfg.reserved_blocks;
 }
 
+static __always_inline void device_add(__u32 device)
+{
+	__u32 one = 1;
+	__u32 *held = bpf_map_lookup_elem(&n64_devices, &device);
+
+	if (held)
+		__sync_fetch_and_add(held, 1);
+	else
+		bpf_map_update_elem(&n64_devices, &device, &one, BPF_ANY);
+}
+
+/* An interface that holds none is forgotten: pods come and go with theirs. */
+static __always_inline void device_subtract(__u32 device)
+{
+	__u32 *held = bpf_map_lookup_elem(&n64_devices, &device);
+
+	if (held && __sync_fetch_and_sub(held, 1) <= 1)
+		bpf_map_delete_elem(&n64_devices, &device);
+}
+
+/* Whether those behind one interface hold more than half of all that is leased. */
+static __always_inline bool device_is_greedy(__u32 device)
+{
+	__u32 all = N64_ALL_DEVICES;
+	__u32 *held = bpf_map_lookup_elem(&n64_devices, &device);
+	__u32 *total = bpf_map_lookup_elem(&n64_devices, &all);
+
+	return device && held && total && (__u64)READ_ONCE(*held) * 2 > READ_ONCE(*total);
+}
+
+static __always_inline void device_lease(struct n64_block *block)
+{
+	struct n64_making *new = making();
+
+	block->device = new ? new->request.device : 0;
+	device_add(block->device);
+	device_add(N64_ALL_DEVICES);
+}
+
+static __always_inline void device_return(struct n64_block *block)
+{
+	device_subtract(block->device);
+	device_subtract(N64_ALL_DEVICES);
+}
+
 /* Takes the next free block of a pool address for the pod: its record, and the word to user space. */
 static __noinline int slot_lease(__u32 slot, const __u8 *src)
 {
@@ -43,6 +88,7 @@ static __noinline int slot_lease(__u32 slot, const __u8 *src)
 	if (!block)
 		return -1;
 	stock_count(1);
+	device_lease(block);
 	block->leased_ns = bpf_ktime_get_ns();
 	block->emptied_ns = block->leased_ns;
 	copy16(block->holder, src);
@@ -58,6 +104,7 @@ static __always_inline void slot_return(__u32 slot, __u32 index)
 	if (!block || !queue)
 		return;
 	WRITE_ONCE(block->state, N64_BLOCK_OFFERED);
+	device_return(block);
 	bpf_map_push_elem(queue, &index, 0);
 	stock_count(-1);
 }

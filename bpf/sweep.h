@@ -209,6 +209,7 @@ static __always_inline int reclaim_block(struct bpf_iter__bpf_map_elem *ctx)
 	if (__sync_val_compare_and_swap(&block->used, 0, N64_BLOCK_CLOSED))
 		return 0;
 	pod_forget(record.holder, index);
+	device_return(block);
 	WRITE_ONCE(block->state, N64_BLOCK_RESTING);
 	__sync_fetch_and_and(&block->used, ~N64_BLOCK_CLOSED);
 	return 0;

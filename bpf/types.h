@@ -255,6 +255,9 @@ struct n64_pod {
 	__u32 block[N64_MAX_BLOCKS_PER_POD];
 };
 
+/* Beside interfaces in n64_devices: blocks that are leased, whoever holds them. */
+#define N64_ALL_DEVICES 0xffffffffu
+
 enum n64_block_state {
 	N64_BLOCK_NONE,
 	N64_BLOCK_RESTING,
@@ -277,7 +280,8 @@ struct n64_block {
 	__u32 state;
 	/* Dynamic ports in use, all protocols together. */
 	__u32 used;
-	__u32 zero;
+	/* Index of the interface that its holder's packet came in by; 0: the node's own. */
+	__u32 device;
 	/* A set bit is a port in use; static bindings' bits are always set. */
 	__u64 bits[N64_PROTOCOLS][N64_BLOCK_WORDS];
 };

@@ -75,6 +75,7 @@ export class BlockStore implements Disposable {
       size: block.size,
       state: BLOCK_STATE.BLOCK_RESTING,
       used: 0,
+      device: 0,
       bits,
     });
   }

@@ -29,6 +29,7 @@ export const PINNED_MAPS = [
   'n64_admitted',
   'n64_blocks',
   'n64_stock',
+  'n64_devices',
   'n64_packets',
   'n64_live',
   'n64_statics',

@@ -14,6 +14,7 @@ export const FLOW_OUTSIDE = 1;
 export const FLOW_HAIRPIN = 2;
 export const BIB_DEAD = 0x80000000;
 export const NO_BLOCK = 0xffffffff;
+export const ALL_DEVICES = 0xffffffff;
 export const BLOCK_CLOSED = 0x80000000;
 export const FRAG_PARTS = 64;
 export const FRAGS_A_PART = 512;
@@ -585,6 +586,7 @@ export interface Block {
   readonly size: number;
   readonly state: number;
   readonly used: number;
+  readonly device: number;
   readonly bits: readonly (readonly bigint[])[];
 }
 
@@ -601,6 +603,7 @@ export const blockCodec = {
       size: view.getUint16(offset + 42, true),
       state: view.getUint32(offset + 44, true),
       used: view.getUint32(offset + 48, true),
+      device: view.getUint32(offset + 52, true),
       bits: repeat(3, (i) => repeat(16, (i1) => view.getBigUint64(offset + 56 + 128 * i + 8 * i1, true))),
     };
   },
@@ -615,6 +618,7 @@ export const blockCodec = {
     view.setUint16(offset + 42, value.size, true);
     view.setUint32(offset + 44, value.state, true);
     view.setUint32(offset + 48, value.used, true);
+    view.setUint32(offset + 52, value.device, true);
     value.bits.forEach((element, i) => element.forEach((element1, i1) => view.setBigUint64(offset + 56 + 128 * i + 8 * i1, element1, true)));
   },
 };

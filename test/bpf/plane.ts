@@ -77,6 +77,7 @@ const CLEARED = [
   'n64_peer',
   'n64_pods',
   'n64_frags',
+  'n64_devices',
   'n64_hold',
   'n64_dst4',
   'n64_src6',

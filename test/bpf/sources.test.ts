@@ -143,6 +143,27 @@ describe('many sources', () => {
       sh('ip -6 route del unreachable 2001:db8:7::/64');
     });
 
+    it('a pod with a whole /64 leaves the last blocks to those behind other interfaces', () => {
+      const config = { checkSources: 'strict' as const, reservedBlocks: 8 };
+      withPlane({ config, blocks: blocksOf(64), maxBlocks: 256 }, (plane) => {
+        const many = plane.dropsOf(() => {
+          for (let n = 1; n <= 2100; n++) plane.gate(udp(`2001:db8:5::1:${n.toString(16)}`), { ingress: ingress.pod });
+        });
+        expect(many).to.deep.equal({ pool_exhausted: 2100 - 56 });
+        sh('ip -6 route add 2001:db8:8::/64 dev out0');
+        for (let n = 1; n <= 8; n++) {
+          expect(plane.gate(udp(`2001:db8:8::${n}`), { ingress: ingress.other }).action, `other ${n}`).to.equal(
+            'redirect',
+          );
+        }
+        sh('ip -6 route del 2001:db8:8::/64 dev out0');
+        // What it held goes back with its blocks.
+        plane.age(600);
+        plane.datapath.sweep(0);
+        expect([...plane.maps.n64_devices.keys()]).to.deep.equal([]);
+      });
+    });
+
     it('a flood of 2100 forged sources takes no block', () => {
       withPlane({ blocks: blocksOf(64), maxBlocks: 256 }, (plane) => {
         for (let n = 0; n < 2100; n++) {

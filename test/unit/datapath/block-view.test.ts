@@ -29,6 +29,7 @@ describe('datapath/block-view', () => {
           size: u16,
           state: fc.constantFrom(...STATES.map((name) => BLOCK_STATE[name])),
           used: u32,
+          device: u32,
           bits: fc.array(fc.array(u64, { minLength: BLOCK_WORDS, maxLength: BLOCK_WORDS }), {
             minLength: 3,
             maxLength: 3,
