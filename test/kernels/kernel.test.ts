@@ -105,6 +105,11 @@ describe(`kernel ${release()}`, function () {
           .and.to.include(SERVER6);
       });
 
+      it('ping with more than fits a packet', async () => {
+        const ping = ['ping', '-n', '-c', '3', '-i', '0.2', '-W', '5', '-s', '4000', 'v4only.example'];
+        expect((await topology.run('pod', ping)).stdout).to.match(/3 packets transmitted, 3 received/);
+      });
+
       it('8 MiB over TCP, by address and by name, arrive intact', async () => {
         expect(await download(URL)).to.equal(wanted);
         expect(await download('http://v4only.example/file')).to.equal(wanted);
