@@ -25,6 +25,9 @@ int n64_uplink(struct __sk_buff *skb)
 {
 	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->pkt_type != 0 /* PACKET_HOST */)
 		return PASS_ON;
+	/* A VLAN is another network: its frames come by again at the interface of its own, if there is one. */
+	if (skb->vlan_present)
+		return PASS_ON;
 	return xlat46(skb);
 }
 

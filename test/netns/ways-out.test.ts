@@ -2,6 +2,7 @@
 // Direct mode on nodes with several ways out: the node's own IPv4 routes decide on interface, next hop and MTU, answers
 // are taken wherever they come by, and where there is no way the pod hears so.
 
+import { join } from 'node:path';
 import { expect } from 'chai';
 import { embedIp4, parsePrefix64 } from '../../src/addr/rfc6052.ts';
 import { formatIp6, parseIp4 } from '../../src/addr/ip.ts';
@@ -97,6 +98,42 @@ describe('ways out, egress direct', function () {
     expect((await drops())['no_neighbour']).to.be.above(5);
     await sh('router', 'ip addr add 192.0.2.77/24 dev lan0');
     await eventually('it answers', async () => (await status(v4)) === '200' || undefined, 5000);
+  });
+
+  it('frames of a VLAN on the uplink are another network’s', async () => {
+    const sessions = async () => (await scene.gate64.json<unknown[]>('sessions', '--proto', 'udp')).length;
+    const [link] = JSON.parse(await sh('node', 'ip -j link show up0')) as { address: string }[];
+    await sh(
+      'pod',
+      `timeout 1 bash -c 'exec 3<>/dev/udp/${embedded(SERVER4)}/7007; echo x >&3; head -c1 <&3 || true' || true`,
+    );
+    const [session] = await scene.gate64.json<{ pool: { port: number } }[]>(
+      'sessions',
+      '--proto',
+      'udp',
+      '--dst',
+      SERVER4,
+    );
+    const port = session?.pool.port;
+    expect(port).to.be.a('number');
+    const before = await sessions();
+    // From the server's address, which the filter lets in, and another port: a session more where it is taken.
+    const send = (kind: string) =>
+      scene.topology.run('router', [
+        ...[
+          process.execPath,
+          join(import.meta.dirname, '../helpers/vlan-sender.ts'),
+          SERVER4,
+          NODE4,
+          '4444',
+          `${port}`,
+        ],
+        ...['lan0', link?.address ?? '', kind],
+      ]);
+    await send('tagged');
+    expect(await sessions()).to.equal(before);
+    await send('untagged');
+    expect(await sessions(), 'as its own network’s are').to.equal(before + 1);
   });
 
   it('a gateway that changes its MAC is followed within a second', async () => {
