@@ -144,6 +144,7 @@ static __noinline void peer_join(const struct n64_flow4_key *flow)
 	struct n64_peer one = { .refs = 1 };
 	struct n64_peer *peer;
 
+#pragma unroll
 	for (int try = 0; try < 8; try++) {
 		if (bpf_map_update_elem(&n64_peer, &key, &one, BPF_NOEXIST) != EEXIST_RESULT)
 			return;

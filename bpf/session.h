@@ -359,6 +359,8 @@ GLOBAL int session_step(const struct n64_flow6_key *of, __be32 pool, __be16 port
 	four = bpf_map_lookup_elem(&n64_flow4, &key4);
 	if (!six || !four)
 		return 0;
+	/* Unrolled: left a loop, clang jumps into it behind its last block, which the verifier of 6.1 refuses. */
+#pragma unroll
 	for (int try = 0; try < 4; try++) {
 		old = READ_ONCE(*state_word6(six));
 		step = tcp_step(state_of(old), direction, event);
@@ -367,6 +369,7 @@ GLOBAL int session_step(const struct n64_flow6_key *of, __be32 pool, __be16 port
 			break;
 	}
 	/* Whoever writes last has read last; a plain store could be seen by others only after the look that follows it. */
+#pragma unroll
 	for (int try = 0; try < 4; try++) {
 		seen = state_of(READ_ONCE(*state_word6(six)));
 		old = READ_ONCE(*state_word4(four));

@@ -81,7 +81,7 @@ describe('nat64.admit: dns', function () {
     await eventually('everything is reached', async () =>
       (await reaches(POD, `http://${literal(SERVER4_OTHER)}/one`)) ? true : undefined,
     );
-    await scene.serve('slow', 4);
+    await scene.serve('slow', 64);
     const slow = reaches(POD, `http://${literal(SERVER4_OTHER)}/slow`, ['--limit-rate', '300k']);
     await eventually('it runs', async () =>
       (await scene.gate64.json<unknown[]>('sessions', '--dst', SERVER4_OTHER, '--state', 'established')).length > 0
