@@ -337,6 +337,29 @@ static __always_inline __u32 with_state(__u32 word, __u8 state)
 	return (word & ~(0xffu << STATE_SHIFT)) | (__u32)state << STATE_SHIFT;
 }
 
+/* One try to make the step from where the state is; false: somebody else moved it meanwhile. */
+static __always_inline bool state_move(struct n64_flow6 *six, __u32 direction, __u32 event, struct tcp_step *step)
+{
+	__u32 old = READ_ONCE(*state_word6(six));
+
+	*step = tcp_step(state_of(old), direction, event);
+	return step->state == state_of(old) ||
+	       __sync_val_compare_and_swap(state_word6(six), old, with_state(old, step->state)) == old;
+}
+
+/*
+ * One try to give the other entry the same state; false: one of them has changed meanwhile. Whoever writes last has read
+ * last; a plain store could be seen by others only after the look that follows it.
+ */
+static __always_inline bool state_follow(struct n64_flow6 *six, struct n64_flow4 *four)
+{
+	__u32 seen = state_of(READ_ONCE(*state_word6(six)));
+	__u32 old = READ_ONCE(*state_word4(four));
+
+	return __sync_val_compare_and_swap(state_word4(four), old, with_state(old, seen)) == old &&
+	       seen == state_of(READ_ONCE(*state_word6(six)));
+}
+
 /*
  * A TCP segment's step, into both entries. Segments of the two directions may meet on two processors, FIN and FIN above all:
  * the IPv6 entry decides, who finds it changed meanwhile makes the step from there, and the other entry follows it.
@@ -349,7 +372,6 @@ GLOBAL int session_step(const struct n64_flow6_key *of, __be32 pool, __be16 port
 	struct n64_flow6 *six;
 	struct n64_flow4 *four;
 	__u64 now = now_ns();
-	__u32 old, seen;
 
 	if (!of)
 		return 0;
@@ -359,24 +381,12 @@ GLOBAL int session_step(const struct n64_flow6_key *of, __be32 pool, __be16 port
 	four = bpf_map_lookup_elem(&n64_flow4, &key4);
 	if (!six || !four)
 		return 0;
-	/* Unrolled: left a loop, clang jumps into it behind its last block, which the verifier of 6.1 refuses. */
-#pragma unroll
-	for (int try = 0; try < 4; try++) {
-		old = READ_ONCE(*state_word6(six));
-		step = tcp_step(state_of(old), direction, event);
-		if (step.state == state_of(old) ||
-		    __sync_val_compare_and_swap(state_word6(six), old, with_state(old, step.state)) == old)
-			break;
-	}
-	/* Whoever writes last has read last; a plain store could be seen by others only after the look that follows it. */
-#pragma unroll
-	for (int try = 0; try < 4; try++) {
-		seen = state_of(READ_ONCE(*state_word6(six)));
-		old = READ_ONCE(*state_word4(four));
-		if (__sync_val_compare_and_swap(state_word4(four), old, with_state(old, seen)) == old &&
-		    seen == state_of(READ_ONCE(*state_word6(six))))
-			break;
-	}
+	/* No loops: clang jumps into them behind their last block, which the verifier of 6.1 refuses. */
+	if (!state_move(six, direction, event, &step) && !state_move(six, direction, event, &step) &&
+	    !state_move(six, direction, event, &step))
+		state_move(six, direction, event, &step);
+	if (!state_follow(six, four) && !state_follow(six, four) && !state_follow(six, four))
+		state_follow(six, four);
 	if (step.refresh)
 		six->last_ns = four->last_ns = now;
 	return 0;
