@@ -17,10 +17,10 @@ interface Layer {
 const LINT = 'lint';
 
 const LAYERS: Readonly<Record<string, Layer>> = {
-  unit: { root: false, limitMinutes: 5 },
-  meta: { root: false, limitMinutes: 2 },
-  bpf: { root: true, limitMinutes: 5 },
-  netns: { root: true, limitMinutes: 15 },
+  unit: { root: false, limitMinutes: 10 },
+  meta: { root: false, limitMinutes: 5 },
+  bpf: { root: true, limitMinutes: 10 },
+  netns: { root: true, limitMinutes: 30 },
 };
 
 interface Counts {
