@@ -3,6 +3,7 @@
 #pragma once
 
 #include "maps.h"
+#include "watch.h"
 
 static __noinline void event_fill(struct n64_event *event, const __u8 *holder, __u32 block)
 {
@@ -16,6 +17,7 @@ static __always_inline void event_block_leased(const __u8 *holder, __u32 block)
 {
 	struct n64_event *event = bpf_ringbuf_reserve(&n64_events, sizeof(*event), 0);
 
+	watch_leased(block);
 	/* A full ring loses the event, not the lease: the block's record says who holds it. */
 	if (!event)
 		return;
@@ -53,39 +55,13 @@ GLOBAL int drop(struct __sk_buff *skb, __u32 reason, __u32 direction)
 	__u32 index = reason * N64_DIRECTIONS + (direction & 1);
 	struct n64_drop_sample *sample;
 	__u64 *count;
-	__u8 version = 0;
 
 	count = bpf_map_lookup_elem(&n64_drops, &index);
 	if (count)
 		*count += 1;
 	sample = bpf_map_lookup_elem(&n64_drop_last, &index);
-	if (!sample)
-		return TC_ACT_SHOT;
-	sample->at_ns = bpf_ktime_get_ns();
-	sample->length = skb->len - L3_OFF;
-	bpf_skb_load_bytes(skb, L3_OFF, &version, 1);
-	if (version >> 4 == 6) {
-		struct ipv6hdr ip6 = {};
-
-		bpf_skb_load_bytes(skb, L3_OFF, &ip6, sizeof(ip6));
-		copy16(sample->src, &ip6.saddr);
-		copy16(sample->dst, &ip6.daddr);
-		sample->family = 6;
-		sample->protocol = ip6.nexthdr;
-		if (bpf_skb_load_bytes(skb, L3_OFF + IP6_LEN, &sample->sport_be, 4))
-			sample->sport_be = sample->dport_be = 0;
-	} else {
-		struct iphdr ip4 = {};
-
-		bpf_skb_load_bytes(skb, L3_OFF, &ip4, sizeof(ip4));
-		__builtin_memset(sample->src, 0, 16);
-		__builtin_memset(sample->dst, 0, 16);
-		*(__u32 *)(sample->src + 12) = ip4.saddr;
-		*(__u32 *)(sample->dst + 12) = ip4.daddr;
-		sample->family = 4;
-		sample->protocol = ip4.protocol;
-		if (bpf_skb_load_bytes(skb, L3_OFF + IP4_LEN, &sample->sport_be, 4))
-			sample->sport_be = sample->dport_be = 0;
-	}
+	if (sample)
+		sample_fill(skb, sample);
+	watch_drop(skb, reason, direction);
 	return TC_ACT_SHOT;
 }

@@ -110,6 +110,15 @@ struct {
 	__uint(max_entries, 256 * 1024);
 } n64_events SEC(".maps");
 
+/* For a monitor: what it asks for, what it is told, and how much found no room in the ring. */
+ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_watching, struct n64_watching, 1);
+ARRAY_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, n64_watch_lost, __u64, 1);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024);
+} n64_watch SEC(".maps");
+
 /* More than lies before the transport checksum's start. */
 #define PARTIAL_MOVED 128
 
@@ -141,6 +150,10 @@ struct n64_making {
 	struct n64_bib6 bib6;
 	struct n64_flow6_key key6;
 	struct n64_bib6_key bib6_key;
+	/* What the ring gets. */
+	struct n64_watched_drop told;
+	struct n64_watched_session begun;
+	struct n64_watched_lease leased;
 	/* Bytes of a packet that step aside (partial.h). */
 	__u8 moved[PARTIAL_MOVED];
 };

@@ -113,6 +113,7 @@ static __noinline void session_delete(const struct n64_flow6_key *key6, __be32 p
 {
 	struct n64_bib6_key bib = { .port_be = key6->sport_be, .protocol = key6->protocol };
 	struct n64_flow6 *six = bpf_map_lookup_elem(&n64_flow6, key6);
+	struct n64_watched_session *told;
 	struct n64_flow4_key key4;
 	__u32 generation;
 	bool outside;
@@ -121,10 +122,16 @@ static __noinline void session_delete(const struct n64_flow6_key *key6, __be32 p
 		return;
 	generation = six->generation;
 	outside = six->flags & N64_FLOW_OUTSIDE;
-	if (bpf_map_delete_elem(&n64_flow6, key6))
-		return;
-	session_count_end(key6, outside);
 	flow4_key_of(&key4, key6, pool, port);
+	told = watch_ending(key6, six, bpf_map_lookup_elem(&n64_flow4, &key4));
+	if (bpf_map_delete_elem(&n64_flow6, key6)) {
+		if (told)
+			bpf_ringbuf_discard(told, 0);
+		return;
+	}
+	if (told)
+		bpf_ringbuf_submit(told, 0);
+	session_count_end(key6, outside);
 	bpf_map_delete_elem(&n64_flow4, &key4);
 	if (needs_peer(key6->protocol))
 		peer_leave(&key4);
@@ -189,15 +196,19 @@ GLOBAL int session_insert(const struct n64_flow6_key *wanted, __be32 pool, __be1
 		    !equal16(there->src, key6->src))
 			return N64_DROP_SESSION_CONFLICT;
 		/* Another processor is making this very session and counts it. */
-		if (!bpf_map_update_elem(&n64_flow6, key6, &new->six, BPF_NOEXIST))
+		if (!bpf_map_update_elem(&n64_flow6, key6, &new->six, BPF_NOEXIST)) {
 			session_count_begin(key6, origin & FROM_OUTSIDE);
+			watch_begun();
+		}
 		return N64_PASS;
 	}
 	if (!result) {
 		result = bpf_map_update_elem(&n64_flow6, key6, &new->six, BPF_NOEXIST);
 		if (!result || result == EEXIST_RESULT) {
-			if (!result)
+			if (!result) {
 				session_count_begin(key6, origin & FROM_OUTSIDE);
+				watch_begun();
+			}
 			if (needs_peer(key6->protocol))
 				peer_join(&key4);
 			return N64_PASS;

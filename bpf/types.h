@@ -397,6 +397,50 @@ struct n64_event {
 	__u8 holder[16];
 };
 
+enum n64_watch {
+	N64_WATCH_DROP,
+	N64_WATCH_BEGIN,
+	N64_WATCH_END,
+	N64_WATCH_LEASE,
+};
+
+/* What a monitor asks for; a bit of `kinds` for each of enum n64_watch. Masks of zeros and zeros ask for all. */
+struct n64_watching {
+	__u64 until_ns;
+	__u8 pod[16];
+	__u8 pod_mask[16];
+	__u32 dst_be;
+	__u32 dst_mask_be;
+	__u32 kinds;
+	/* Of drops. */
+	__u32 reason;
+	/* enum n64_protocol plus one. */
+	__u32 protocol;
+	__u32 zero;
+};
+
+/* Begins each record; `detail` is the index of a drop's counter, or that of the block of a lease. */
+struct n64_watched {
+	__u64 at_ns;
+	__u32 kind;
+	__u32 detail;
+};
+
+struct n64_watched_drop {
+	struct n64_watched head;
+	struct n64_drop_sample packet;
+};
+
+struct n64_watched_session {
+	struct n64_watched head;
+	struct n64_session_record session;
+};
+
+struct n64_watched_lease {
+	struct n64_watched head;
+	__u8 holder[16];
+};
+
 /* Since when a next hop has been without an address of its link, when last, and when it was last asked for. */
 struct n64_silence {
 	__u64 first_ns;

@@ -50,6 +50,11 @@ const STRUCTS = [
   'counter',
   'drop_sample',
   'event',
+  'watching',
+  'watched',
+  'watched_drop',
+  'watched_session',
+  'watched_lease',
 ];
 
 const object = fileURLToPath(new URL('../../.output/nat64.bpf.o', import.meta.url));

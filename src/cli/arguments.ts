@@ -17,6 +17,10 @@ export function ip6NetArgument(text: string): Ip6Net {
   return usage(() => parseIp6Net(text));
 }
 
+export function ip4NetArgument(text: string): Ip4Net {
+  return usage(() => parseIp4Net(text));
+}
+
 /** An IPv4 network, or an IPv6 one when there is a colon. */
 export function netArgument(text: string): { family: 4; net: Ip4Net } | { family: 6; net: Ip6Net } {
   return usage(() =>

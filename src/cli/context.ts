@@ -7,6 +7,7 @@ import { AcceptedFile } from '../config/accepted.ts';
 import type { Config } from '../config/config.ts';
 import type { LoadedConfig } from '../config/load.ts';
 import type { DatapathReader } from '../datapath/datapath.ts';
+import type { DatapathWatch, WatchEvent, WatchFilter } from '../datapath/watch.ts';
 import type { Examination, FlowExamination } from '../host/examine.ts';
 import type { FlowQuestion } from '../host/flow.ts';
 import type { ProbeRequest, ProbeResult } from '../host/probe.ts';
@@ -62,6 +63,8 @@ export interface CliContext {
   readonly signal: AbortSignal;
   /** Throws G64_DATAPATH_MISSING when this node has no data plane. */
   openReader(): Promise<DatapathReader>;
+  /** Throws G64_DATAPATH_MISSING when this node has no data plane, G64_ALREADY_RUNNING while another one watches it. */
+  openWatch(filter: WatchFilter, listener: (events: readonly WatchEvent[]) => void): Promise<DatapathWatch>;
   /** The names that the DNS of this node handed out, as the service keeps them; undefined when there is no file of them. */
   readNames(): NameTable | undefined;
   /** What sessions that have ended came to, as the service keeps it. */
@@ -101,6 +104,11 @@ export class ProcessContext implements CliContext {
   async openReader(): Promise<DatapathReader> {
     const { openReader } = await import('../datapath/open.ts');
     return asRoot('read the data plane', () => openReader());
+  }
+
+  async openWatch(filter: WatchFilter, listener: (events: readonly WatchEvent[]) => void): Promise<DatapathWatch> {
+    const { openWatch } = await import('../datapath/open.ts');
+    return asRoot('watch the data plane', () => openWatch(filter, listener));
   }
 
   readNames(): NameTable | undefined {

@@ -39,10 +39,10 @@ import {
   type Config,
   type PoolAddress,
 } from '../model/layout.gen.ts';
-import { PINNED_MAPS, type PinnedMap, type Pins } from './pins.ts';
+import { PINNED_MAPS, type Pins } from './pins.ts';
 import { bindingRow, dropSample, flow4KeyOf, sessionRow } from './rows.ts';
 
-export type MapSet = Readonly<Record<PinnedMap, BpfMap>>;
+export type MapSet = Readonly<Record<(typeof PINNED_MAPS)[number], BpfMap>>;
 
 const DIRECTIONS: readonly Direction[] = ['6to4', '4to6'];
 
@@ -80,7 +80,7 @@ export function openMaps(pins: Pins): MapSet {
       hint: 'start the service: gate64 run; as another user than root you may not see it',
     });
   }
-  const opened: [PinnedMap, BpfMap][] = [];
+  const opened: [keyof MapSet, BpfMap][] = [];
   try {
     for (const name of PINNED_MAPS) opened.push([name, BpfMap.openPinned(pins.map(name))]);
   } catch (cause) {
@@ -90,7 +90,7 @@ export function openMaps(pins: Pins): MapSet {
       hint: 'restart the service, or run gate64 uninstall',
     });
   }
-  return Object.fromEntries(opened) as Record<PinnedMap, BpfMap>;
+  return Object.fromEntries(opened) as Record<keyof MapSet, BpfMap>;
 }
 
 /** All entries of a map, by batches. An entry that changes meanwhile may be missed or come twice. */
@@ -197,7 +197,7 @@ export class EbpfReader implements DatapathReader {
       PROTOCOLS.reduce((n, protocol) => n + counts[protocol], 0);
     let pods = 0;
     for (const batch of this.maps.n64_pods.lookupBatch()) pods += batch.count;
-    const row = (map: PinnedMap, filled: number): MapFillRow => ({
+    const row = (map: keyof MapSet, filled: number): MapFillRow => ({
       map: map.replace(/^n64_/, ''),
       entries: filled,
       maxEntries: this.maps[map].maxEntries,

@@ -8,7 +8,7 @@ import { encode, viewOf } from './bytes.ts';
 import { withCode } from './error-codes.ts';
 import type { DatapathSizes, ProgramConfig } from './datapath.ts';
 import { configCodec } from '../model/layout.gen.ts';
-import { PINNED_MAPS, type PinnedMap, type Pins } from './pins.ts';
+import { PINNED_MAPS, WATCH_MAPS, type PinnedMap, type Pins } from './pins.ts';
 
 export interface EbpfOptions {
   /** The compiled nat64.bpf.o. */
@@ -35,7 +35,8 @@ function sizedMaps({ maxSessions, maxBlocks }: DatapathSizes): [PinnedMap, numbe
 export function misfit({ objectPath, pins, sizes }: EbpfOptions): string | undefined {
   using object = BpfObject.open(objectPath);
   for (const [name, entries] of sizedMaps(sizes)) object.map(name).setMaxEntries(entries);
-  for (const name of PINNED_MAPS) {
+  const watch = WATCH_MAPS.filter((name) => existsSync(pins.map(name)));
+  for (const name of [...PINNED_MAPS, ...watch]) {
     if (!existsSync(pins.map(name))) return `${name} is missing`;
     using map = BpfMap.openPinned(pins.map(name));
     const wanted = object.map(name);
@@ -71,7 +72,7 @@ export function loadObject(options: EbpfOptions, config: ProgramConfig, idleBloc
     object.setVariable('idle_block_ns', idle);
     const { pins, sizes } = options;
     for (const [name, entries] of sizedMaps(sizes)) object.map(name).setMaxEntries(entriesOf(name, pins, entries));
-    for (const name of PINNED_MAPS) object.map(name).setPinPath(pins.map(name));
+    for (const name of [...PINNED_MAPS, ...WATCH_MAPS]) object.map(name).setPinPath(pins.map(name));
     object.load();
     return object;
   } catch (cause) {

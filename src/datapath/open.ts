@@ -9,8 +9,10 @@ import { detach, hookedDevices, unlink } from './attachment.ts';
 import type { Datapath, DatapathReader, DatapathSite, DatapathSizes, ProgramConfig } from './datapath.ts';
 import { currentPrograms, EbpfDatapath } from './ebpf.ts';
 import { EbpfReader, openMaps } from './ebpf-reader.ts';
+import { EbpfWatch } from './ebpf-watch.ts';
 import { guarded } from './error-codes.ts';
 import { Pins } from './pins.ts';
+import type { DatapathWatch, WatchEvent, WatchFilter } from './watch.ts';
 
 /** Built: dist/lib/datapath/ beside dist/bpf/. From source: src/datapath/ beside .output/. */
 function objectPath(): string {
@@ -22,6 +24,15 @@ function objectPath(): string {
 export function openReader(pinRoot?: string): DatapathReader {
   const pins = new Pins(pinRoot);
   return guarded(new EbpfReader(openMaps(pins), pins));
+}
+
+/** Has the programs tell `listener` what `filter` asks for. Throws G64_DATAPATH_MISSING, and G64_ALREADY_RUNNING for a second. */
+export function openWatch(
+  filter: WatchFilter,
+  listener: (events: readonly WatchEvent[]) => void,
+  pinRoot?: string,
+): DatapathWatch {
+  return guarded(EbpfWatch.open(new Pins(pinRoot), filter, listener));
 }
 
 /** A data plane pinned in a bpffs; default /sys/fs/bpf/gate64. */

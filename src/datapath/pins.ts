@@ -43,12 +43,15 @@ export const PINNED_MAPS = [
   'n64_events',
 ] as const;
 
+/** Of monitors. Nothing in them lasts: they are made where they are missing, and nobody else needs them. */
+export const WATCH_MAPS = ['n64_watching', 'n64_watch', 'n64_watch_lost'] as const;
+
 const MAP_FOLDER = /^maps-\d+$/;
 /** Of every layout. */
 const MAP_PIN = /^(?:n64_\w+|free-\d+)$/;
 const LINK_PIN = /^link-\w+$/;
 
-export type PinnedMap = (typeof PINNED_MAPS)[number];
+export type PinnedMap = (typeof PINNED_MAPS)[number] | (typeof WATCH_MAPS)[number];
 
 export class Pins {
   readonly root: string;

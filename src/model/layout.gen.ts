@@ -90,6 +90,13 @@ export const EVENT_TYPE = {
   EVENT_BLOCK_LEASED: 1,
 } as const;
 
+export const WATCH = {
+  WATCH_DROP: 0,
+  WATCH_BEGIN: 1,
+  WATCH_END: 2,
+  WATCH_LEASE: 3,
+} as const;
+
 function clear(view: DataView, offset: number, size: number): void {
   new Uint8Array(view.buffer, view.byteOffset + offset, size).fill(0);
 }
@@ -867,6 +874,127 @@ export const eventCodec = {
     view.setBigUint64(offset, value.atNs, true);
     view.setUint32(offset + 8, value.type, true);
     view.setUint32(offset + 12, value.block, true);
+    setBytes(view, offset + 16, value.holder, 16);
+  },
+};
+
+export interface Watching {
+  readonly untilNs: bigint;
+  readonly pod: Uint8Array;
+  readonly podMask: Uint8Array;
+  readonly dst: number;
+  readonly dstMask: number;
+  readonly kinds: number;
+  readonly reason: number;
+  readonly protocol: number;
+}
+
+export const watchingCodec = {
+  size: 64,
+  read(view: DataView, offset: number): Watching {
+    return {
+      untilNs: view.getBigUint64(offset, true),
+      pod: bytes(view, offset + 8, 16),
+      podMask: bytes(view, offset + 24, 16),
+      dst: view.getUint32(offset + 40, false),
+      dstMask: view.getUint32(offset + 44, false),
+      kinds: view.getUint32(offset + 48, true),
+      reason: view.getUint32(offset + 52, true),
+      protocol: view.getUint32(offset + 56, true),
+    };
+  },
+  write(view: DataView, offset: number, value: Watching): void {
+    clear(view, offset, 64);
+    view.setBigUint64(offset, value.untilNs, true);
+    setBytes(view, offset + 8, value.pod, 16);
+    setBytes(view, offset + 24, value.podMask, 16);
+    view.setUint32(offset + 40, value.dst, false);
+    view.setUint32(offset + 44, value.dstMask, false);
+    view.setUint32(offset + 48, value.kinds, true);
+    view.setUint32(offset + 52, value.reason, true);
+    view.setUint32(offset + 56, value.protocol, true);
+  },
+};
+
+export interface Watched {
+  readonly atNs: bigint;
+  readonly kind: number;
+  readonly detail: number;
+}
+
+export const watchedCodec = {
+  size: 16,
+  read(view: DataView, offset: number): Watched {
+    return {
+      atNs: view.getBigUint64(offset, true),
+      kind: view.getUint32(offset + 8, true),
+      detail: view.getUint32(offset + 12, true),
+    };
+  },
+  write(view: DataView, offset: number, value: Watched): void {
+    clear(view, offset, 16);
+    view.setBigUint64(offset, value.atNs, true);
+    view.setUint32(offset + 8, value.kind, true);
+    view.setUint32(offset + 12, value.detail, true);
+  },
+};
+
+export interface WatchedDrop {
+  readonly head: Watched;
+  readonly packet: DropSample;
+}
+
+export const watchedDropCodec = {
+  size: 72,
+  read(view: DataView, offset: number): WatchedDrop {
+    return {
+      head: watchedCodec.read(view, offset),
+      packet: dropSampleCodec.read(view, offset + 16),
+    };
+  },
+  write(view: DataView, offset: number, value: WatchedDrop): void {
+    clear(view, offset, 72);
+    watchedCodec.write(view, offset, value.head);
+    dropSampleCodec.write(view, offset + 16, value.packet);
+  },
+};
+
+export interface WatchedSession {
+  readonly head: Watched;
+  readonly session: SessionRecord;
+}
+
+export const watchedSessionCodec = {
+  size: 144,
+  read(view: DataView, offset: number): WatchedSession {
+    return {
+      head: watchedCodec.read(view, offset),
+      session: sessionRecordCodec.read(view, offset + 16),
+    };
+  },
+  write(view: DataView, offset: number, value: WatchedSession): void {
+    clear(view, offset, 144);
+    watchedCodec.write(view, offset, value.head);
+    sessionRecordCodec.write(view, offset + 16, value.session);
+  },
+};
+
+export interface WatchedLease {
+  readonly head: Watched;
+  readonly holder: Uint8Array;
+}
+
+export const watchedLeaseCodec = {
+  size: 32,
+  read(view: DataView, offset: number): WatchedLease {
+    return {
+      head: watchedCodec.read(view, offset),
+      holder: bytes(view, offset + 16, 16),
+    };
+  },
+  write(view: DataView, offset: number, value: WatchedLease): void {
+    clear(view, offset, 32);
+    watchedCodec.write(view, offset, value.head);
     setBytes(view, offset + 16, value.holder, 16);
   },
 };

@@ -20,7 +20,7 @@ import {
   STOCK,
   type Prefix,
 } from '../../src/model/layout.gen.ts';
-import { Pins } from '../../src/datapath/pins.ts';
+import { Pins, WATCH_MAPS } from '../../src/datapath/pins.ts';
 import { BpfMap, BpfObject, ifNameToIndex, TypedMap, type BpfProgram } from '../../src/libbpf/mod.ts';
 import { disagreements, type CheckOptions } from '../helpers/map-checker.ts';
 import { byteDiff, faults } from '../helpers/packet-read.ts';
@@ -166,7 +166,7 @@ export class Plane implements Disposable {
   readonly config: TestPrograms;
   readonly #object: BpfObject;
   readonly #gate: BpfProgram;
-  readonly #pins: Pins;
+  readonly pins: Pins;
   readonly #options: PlaneOptions;
 
   constructor(options: PlaneOptions = {}) {
@@ -193,18 +193,19 @@ export class Plane implements Disposable {
       timeouts: TIMEOUTS,
       ...options.config,
     };
-    this.#pins = new Pins(`/sys/fs/bpf/plane${planes}`);
+    this.pins = new Pins(`/sys/fs/bpf/plane${planes}`);
     const sizes = { maxSessions: options.maxSessions ?? 4096, maxBlocks: options.maxBlocks ?? 128 };
-    this.datapath = EbpfDatapath.open({ objectPath: OBJECT, pins: this.#pins, sizes }, programsOf(this.config));
-    this.maps = openMaps(this.#pins);
+    this.datapath = EbpfDatapath.open({ objectPath: OBJECT, pins: this.pins, sizes }, programsOf(this.config));
+    this.maps = openMaps(this.pins);
     // The same programs once more on the same maps: those that are attached belong to the data plane.
     this.#object = BpfObject.open(OBJECT);
     const cfg = new Uint8Array(configCodec.size);
     configCodec.write(new DataView(cfg.buffer), 0, programsOf(this.config, options.emptyPlace ? this.#oneLater() : []));
     this.#object.setVariable('cfg', cfg);
     for (const name of Object.keys(this.maps) as (keyof MapSet)[]) {
-      this.#object.map(name).setMaxEntries(this.maps[name].maxEntries).setPinPath(this.#pins.map(name));
+      this.#object.map(name).setMaxEntries(this.maps[name].maxEntries).setPinPath(this.pins.map(name));
     }
+    for (const name of WATCH_MAPS) this.#object.map(name).setPinPath(this.pins.map(name));
     // Verifying takes most of a test's time.
     const unused = options.uplink || options.uplinkMtu ? [] : ['n64_uplink'];
     for (const name of ['n64_sweep', 'n64_reclaim', ...unused]) this.#object.program(name).setAutoload(false);
@@ -352,7 +353,7 @@ export class Plane implements Disposable {
     for (const map of Object.values(this.maps)) map.close();
     this.datapath[Symbol.dispose]();
     // Not the pins' own removal alone: the links hold the programs on the device.
-    this.#pins.removeAll();
+    this.pins.removeAll();
   }
 }
 

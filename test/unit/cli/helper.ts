@@ -36,6 +36,7 @@ export async function cli(args: readonly string[], setup: CliSetup = {}): Promis
     now: () => NOW,
     signal: new AbortController().signal,
     openReader: () => Promise.resolve(new MemoryReader()),
+    openWatch: () => Promise.reject(new Error('not expected here')),
     readNames: () => undefined,
     readUsage: () => [],
     fetchStatus: () => Promise.resolve(undefined),

@@ -416,7 +416,7 @@ describe('gate64 drops', () => {
 });
 
 describe('reading commands', () => {
-  for (const command of ['sessions', 'bindings', 'pool', 'drops', 'monitor']) {
+  for (const command of ['sessions', 'bindings', 'pool', 'drops']) {
     it(`${command} says what to do when the node has no data plane`, async () => {
       const missing = new Gate64Error('G64_DATAPATH_MISSING', 'no gate64 data plane is on this node', {
         hint: 'start it with gate64 run',
@@ -436,41 +436,6 @@ describe('reading commands', () => {
     expect((await cli(['--debug', 'pool'], { context: { openReader } })).stderr).to.match(
       /^gate64: boom\nError: boom\n +at /,
     );
-  });
-
-  it('monitor prints traffic and drops of each second', async () => {
-    const reader = new MemoryReader({
-      packetCounters: [{ direction: '6to4', protocol: 'tcp', packets: 10, bytes: 1000 }],
-      drops: [{ reason: 'filtered', direction: '4to6', count: 3, last: undefined }],
-    });
-    const before = reader.rows;
-    let reads = 0;
-    reader.packetCounters = () => {
-      reads++;
-      const rows = before.packetCounters ?? [];
-      return rows.map((row) => ({ ...row, packets: row.packets * reads, bytes: row.bytes * reads }));
-    };
-    reader.drops = () => (reads === 0 ? [] : [...(before.drops ?? [])]);
-    const context = { openReader: () => Promise.resolve(reader) };
-    const { stdout, code } = await cli(['monitor', '--count', '1'], { context });
-    expect(code).to.equal(0);
-    const events = stdout
-      .trimEnd()
-      .split('\n')
-      .map((line) => JSON.parse(line));
-    expect(events[0]).to.deep.include({
-      type: 'traffic',
-      out: { packets: 10, bytes: 1000 },
-      in: { packets: 0, bytes: 0 },
-    });
-    expect(events[1]).to.deep.include({ type: 'drop', reason: 'filtered', more: 3, count: 3 });
-  });
-
-  it('monitor ends on a signal', async () => {
-    const stop = new AbortController();
-    setTimeout(() => stop.abort(), 20);
-    const { code } = await cli(['monitor'], { context: { signal: stop.signal } });
-    expect(code).to.equal(0);
   });
 
   it('configuration files that are wrong stop status before it asks anybody', async () => {
