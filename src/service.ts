@@ -138,11 +138,11 @@ class Service {
     if (!refused) this.#keep(text);
   }
 
-  /** So that a start finds it when the file has become wrong. */
+  /** So that a start finds it when the file has become wrong. With the defaults what another file said is in force no more. */
   #keep(text: string | undefined): void {
-    if (this.#file === undefined || text === undefined) return;
     try {
-      this.#accepted.write(this.#file, text);
+      if (this.#file !== undefined && text !== undefined) this.#accepted.write(this.#file, text);
+      else if (this.#config.nat64.enabled) this.#accepted.remove();
     } catch (error) {
       const file = this.#accepted.path;
       this.#log.warn({ err: error, file }, 'the configuration cannot be kept for a start with one that is wrong');

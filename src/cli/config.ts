@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The configuration for a command that looks at a node which works: a file that has become wrong hides nothing of it.
 
+import type { AcceptedFile } from '../config/accepted.ts';
 import type { Config } from '../config/config.ts';
 import { loadLastGood } from '../config/load.ts';
 import { parseConfig } from '../config/parse.ts';
@@ -18,11 +19,30 @@ export interface ConfigInForce {
   readonly isGuess: boolean;
 }
 
-/** What the service runs with. Throws ConfigError when the file is wrong and nothing is known of what was accepted. */
+/**
+ * What the service runs with: also one that was started with a file of another name, where none is named and the usual one
+ * is not there. Throws ConfigError when the file is wrong and nothing is known of what was accepted.
+ */
 export function configInForce(path: string | undefined, context: CliContext): ConfigInForce {
-  const { config, warnings, refused } = loadLastGood(path, context.accepted);
+  const { config, file, warnings, refused } = loadLastGood(path, context.accepted);
+  const other = file === undefined ? ofAnotherName(context.accepted) : undefined;
+  if (other !== undefined) return { config: other, warnings: [], refused: undefined, isGuess: false };
   if (refused) context.stderr.write(errorText(refused));
   return { config, warnings, refused, isGuess: false };
+}
+
+/** The configuration of the node's NAT64; a forwarder for DNS alone may run beside one that has no file. */
+function ofAnotherName(accepted: AcceptedFile): Config | undefined {
+  const last = accepted.last();
+  if (last === undefined) return undefined;
+  try {
+    const config = parseConfig(last.text, last.file);
+    return config.nat64.enabled ? config : undefined;
+  } catch (error) {
+    // Another version of gate64 may have accepted it.
+    if (error instanceof ConfigError) return undefined;
+    throw error;
+  }
 }
 
 /** As configInForce, for what the defaults are enough for: where the service listens by HTTP, the name of the device. */

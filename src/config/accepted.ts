@@ -6,9 +6,11 @@ import { dirname } from 'node:path';
 
 const ACCEPTED_FILE = '/run/gate64/accepted.yaml';
 
+const HEAD = '# In force while it is wrong: ';
+
 /** Its first line names the file that the rest was read from. */
 function headOf(file: string): string {
-  return `# In force while it is wrong: ${JSON.stringify(file)}\n`;
+  return `${HEAD}${JSON.stringify(file)}\n`;
 }
 
 export class AcceptedFile {
@@ -24,6 +26,18 @@ export class AcceptedFile {
     try {
       const text = readFileSync(this.path, 'utf8');
       return text.startsWith(head) ? text.slice(head.length) : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** What was accepted last, of whichever file; undefined where that is not kept, or not for the caller to read. */
+  last(): { readonly file: string; readonly text: string } | undefined {
+    try {
+      const text = readFileSync(this.path, 'utf8');
+      const end = text.indexOf('\n');
+      if (end < 0 || !text.startsWith(HEAD)) return undefined;
+      return { file: String(JSON.parse(text.slice(HEAD.length, end))), text: text.slice(end + 1) };
     } catch {
       return undefined;
     }

@@ -38,7 +38,10 @@ export function doctorCommand(context: CliContext): Command {
       'Looks at the node as the service does at its start and shows every finding with what to do about it, as a shell ' +
         'command ("run:") where there is one. Asks the service whether it is ready, if one runs. Changes nothing.',
     )
-    .option('-c, --config <file>', 'the configuration file (default: /etc/gate64/gate64.yaml, else the defaults)')
+    .option(
+      '-c, --config <file>',
+      'the configuration file (default: /etc/gate64/gate64.yaml, else that of the service)',
+    )
     .addOption(outputOption())
     .addHelpText(
       'after',

@@ -69,3 +69,29 @@ describe('a configuration file that has become wrong', () => {
     for (const { stderr } of [known, unknown]) expect(stderr).to.match(PROBLEM);
   });
 });
+
+describe('a service that was started with a file of another name', () => {
+  /** Which address `status` asks without -c, after `text` was accepted. The machine must have no /etc/gate64. */
+  async function asked(text: string): Promise<string | undefined> {
+    return withFile(text, async (file) => {
+      const accepted = new AcceptedFile(`${file}.accepted`);
+      accepted.write(file, text);
+      let at: string | undefined;
+      const fetchStatus = (listen: Endpoint) => {
+        at = formatEndpoint(listen);
+        return Promise.resolve(serviceStatus());
+      };
+      await cli(['status'], { context: { accepted, fetchStatus } });
+      return at;
+    });
+  }
+
+  it('is what commands look at', async () => {
+    expect(await asked('http: { listen: "127.0.0.1:9999" }\n')).to.equal('127.0.0.1:9999');
+  });
+
+  it('is not taken for the NAT64 when it does DNS alone, nor when it is wrong by now', async () => {
+    const dnsAlone = 'nat64: { enabled: false }\nhttp: { listen: "127.0.0.1:9999" }\n';
+    expect([await asked(dnsAlone), await asked('nonsense: 1\n')]).to.deep.equal(['127.0.0.1:9164', '127.0.0.1:9164']);
+  });
+});

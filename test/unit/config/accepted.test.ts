@@ -40,6 +40,14 @@ describe('configuration: accepted last', () => {
     expect(accepted.read(`${file}.other`)).to.equal(undefined);
   });
 
+  it('says of which file it was', () => {
+    expect(accepted.last()).to.equal(undefined);
+    accepted.write(file, GOOD);
+    expect(accepted.last()).to.deep.equal({ file, text: GOOD });
+    writeFileSync(accepted.path, 'something else\n');
+    expect(accepted.last()).to.equal(undefined);
+  });
+
   it('stands in for a file that is wrong, with the reason and with warnings at their lines', () => {
     accepted.write(file, GOOD);
     writeFileSync(file, 'nonsense: 1\n');
