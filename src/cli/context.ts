@@ -132,8 +132,12 @@ export class ProcessContext implements CliContext {
   }
 
   async examine(config: Config): Promise<Examination> {
-    const [{ examine }, { LinuxHost }] = await Promise.all([import('../host/examine.ts'), import('../host/host.ts')]);
-    return examine(new LinuxHost(), config);
+    const [{ examine }, { LinuxHost }, { PinnedSite }] = await Promise.all([
+      import('../host/examine.ts'),
+      import('../host/host.ts'),
+      import('../datapath/open.ts'),
+    ]);
+    return examine(new LinuxHost(), config, new PinnedSite());
   }
 
   async examineFlow(config: Config, question: FlowQuestion): Promise<FlowExamination> {

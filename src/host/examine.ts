@@ -2,10 +2,12 @@
 // The look at the node of a start, without the start: all that may be wrong, and nothing changed.
 
 import type { Config } from '../config/config.ts';
+import type { DatapathSite } from '../datapath/datapath.ts';
 import { Gate64Error } from '../errors.ts';
 import type { Interface, MasqueradeTable } from '../model/facts.ts';
 import type { Finding } from '../plan/findings.ts';
 import { findings } from '../plan/plan.ts';
+import { drift } from './drift.ts';
 import { execCommand } from './exec.ts';
 import { flowRoutes, type FlowQuestion, type FlowRoutes } from './flow.ts';
 import type { Host } from './host.ts';
@@ -17,11 +19,13 @@ export interface Examination {
 }
 
 /** Throws Gate64Error when the node cannot be looked at although nothing that this takes is missing. */
-export async function examine(host: Host, config: Config): Promise<Examination> {
+export async function examine(host: Host, config: Config, site: Pick<DatapathSite, 'facts'>): Promise<Examination> {
   const lacks = await host.preflight();
   try {
     const facts = await host.observe({ direct: config.nat64.egress === 'direct', thorough: true });
-    return { findings: [...lacks, ...findings(config, facts)], unseen: undefined };
+    // What is not to be read without rights must not look as if it were gone.
+    const lost = lacks.length > 0 ? [] : drift(config, facts, site.facts());
+    return { findings: [...lacks, ...findings(config, facts), ...lost], unseen: undefined };
   } catch (error) {
     // Without rights or a command the look fails, and what is missing says why.
     if (!(error instanceof Gate64Error) || lacks.length === 0) throw error;

@@ -110,7 +110,40 @@ export const FINDINGS = {
   },
   'forwarding-off': {
     code: 'G64_FORWARDING_OFF',
-    meaning: 'The node does not forward IPv6, so that packets of pods do not reach gate64.',
+    meaning:
+      'The node does not forward IPv6, or no IPv4 by the uplink or the device, so that packets do not get to or from gate64.',
+  },
+  'device-missing': {
+    code: 'G64_HOST_STATE',
+    meaning: 'The device that gate64 had made is gone; its routes and programs went with it.',
+  },
+  'device-changed': {
+    code: 'G64_HOST_STATE',
+    meaning: "Somebody changed gate64's device: it is down, answers ARP or has an address.",
+  },
+  'device-mtu-small': {
+    code: 'G64_HOST_STATE',
+    meaning: "The MTU of gate64's device is less than it was made with, so that large packets of pods vanish.",
+  },
+  'route-missing': {
+    code: 'G64_HOST_STATE',
+    meaning: 'A route that gate64 had made, for a prefix or for the pool, is gone.',
+  },
+  'masquerade-missing': {
+    code: 'G64_HOST_STATE',
+    meaning: 'The nftables table that gate64 had made is gone or changed, as after `nft flush ruleset`.',
+  },
+  'reverse-path-strict': {
+    code: 'G64_SYSCTL',
+    meaning: "The reverse-path filter of gate64's device, which gate64 had switched off, is on.",
+  },
+  'sysctl-changed': {
+    code: 'G64_SYSCTL',
+    meaning: 'Another sysctl that gate64 had set, such as the reserved ports, has another value.',
+  },
+  'proxy-missing': {
+    code: 'G64_HOST_STATE',
+    meaning: 'The uplink does not answer for an address of the pool any more.',
   },
 } as const satisfies Record<string, FindingKind>;
 
@@ -126,6 +159,8 @@ export interface Finding {
   readonly remedy?: string | undefined;
   /** A line for a shell that mends it, where there is one; root's to run. */
   readonly command?: string | undefined;
+  /** `command` touches what is gate64's, or a sysctl that it documents: `doctor --fix` may run it. */
+  readonly isSafe?: true;
 }
 
 /** A finding that keeps whoever threw it from going on. */

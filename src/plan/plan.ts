@@ -223,6 +223,7 @@ export function findings(config: Config, node: NodeFacts): Finding[] {
         'the node does not forward IPv6 (net.ipv6.conf.all.forwarding is 0), so packets of pods do not reach gate64',
       remedy: `${command} (an uplink configured by router advertisements then needs accept_ra=2).`,
       command,
+      isSafe: true,
     });
   }
   return found;

@@ -10,6 +10,8 @@ import { settings } from '../plan/support.ts';
 
 const LACK: Finding = { name: 'capability-missing', severity: 'error', message: 'no rights' };
 
+const NO_DATAPATH = { facts: () => ({ leased: [], shared: [], places: [] }) };
+
 /** A node that cannot be looked at. */
 class ShutHost extends FakeHost {
   override observe(): Promise<never> {
@@ -20,10 +22,10 @@ class ShutHost extends FakeHost {
 describe('host/examine', () => {
   it('finds nothing on a healthy node, and changes nothing on one that is not', async () => {
     const host = new FakeHost();
-    expect(await examine(host, settings({}))).to.deep.equal({ findings: [], unseen: undefined });
+    expect(await examine(host, settings({}), NO_DATAPATH)).to.deep.equal({ findings: [], unseen: undefined });
     host.lacks = [LACK];
     host.sysctls.set('ipv6/conf/all/forwarding', '0');
-    const { findings, unseen } = await examine(host, settings({}));
+    const { findings, unseen } = await examine(host, settings({}), NO_DATAPATH);
     expect(findings.map(({ name }) => name)).to.deep.equal(['capability-missing', 'forwarding-off']);
     expect(unseen).to.equal(undefined);
     expect(host.made).to.deep.equal([]);
@@ -32,11 +34,11 @@ describe('host/examine', () => {
   it('says what is missing where that keeps the node from being looked at', async () => {
     const host = new ShutHost();
     host.lacks = [LACK];
-    expect(await examine(host, settings({}))).to.deep.equal({ findings: [LACK], unseen: '"nft" failed' });
+    expect(await examine(host, settings({}), NO_DATAPATH)).to.deep.equal({ findings: [LACK], unseen: '"nft" failed' });
   });
 
   it('fails where nothing is missing and the look fails all the same', async () => {
-    const error = await examine(new ShutHost(), settings({})).catch((reason: unknown) => reason);
+    const error = await examine(new ShutHost(), settings({}), NO_DATAPATH).catch((reason: unknown) => reason);
     expect(error).to.be.instanceOf(Gate64Error).and.include({ message: '"nft" failed' });
   });
 });
