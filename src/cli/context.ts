@@ -11,6 +11,7 @@ import type { DatapathWatch, WatchEvent, WatchFilter } from '../datapath/watch.t
 import type { Examination, FlowExamination } from '../host/examine.ts';
 import type { FlowQuestion } from '../host/flow.ts';
 import type { ProbeRequest, ProbeResult } from '../host/probe.ts';
+import type { Finding } from '../plan/findings.ts';
 import type { ServiceStatus } from '../telemetry/status.ts';
 import { asRoot } from './as-root.ts';
 import { NameTable } from '../names/name-table.ts';
@@ -75,6 +76,8 @@ export interface CliContext {
   fetchReadiness(listen: Endpoint): Promise<ReadinessAnswer | undefined>;
   /** Looks at the node and changes nothing. */
   examine(config: Config): Promise<Examination>;
+  /** Asks every upstream once. */
+  checkUpstreams(config: Config): Promise<readonly Finding[]>;
   /** Looks at the node for one flow and changes nothing. */
   examineFlow(config: Config, question: FlowQuestion): Promise<FlowExamination>;
   /** Sends one probe; `onSent` is told its source port, 0 where there is none. */
@@ -138,6 +141,10 @@ export class ProcessContext implements CliContext {
       import('../datapath/open.ts'),
     ]);
     return examine(new LinuxHost(), config, new PinnedSite());
+  }
+
+  async checkUpstreams(config: Config): Promise<readonly Finding[]> {
+    return (await import('./upstream-findings.ts')).upstreamFindings(config);
   }
 
   async examineFlow(config: Config, question: FlowQuestion): Promise<FlowExamination> {

@@ -145,6 +145,15 @@ export const FINDINGS = {
     code: 'G64_HOST_STATE',
     meaning: 'The uplink does not answer for an address of the pool any more.',
   },
+  'upstream-unreachable': {
+    code: 'G64_DNS_UPSTREAM',
+    meaning: 'An upstream resolver does not answer. Only `gate64 doctor` looks for it.',
+  },
+  'upstream-without-tcp': {
+    code: 'G64_DNS_UPSTREAM',
+    meaning:
+      'An upstream resolver answers over UDP alone, so that long answers are lost. Only `gate64 doctor` looks for it.',
+  },
 } as const satisfies Record<string, FindingKind>;
 
 export type FindingName = keyof typeof FINDINGS;

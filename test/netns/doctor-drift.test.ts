@@ -4,6 +4,7 @@
 
 import { expect } from 'chai';
 import { Gate64, gate64Config, type Egress } from '../helpers/gate64.ts';
+import { startDnsServer } from '../helpers/server-parts.ts';
 import { Topology } from '../helpers/topology.ts';
 
 interface DoctorJson {
@@ -43,6 +44,7 @@ for (const egress of ['masquerade', 'direct'] as const) {
 
     before(async () => {
       topology = await Topology.create();
+      await startDnsServer(topology);
       const nat64 = egress === 'direct' ? { pool: [{ addresses: '192.0.2.64/32' }] } : {};
       gate64 = new Gate64(topology, gate64Config(egress, { nat64 }));
       await gate64.start();

@@ -4,6 +4,7 @@
 import { expect } from 'chai';
 import { Gate64, gate64Config } from '../helpers/gate64.ts';
 import { differences, nodeState } from '../helpers/node-state.ts';
+import { startDnsServer } from '../helpers/server-parts.ts';
 import { Topology } from '../helpers/topology.ts';
 
 interface DoctorJson {
@@ -19,6 +20,7 @@ describe('gate64 doctor', function () {
 
   before(async () => {
     topology = await Topology.create();
+    await startDnsServer(topology);
     gate64 = new Gate64(topology, gate64Config('masquerade'));
     await gate64.start();
   });
@@ -61,6 +63,22 @@ describe('gate64 doctor', function () {
       expect(commands).to.have.length(1);
       await topology.run('node', ['sh', '-c', commands[0] as string]);
       expect(await table()).to.equal(HEALTHY);
+    });
+  }
+
+  const UPSTREAMS: readonly [name: string, rule: string][] = [
+    ['upstream-unreachable', 'meta l4proto { tcp, udp } th dport 53 drop'],
+    ['upstream-without-tcp', 'tcp dport 53 reject with tcp reset'],
+  ];
+  for (const [name, rule] of UPSTREAMS) {
+    it(`${name}: is found, and gone once the way is open`, async () => {
+      await topology.sh(
+        'server',
+        `nft 'add table ip fw; add chain ip fw in { type filter hook input priority 0; }; add rule ip fw in ${rule}'`,
+      );
+      expect((await doctor()).findings.map((found) => found.name)).to.deep.equal([name]);
+      await topology.sh('server', 'nft delete table ip fw');
+      expect((await doctor()).findings).to.deep.equal([]);
     });
   }
 

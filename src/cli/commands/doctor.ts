@@ -35,7 +35,7 @@ export function doctorCommand(context: CliContext): Command {
   return new Command('doctor')
     .summary('show what is wrong with this node, and what mends it')
     .description(
-      'Looks at the node as the service does at its start and shows every finding with what to do about it, as a shell ' +
+      'Looks at the node as the service does at its start, asks each upstream over UDP and TCP, and shows every finding with what to do about it, as a shell ' +
         'command ("run:") where there is one. Asks the service whether it is ready, if one runs. Changes nothing.',
     )
     .option(
@@ -52,11 +52,13 @@ export function doctorCommand(context: CliContext): Command {
     .action(async (options: DoctorOptions) => {
       const { config, warnings, refused, isGuess } = configOrDefaults(options.config, context);
       for (const warning of warnings) context.stderr.write(`${warning}\n`);
-      const [node, service] = await Promise.all([
+      const [node, upstreams, service] = await Promise.all([
         isGuess ? { findings: [], unseen: NO_CONFIG } : examine(config, context),
+        isGuess ? [] : context.checkUpstreams(config),
         ask(context, config.http.listen),
       ]);
-      const seen = refused === undefined ? node : { ...node, findings: [refusedFinding(refused), ...node.findings] };
+      const first = refused === undefined ? [] : [refusedFinding(refused)];
+      const seen = { ...node, findings: [...first, ...node.findings, ...upstreams] };
       const isSick = seen.findings.some(({ severity }) => severity === 'error');
       const json = {
         healthy: seen.findings.length === 0 && service.ready !== false && !(service.running && service.ready === null),
