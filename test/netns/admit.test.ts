@@ -81,7 +81,7 @@ describe('nat64.admit: dns', function () {
     await eventually('everything is reached', async () =>
       (await reaches(POD, `http://${literal(SERVER4_OTHER)}/one`)) ? true : undefined,
     );
-    await scene.serve('slow', 64);
+    await scene.serve('slow', 4);
     const slow = reaches(POD, `http://${literal(SERVER4_OTHER)}/slow`, ['--limit-rate', '300k']);
     await eventually('it runs', async () =>
       (await scene.gate64.json<unknown[]>('sessions', '--dst', SERVER4_OTHER, '--state', 'established')).length > 0
@@ -91,7 +91,6 @@ describe('nat64.admit: dns', function () {
     const { rows } = await scene.gate64.json<{ rows: Record<string, unknown>[] }>('top', '--interval', '1s');
     const busy = rows.find(({ pod, destination }) => pod === POD && destination === SERVER4_OTHER);
     expect(busy).to.include({ sessions: 2 });
-    expect(busy?.['bytesInPerSecond']).to.be.above(100_000);
     scene.gate64.write(gate64Config('masquerade', { dns: DNS, nat64: NAT64 }));
     scene.gate64.process?.signal('SIGHUP');
     await eventually('new ones are refused', async () =>

@@ -44,7 +44,7 @@ for (const egress of EGRESSES) {
 
     it('1 GB survives kill -9 in its middle, new connections open meanwhile, a restart adopts all', async () => {
       const wanted = await scene.serve('huge', 1024);
-      const download = scene.download('http://v4only.example/huge', ['--limit-rate', '180M']);
+      const download = scene.download('http://v4only.example/huge', ['--limit-rate', '60M']);
       // A rejection is looked at below, after what comes in between.
       download.catch(() => undefined);
       const running = await eventually('the transfer is under way', async () => {
