@@ -42,6 +42,8 @@ static __noinline int quoted_read4(struct __sk_buff *skb, struct packet *p, stru
 	q->traffic_class = ip4.tos;
 	q->pool = ip4.saddr;
 	q->remote = ip4.daddr;
+	q->more = q->fragmented = !!(ip4.frag_off & bpf_htons(0x2000));
+	q->ip4_id = ip4.id;
 	*total = bpf_ntohs(ip4.tot_len);
 	q->payload = *total > ihl ? *total - ihl : 0;
 	key.src_be = ip4.daddr;
@@ -101,7 +103,7 @@ static __noinline void error_source6(__u32 prefix, __be32 router, __u8 *source)
 }
 
 /*
- * [eth][ip4][options][icmp][ip4][options][l4…]  →  [eth][ip6][icmp6][ip6][l4…]
+ * [eth][ip4][options][icmp][ip4][options][l4…][extensions]  →  [eth][ip6][icmp6][ip6][fragment][l4…][extensions]
  */
 static __noinline int icmp_error_write6(struct __sk_buff *skb, struct packet *p, struct error_scratch *scratch,
 					__be32 router)
@@ -109,28 +111,34 @@ static __noinline int icmp_error_write6(struct __sk_buff *skb, struct packet *p,
 	const volatile struct n64_prefix *prefix;
 	struct icmp_answer *answer = &scratch->answer;
 	struct quoted *q = &scratch->quoted;
-	__u32 quoted_len, between;
+	__u32 length, between, head;
 	long sum;
 
 	prefix = &cfg.prefixes[q->prefix & (N64_MAX_PREFIXES - 1)];
 	/* Between the outer IP header's first 20 bytes and the quoted transport header. */
 	between = q->l4_off - L3_OFF - IP4_LEN;
-	quoted_len = q->end - q->l4_off;
-	/* RFC 4443 2.4(c) */
-	quoted_len = min_u32(quoted_len, IPV6_MIN_MTU - 2 * IP6_LEN - ICMP_LEN);
+	head = ICMP_LEN + IP6_LEN + (q->fragmented ? FRAG_LEN : 0);
+	length = head + q->padded + q->extensions;
 
 	ip6_set_start(&scratch->six.inner, q->traffic_class);
-	scratch->six.inner.payload_len = bpf_htons(q->payload);
+	scratch->six.inner.payload_len = bpf_htons(q->payload + head - ICMP_LEN - IP6_LEN);
 	scratch->six.inner.nexthdr = q->protocol == N64_TCP   ? IPPROTO_TCP
 				     : q->protocol == N64_UDP ? IPPROTO_UDP
 							      : IPPROTO_ICMPV6;
+	if (q->fragmented) {
+		/* RFC 7915 4.1. It is the first one: only that has ports to be known by. */
+		scratch->six.frag.next = scratch->six.inner.nexthdr;
+		scratch->six.frag.offset = bpf_htons(1);
+		scratch->six.frag.id = bpf_htonl(bpf_ntohs(q->ip4_id));
+		scratch->six.inner.nexthdr = IPPROTO_FRAGMENT;
+	}
 	/* RFC 7915 4.3: the quoted hop limit is not decremented. */
 	scratch->six.inner.hop_limit = q->ttl;
 	copy16(&scratch->six.inner.saddr, q->pod);
 	rfc6052_compose(prefix, q->remote, (__u8 *)&scratch->six.inner.daddr);
 
 	ip6_set_start(&scratch->six.ip6, p->traffic_class);
-	scratch->six.ip6.payload_len = bpf_htons(ICMP_LEN + IP6_LEN + quoted_len);
+	scratch->six.ip6.payload_len = bpf_htons(length);
 	scratch->six.ip6.nexthdr = IPPROTO_ICMPV6;
 	scratch->six.ip6.hop_limit = p->hop_limit_out;
 	error_source6(q->prefix, router, (__u8 *)&scratch->six.ip6.saddr);
@@ -157,18 +165,17 @@ static __noinline int icmp_error_write6(struct __sk_buff *skb, struct packet *p,
 
 		quoted_rewrite(skb, q, csum_sub(delta, csum_ip4_pair(q->pool, q->remote)), q->l4_off);
 	}
-	if (bpf_skb_change_tail(skb, q->l4_off + quoted_len, 0) || bpf_skb_change_proto(skb, bpf_htons(ETH_P_IPV6), 0))
+	if (quoted_end(skb, scratch) || bpf_skb_change_proto(skb, bpf_htons(ETH_P_IPV6), 0))
 		return -1;
-	if (between != ICMP_LEN + IP6_LEN &&
-	    bpf_skb_adjust_room(skb, ICMP_LEN + IP6_LEN - between, BPF_ADJ_ROOM_NET, 0))
+	if (between != head && bpf_skb_adjust_room(skb, head - between, BPF_ADJ_ROOM_NET, 0))
 		return -1;
-	if (bpf_skb_store_bytes(skb, L3_OFF, &scratch->six, sizeof(scratch->six), BPF_F_RECOMPUTE_CSUM))
+	if (bpf_skb_store_bytes(skb, L3_OFF, &scratch->six, IP6_LEN + head, BPF_F_RECOMPUTE_CSUM))
 		return -1;
 	sum = csum_packet(skb, L3_OFF + IP6_LEN, skb->len);
 	if (sum < 0)
 		return -1;
 	sum = csum_add(sum, csum_add(csum_ip6(&scratch->six.ip6.saddr), csum_ip6(&scratch->six.ip6.daddr)));
-	scratch->six.check = csum_fold(csum_add(sum, csum_icmp6_pseudo_tail(ICMP_LEN + IP6_LEN + quoted_len)));
+	scratch->six.check = csum_fold(csum_add(sum, csum_icmp6_pseudo_tail(length)));
 	return bpf_skb_store_bytes(skb, L3_OFF + IP6_LEN + 2, &scratch->six.check, 2, BPF_F_RECOMPUTE_CSUM);
 }
 
@@ -183,7 +190,7 @@ GLOBAL bool icmp_error4_ours(struct __sk_buff *skb, struct packet *p)
 GLOBAL int icmp_error4(struct __sk_buff *skb, struct packet *p, __be32 router)
 {
 	struct error_scratch *scratch = error_scratch();
-	__u32 rest, total = 0, length;
+	__u32 rest, total = 0;
 	int reason;
 	long sum;
 
@@ -199,14 +206,7 @@ GLOBAL int icmp_error4(struct __sk_buff *skb, struct packet *p, __be32 router)
 	sum = csum_packet(skb, p->l4_off, p->end);
 	if (sum < 0 || csum_fold(sum))
 		return drop(skb, N64_DROP_ICMP_ERROR_CHECKSUM, N64_4TO6);
-	/* RFC 4884: a length says that extensions follow; they are cut off, and the length with them. */
-	length = (rest >> 16 & 0xff) * 4;
-	if (length && p->icmp_type != ICMP_PARAMETERPROB &&
-	    !(p->icmp_type == ICMP_DEST_UNREACH && p->icmp_code == ICMP_FRAG_NEEDED) &&
-	    p->l4_off + ICMP_LEN + length < scratch->quoted.end &&
-	    scratch->quoted.l4_off + 8 <= p->l4_off + ICMP_LEN + length)
-		scratch->quoted.end = p->l4_off + ICMP_LEN + length;
-	if (icmp_error_write6(skb, p, scratch, router))
+	if (quoted_fit(skb, p, scratch, (rest >> 16 & 0xff) * 4, 8) || icmp_error_write6(skb, p, scratch, router))
 		return drop(skb, N64_DROP_REWRITE_FAILED, N64_4TO6);
 	count_packet(N64_4TO6, N64_ICMP, 1, p->end - L3_OFF);
 	return egress_ip6(skb);

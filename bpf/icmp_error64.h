@@ -81,7 +81,7 @@ static __noinline int quoted_read6(struct __sk_buff *skb, struct packet *p, stru
 }
 
 /*
- * [eth][ip6][extensions][icmp6][ip6][extensions][l4…]  →  [eth][ip4][icmp][ip4][l4…]
+ * [eth][ip6][headers][icmp6][ip6][headers][l4…][extensions]  →  [eth][ip4][icmp][ip4][l4…][extensions]
  */
 static __noinline int icmp_error_write4(struct __sk_buff *skb, struct packet *p, struct error_scratch *scratch)
 {
@@ -93,8 +93,7 @@ static __noinline int icmp_error_write4(struct __sk_buff *skb, struct packet *p,
 
 	/* What stands between the outer IPv6 header and the quoted transport header; it becomes 28 bytes. */
 	between = q->l4_off - L3_OFF - IP6_LEN;
-	/* RFC 1812 4.3.2.3 */
-	quoted_len = min_u32(q->end - q->l4_off, ICMP4_MAX - 2 * IP4_LEN - ICMP_LEN);
+	quoted_len = q->padded + q->extensions;
 
 	total = q->payload + IP4_LEN;
 	scratch->four.inner.version = 4;
@@ -147,7 +146,7 @@ static __noinline int icmp_error_write4(struct __sk_buff *skb, struct packet *p,
 
 		quoted_rewrite(skb, q, delta, q->l4_off + 2);
 	}
-	if (bpf_skb_change_tail(skb, q->l4_off + quoted_len, 0) ||
+	if (quoted_end(skb, scratch) ||
 	    bpf_skb_adjust_room(skb, (int)(ICMP_LEN + IP4_LEN) - (int)between, BPF_ADJ_ROOM_NET, 0) ||
 	    bpf_skb_change_proto(skb, bpf_htons(ETH_P_IP), 0))
 		return -1;
@@ -212,18 +211,14 @@ GLOBAL int icmp_error6(struct __sk_buff *skb, struct packet *p)
 	sum = csum_add(sum, csum_add(csum_ip6(&ip6.saddr), csum_ip6(&ip6.daddr)));
 	if (csum_fold(csum_add(sum, csum_icmp6_pseudo_tail(p->end - p->l4_off))))
 		return drop(skb, N64_DROP_ICMP_ERROR_CHECKSUM, N64_6TO4);
-	/* RFC 4884 */
-	length = (rest >> 24) * 8;
-	if (length && (p->icmp_type == ICMPV6_DEST_UNREACH || p->icmp_type == ICMPV6_TIME_EXCEED) &&
-	    p->l4_off + ICMP_LEN + length < scratch->quoted.end &&
-	    scratch->quoted.l4_off + 8 <= p->l4_off + ICMP_LEN + length)
-		scratch->quoted.end = p->l4_off + ICMP_LEN + length;
 	hairpin = scratch->quoted.hairpin;
 	if (!hairpin)
 		reason = way_ip4(skb, &way, scratch->quoted.pool, scratch->quoted.remote, 0);
 	if (reason)
 		return drop(skb, reason, N64_6TO4);
-	if (icmp_error_write4(skb, p, scratch))
+	/* RFC 4884 4: these two have a length. */
+	length = p->icmp_type == ICMPV6_DEST_UNREACH || p->icmp_type == ICMPV6_TIME_EXCEED ? (rest >> 24) * 8 : 0;
+	if (quoted_fit(skb, p, scratch, length, 4) || icmp_error_write4(skb, p, scratch))
 		return drop(skb, N64_DROP_REWRITE_FAILED, N64_6TO4);
 	count_packet(N64_6TO4, N64_ICMP, 1, p->end - L3_OFF);
 	return hairpin ? egress_back(skb) : egress_ip4(skb, &way);

@@ -7,6 +7,7 @@
 
 #include "icmp_types.h"
 #include "session.h"
+#include "split.h"
 
 /* What of the quoted packet's flow both directions need. */
 struct quoted {
@@ -15,6 +16,10 @@ struct quoted {
 	__u32 end;
 	/* Its length, as its IP header says, without IP headers. */
 	__u32 payload;
+	/* From its transport header on: how much of the quote goes on, to where it is padded, and extensions behind it. */
+	__u32 kept;
+	__u32 padded;
+	__u32 extensions;
 	__u8 protocol;
 	__u8 ttl;
 	__u8 traffic_class;
@@ -31,6 +36,11 @@ struct quoted {
 	__u8 pod[16];
 };
 
+/* RFC 4884 3: where extensions follow, the quote is not shorter. */
+#define QUOTE_LEAST 128
+/* More than an error of 1280 bytes has room for behind such a quote; a power of two. */
+#define EXTENSIONS_MAX 2048
+
 /* Headers under construction: two pairs of them are more than the stack has room for. A processor builds one at a time. */
 struct error_scratch {
 	struct quoted quoted;
@@ -45,6 +55,8 @@ struct error_scratch {
 			__sum16 check;
 			__be32 rest;
 			struct ipv6hdr inner;
+			/* If the quote is of a fragment. */
+			struct fragment_header frag;
 		} six;
 		struct {
 			struct iphdr ip4;
@@ -54,6 +66,8 @@ struct error_scratch {
 			struct iphdr inner;
 		} four;
 	};
+	/* Not cleared. */
+	__u8 extensions[EXTENSIONS_MAX];
 };
 
 ARRAY_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, n64_scratch, struct error_scratch, 1);
@@ -65,7 +79,7 @@ static __always_inline struct error_scratch *error_scratch(void)
 
 	scratch = bpf_map_lookup_elem(&n64_scratch, &zero);
 	if (scratch)
-		__builtin_memset(scratch, 0, sizeof(*scratch));
+		__builtin_memset(scratch, 0, offsetof(struct error_scratch, extensions));
 	return scratch;
 }
 
@@ -93,4 +107,62 @@ static __noinline void quoted_rewrite(struct __sk_buff *skb, struct quoted *q, _
 static __noinline void quoted_set_type(struct __sk_buff *skb, __u32 at, __u8 type)
 {
 	bpf_skb_store_bytes(skb, at, &type, 1, BPF_F_RECOMPUTE_CSUM);
+}
+
+/*
+ * RFC 4884: an error that says how long its quote is, `length` bytes, may have extensions behind it. Those go on unchanged,
+ * with a length in the `unit` of the other side: 8 bytes in ICMPv6, 4 in ICMPv4. The quote is padded to that unit, and cut
+ * where both are more than an error may have; extensions without room behind the shortest quote are left out, and so are
+ * those for which the other side's error has no length (RFC 7915 4.2).
+ */
+GLOBAL int quoted_fit(struct __sk_buff *skb, struct packet *p, struct error_scratch *scratch, __u32 length, __u32 unit)
+{
+	bool six = unit == 8;
+	__u32 room, header, start, size, quote;
+	struct quoted *q;
+
+	if (!p || !scratch)
+		return -1;
+	q = &scratch->quoted;
+	header = six ? IP6_LEN + (q->fragmented ? FRAG_LEN : 0) : IP4_LEN;
+	/* RFC 4443 2.4(c), RFC 1812 4.3.2.3 */
+	room = six ? IPV6_MIN_MTU - IP6_LEN - ICMP_LEN : ICMP4_MAX - IP4_LEN - ICMP_LEN;
+	start = p->l4_off + ICMP_LEN;
+	size = 0;
+	if (length && start + length <= q->end && q->l4_off + 8 <= start + length) {
+		size = q->end - start - length;
+		q->end = start + length;
+	}
+	q->kept = min_u32(q->end - q->l4_off, room - header);
+	q->padded = q->kept;
+	if (!size || size > room - QUOTE_LEAST ||
+	    (six && scratch->answer.type != ICMPV6_DEST_UNREACH && scratch->answer.type != ICMPV6_TIME_EXCEED))
+		return 0;
+	quote = max_u32(QUOTE_LEAST, (header + q->kept + unit - 1) & -unit);
+	quote = min_u32(quote, (room - size) & -unit);
+	q->kept = min_u32(q->kept, quote - header);
+	q->padded = quote - header;
+	q->extensions = size;
+	/* The first byte of the word, or the second. */
+	scratch->answer.rest |= six ? quote / 8 << 24 : quote / 4 << 16;
+	barrier_var(size);
+	return bpf_skb_load_bytes(skb, start + length, scratch->extensions, ((size - 1) & (EXTENSIONS_MAX - 1)) + 1);
+}
+
+/* Ends the packet as quoted_fit() found. */
+static __noinline int quoted_end(struct __sk_buff *skb, struct error_scratch *scratch)
+{
+	struct quoted *q = &scratch->quoted;
+	__u32 size = q->extensions, at = q->l4_off + q->padded;
+
+	if (bpf_skb_change_tail(skb, q->l4_off + q->kept, 0))
+		return -1;
+	if (!size)
+		return 0;
+	/* What is new is zero. */
+	if (bpf_skb_change_tail(skb, at + size, 0))
+		return -1;
+	barrier_var(size);
+	size = ((size - 1) & (EXTENSIONS_MAX - 1)) + 1;
+	return bpf_skb_store_bytes(skb, at, scratch->extensions, size, BPF_F_RECOMPUTE_CSUM);
 }

@@ -238,15 +238,73 @@ describe('ICMPv4 to ICMPv6', () => {
       );
     });
 
-    it('X7915-4.2-p: C5508-3-e: extensions behind the quote are cut off, with their length', () => {
-      const quote = dns(quoted4()).l3();
-      const padded = new Uint8Array(128);
-      padded.set(quote);
-      const extension = fromHex('2000dead000801010001f140');
-      const withLength = error(11, 0, 32 << 16).payload(new Uint8Array([...padded, ...extension]));
-      const six = new Uint8Array(148);
-      six.set(dns(quoted6()).l3());
-      expectOut(plane.gate(withLength), becomes(3).payload(six));
+    it('X7915-4.3-a: of a first fragment: a Fragment Header with its identification', () => {
+      const first = quoted4({ id: 0xbeef, mf: true, totalLength: 20 + 1480 });
+      const udp = (p: Packet) =>
+        p.udp({ sport: PORT, dport: 53, length: 3008, checksum: 0x1234 }).payload('a question');
+      const outcome = plane.gate(error(11, 1).payload(udp(first)));
+      const quote = quoted6({ payloadLength: 1488 }).fragment({ id: 0xbeef, more: true });
+      const wanted = becomes(3, 1).payload(udp(quote)).l3();
+      // The checksum of the quoted datagram follows its addresses.
+      wanted.set(outcome.l3.slice(102, 104), 102);
+      wanted.set(outcome.l3.slice(42, 44), 42);
+      expect(hex(outcome.l3)).to.equal(hex(wanted));
+      expectSound(outcome);
+    });
+  });
+
+  describe('RFC 4884: extensions behind the quote', () => {
+    /** An MPLS label stack, or as many bytes. */
+    const mpls = fromHex('2000dead000801010001f140');
+    const many = (size: number) => Uint8Array.from({ length: size }, (_, i) => i * 7 + 1);
+    const padded = (bytes: Uint8Array, size: number) => Uint8Array.from({ length: size }, (_, i) => bytes[i] ?? 0);
+    const long = (p: Packet) => p.udp({ sport: PORT, dport: 53 }).payload('y'.repeat(1100));
+    const join = (...parts: Uint8Array[]) => Uint8Array.from(parts.flatMap((part) => [...part]));
+
+    for (const [quote4, quote6, extensions, why] of [
+      [128, 152, mpls, 'padded to 64 bits'],
+      [132, 152, mpls, 'of a size that stays one of 64 bits'],
+      [64, 128, mpls, 'shorter than RFC 4884 lets it be'],
+      [1020, 1040, many(192), 'as long as an error may be'],
+      [1020, 1032, many(196), 'cut for them by a word'],
+      [512, 136, many(1096), 'cut for them'],
+      [128, 128, many(1104), 'cut to the least'],
+    ] as const) {
+      it(`X7915-4.2-p: C5508-3-e: ${extensions.length} bytes go on unchanged, a quote of ${quote4} is ${quote6}: ${why}`, () => {
+        const content = quote4 < 512 ? dns : long;
+        const four = padded(content(quoted4()).l3(), quote4);
+        const six = padded(padded(content(quoted6()).l3(), quote4 + 20), quote6);
+        for (const [type, code, type6] of [
+          [11, 0, 3],
+          [3, 1, 1],
+        ] as const) {
+          const outcome = plane.gate(error(type, code, (quote4 / 4) << 16).payload(join(four, extensions)));
+          expectOut(outcome, becomes(type6, 0, ((quote6 / 8) << 24) >>> 0).payload(join(six, extensions)));
+          expect(outcome.l3.length).to.be.at.most(1280);
+        }
+      });
+    }
+
+    it('X7915-4.2-p: what has no room behind the shortest quote is left out whole, with the length', () => {
+      const four = padded(long(quoted4()).l3(), 128);
+      const six = padded(long(quoted6()).l3(), 148);
+      expectOut(plane.gate(error(11, 0, 32 << 16).payload(join(four, many(1105)))), becomes(3).payload(six));
+    });
+
+    it('X7915-4.2-p: left out where ICMPv6 has no length: Packet Too Big, Parameter Problem', () => {
+      const four = join(padded(dns(quoted4()).l3(), 128), mpls);
+      const six = padded(dns(quoted6()).l3(), 148);
+      expectOut(plane.gate(error(3, 4, (32 << 16) | 1400).payload(four)), becomes(2, 0, 1420).payload(six));
+      expectOut(plane.gate(error(3, 2, 32 << 16).payload(four)), becomes(4, 1, 6).payload(six));
+      expectOut(plane.gate(error(12, 0, 32 << 16).payload(four)), becomes(4).payload(six));
+    });
+
+    it('X7915-4.2-p: a length that names nothing behind the quote, or more than there is', () => {
+      const four = padded(dns(quoted4()).l3(), 128);
+      const six = padded(dns(quoted6()).l3(), 148);
+      for (const words of [0, 32, 33, 255]) {
+        expectOut(plane.gate(error(11, 0, words << 16).payload(four)), becomes(3).payload(six));
+      }
     });
   });
 

@@ -202,15 +202,49 @@ describe('ICMPv6 to ICMPv4', () => {
         becomes(3, 1, 0, { tos: 0xc0, ttl: 1 }).payload(dns(quoted4())),
       );
     });
+  });
 
-    it('X7915-5.2-m: extensions behind the quote are cut off, with their length', () => {
-      const padded = new Uint8Array(128);
-      padded.set(dns(quoted6()).l3());
-      const extension = fromHex('2000dead000801010001f140');
-      const packet = error(3, 0, (16 << 24) >>> 0).payload(new Uint8Array([...padded, ...extension]));
-      const four = new Uint8Array(108);
-      four.set(dns(quoted4()).l3());
-      expectError(packet, becomes(11).payload(four));
+  describe('RFC 4884: extensions behind the quote', () => {
+    const mpls = fromHex('2000dead000801010001f140');
+    const many = (size: number) => Uint8Array.from({ length: size }, (_, i) => i * 7 + 1);
+    const padded = (bytes: Uint8Array, size: number) => Uint8Array.from({ length: size }, (_, i) => bytes[i] ?? 0);
+    const long = (p: Packet) => p.udp({ sport: 53, dport: PORT }).payload('y'.repeat(1100));
+    const join = (...parts: Uint8Array[]) => Uint8Array.from(parts.flatMap((part) => [...part]));
+
+    for (const [quote6, quote4, extensions, why] of [
+      [128, 128, mpls, 'padded to the least'],
+      [152, 132, mpls, 'of 32 bits each'],
+      [64, 128, mpls, 'shorter than RFC 4884 lets it be'],
+      [552, 532, many(16), 'as long as an error may be'],
+      [552, 528, many(17), 'cut for them by a word'],
+      [1024, 348, many(200), 'cut for them'],
+      [128, 128, many(420), 'cut to the least'],
+    ] as const) {
+      it(`X7915-5.2-m: ${extensions.length} bytes go on unchanged, a quote of ${quote6} is ${quote4}: ${why}`, () => {
+        const content = quote6 < 512 ? dns : long;
+        const six = padded(content(quoted6()).l3(), quote6);
+        const four = padded(padded(content(quoted4()).l3(), quote6 - 20), quote4);
+        for (const [type, code, type4, code4] of [
+          [3, 0, 11, 0],
+          [1, 3, 3, 1],
+        ] as const) {
+          const packet = error(type, code, ((quote6 / 8) << 24) >>> 0).payload(join(six, extensions));
+          expectError(packet, becomes(type4, code4, (quote4 / 4) << 16).payload(join(four, extensions)));
+        }
+      });
+    }
+
+    it('X7915-5.2-m: what has no room behind the shortest quote is left out whole, with the length', () => {
+      const six = join(padded(long(quoted6()).l3(), 128), many(421));
+      expectError(error(3, 0, (16 << 24) >>> 0).payload(six), becomes(11).payload(padded(long(quoted4()).l3(), 108)));
+    });
+
+    it('X7915-5.2-m: a length that names nothing behind the quote, or more than there is', () => {
+      const six = padded(dns(quoted6()).l3(), 128);
+      const four = padded(dns(quoted4()).l3(), 108);
+      for (const words of [0, 16, 17, 255]) {
+        expectError(error(3, 0, (words << 24) >>> 0).payload(six), becomes(11).payload(four));
+      }
     });
   });
 
