@@ -31,7 +31,7 @@ static __noinline bool hand_over_allowed(__u32 source, __u32 direction)
 }
 
 /* `reason` is what is counted when it goes no further; N64_PASS: it may be the node's, nothing is. */
-static __noinline int hand_over(struct __sk_buff *skb, __u32 source, __u32 direction, __u32 reason)
+GLOBAL int hand_over(struct __sk_buff *skb, __u32 source, __u32 direction, __u32 reason)
 {
 	/* From an uplink all come by the device, where they are counted once. */
 	if (skb->ifindex != cfg.device_ifindex)

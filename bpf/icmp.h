@@ -44,7 +44,7 @@ static __always_inline bool rate_allows(__u32 family, __u32 reason, __u32 source
  * [eth][ip6][payload…]  →  [eth][ip6 to the sender][icmp6][ip6][payload…, cut to 1280]
  * The source is the translator's own (RFC 4443 2.2), which is routed to the device: reverse-path filters let it in.
  */
-static __noinline int icmp6_send(struct __sk_buff *skb, struct icmp_answer *answer)
+GLOBAL int icmp6_send(struct __sk_buff *skb, struct icmp_answer *answer)
 {
 	struct {
 		struct ipv6hdr ip6;
@@ -56,7 +56,7 @@ static __noinline int icmp6_send(struct __sk_buff *skb, struct icmp_answer *answ
 	__u32 length = skb->len;
 	long sum;
 
-	if (bpf_skb_load_bytes(skb, L3_OFF, &inner, sizeof(inner)))
+	if (!answer || bpf_skb_load_bytes(skb, L3_OFF, &inner, sizeof(inner)))
 		return TC_ACT_SHOT;
 	if (length > L3_OFF + IPV6_MIN_MTU - IP6_LEN - ICMP_LEN)
 		length = L3_OFF + IPV6_MIN_MTU - IP6_LEN - ICMP_LEN;
@@ -89,7 +89,7 @@ static __noinline int icmp6_send(struct __sk_buff *skb, struct icmp_answer *answ
 }
 
 /* The same for IPv4; the source is the pool address that the packet was for, which is what its sender knows us by. */
-static __noinline int icmp4_send(struct __sk_buff *skb, struct icmp_answer *answer)
+GLOBAL int icmp4_send(struct __sk_buff *skb, struct icmp_answer *answer)
 {
 	struct {
 		struct iphdr ip4;
@@ -102,7 +102,8 @@ static __noinline int icmp4_send(struct __sk_buff *skb, struct icmp_answer *answ
 	struct way way = {};
 	long sum;
 
-	if (bpf_skb_load_bytes(skb, L3_OFF, &inner, sizeof(inner)) || way_ip4(skb, &way, inner.daddr, inner.saddr, 0))
+	if (!answer || bpf_skb_load_bytes(skb, L3_OFF, &inner, sizeof(inner)) ||
+	    way_ip4(skb, &way, inner.daddr, inner.saddr, 0))
 		return TC_ACT_SHOT;
 	if (length > L3_OFF + ICMP4_MAX - IP4_LEN - ICMP_LEN)
 		length = L3_OFF + ICMP4_MAX - IP4_LEN - ICMP_LEN;
@@ -220,7 +221,7 @@ GLOBAL int refuse6(struct __sk_buff *skb, struct packet *p, __u32 reason, __u32 
 	if (bpf_skb_load_bytes(skb, L3_OFF, &ip6, sizeof(ip6)) || ip6_source_illegal((const __u8 *)&ip6.saddr))
 		return TC_ACT_SHOT;
 	/* RFC 6146 3.5: nor to an address under our own prefix, which would come back to us. */
-	if (prefix_find(&ip6.saddr) >= 0)
+	if (prefix_of(&ip6.saddr) >= 0)
 		return TC_ACT_SHOT;
 	return rate_allows(1, reason, rate_source(&ip6.saddr, 4)) ? icmp6_send(skb, &answer) : TC_ACT_SHOT;
 }

@@ -5,9 +5,9 @@
 #include "icmp_quote.h"
 
 /* Reads the quoted IPv4 packet, which was ours: (T,t) → (Z,z). */
-static __noinline int quoted_read4(struct __sk_buff *skb, struct packet *p, struct quoted *q, __u32 *total)
+GLOBAL int quoted_read4(struct __sk_buff *skb, struct packet *p, struct quoted *q)
 {
-	__u32 at = p->l4_off + ICMP_LEN, ihl;
+	__u32 at, ihl;
 	__be16 ports[2];
 	long sum;
 	struct n64_flow4_key key = {};
@@ -18,6 +18,9 @@ static __noinline int quoted_read4(struct __sk_buff *skb, struct packet *p, stru
 	__u8 icmp_type = 0;
 	int index;
 
+	if (!p || !q)
+		return N64_DROP_ICMP_ERROR_SHORT;
+	at = p->l4_off + ICMP_LEN;
 	if (bpf_skb_load_bytes(skb, at, &ip4, sizeof(ip4)))
 		return N64_DROP_ICMP_ERROR_SHORT;
 	ihl = ip4.ihl * 4;
@@ -44,8 +47,8 @@ static __noinline int quoted_read4(struct __sk_buff *skb, struct packet *p, stru
 	q->remote = ip4.daddr;
 	q->more = q->fragmented = !!(ip4.frag_off & bpf_htons(0x2000));
 	q->ip4_id = ip4.id;
-	*total = bpf_ntohs(ip4.tot_len);
-	q->payload = *total > ihl ? *total - ihl : 0;
+	q->total = bpf_ntohs(ip4.tot_len);
+	q->payload = q->total > ihl ? q->total - ihl : 0;
 	key.src_be = ip4.daddr;
 	key.dst_be = ip4.saddr;
 	key.protocol = index;
@@ -85,36 +88,40 @@ static __noinline int quoted_read4(struct __sk_buff *skb, struct packet *p, stru
  * C-02: the router's own address under the prefix, so that traceroute shows it. Where the prefix may not carry it (RFC 6052
  * 3.1: routers of private networks), one of the translator's (RFC 6791): the destination's would make them look like it.
  */
-static __noinline void error_source6(__u32 prefix, __be32 router, __u8 *source)
+GLOBAL int error_source6(__u32 prefix, __be32 router, struct in6_addr *source)
 {
 	int reason;
 
+	if (!source)
+		return -1;
 	if (ip4_source_illegal(router)) {
 		config_copy16(source, cfg.node6);
-		return;
+		return 0;
 	}
 	reason = policy_destination(router, prefix);
 	if (!reason || reason == N64_DROP_DST_POOL)
-		rfc6052_compose(&cfg.prefixes[prefix & (N64_MAX_PREFIXES - 1)], router, source);
+		address_under(prefix, router, source);
 	else if (cfg.error_prefix.length)
-		rfc6052_compose(&cfg.error_prefix, router, source);
+		rfc6052_compose(&cfg.error_prefix, router, (__u8 *)source);
 	else
 		config_copy16(source, cfg.node6);
+	return 0;
 }
 
 /*
  * [eth][ip4][options][icmp][ip4][options][l4…][extensions]  →  [eth][ip6][icmp6][ip6][fragment][l4…][extensions]
  */
-static __noinline int icmp_error_write6(struct __sk_buff *skb, struct packet *p, struct error_scratch *scratch,
-					__be32 router)
+GLOBAL int icmp_error_write6(struct __sk_buff *skb, struct packet *p, struct error_scratch *scratch, __be32 router)
 {
-	const volatile struct n64_prefix *prefix;
-	struct icmp_answer *answer = &scratch->answer;
-	struct quoted *q = &scratch->quoted;
+	struct icmp_answer *answer;
+	struct quoted *q;
 	__u32 length, between, head;
 	long sum;
 
-	prefix = &cfg.prefixes[q->prefix & (N64_MAX_PREFIXES - 1)];
+	if (!p || !scratch)
+		return -1;
+	answer = &scratch->answer;
+	q = &scratch->quoted;
 	/* Between the outer IP header's first 20 bytes and the quoted transport header. */
 	between = q->l4_off - L3_OFF - IP4_LEN;
 	head = ICMP_LEN + IP6_LEN + (q->fragmented ? FRAG_LEN : 0);
@@ -135,13 +142,13 @@ static __noinline int icmp_error_write6(struct __sk_buff *skb, struct packet *p,
 	/* RFC 7915 4.3: the quoted hop limit is not decremented. */
 	scratch->six.inner.hop_limit = q->ttl;
 	copy16(&scratch->six.inner.saddr, q->pod);
-	rfc6052_compose(prefix, q->remote, (__u8 *)&scratch->six.inner.daddr);
+	address_under(q->prefix, q->remote, &scratch->six.inner.daddr);
 
 	ip6_set_start(&scratch->six.ip6, p->traffic_class);
 	scratch->six.ip6.payload_len = bpf_htons(length);
 	scratch->six.ip6.nexthdr = IPPROTO_ICMPV6;
 	scratch->six.ip6.hop_limit = p->hop_limit_out;
-	error_source6(q->prefix, router, (__u8 *)&scratch->six.ip6.saddr);
+	error_source6(q->prefix, router, &scratch->six.ip6.saddr);
 	copy16(&scratch->six.ip6.daddr, q->pod);
 	scratch->six.type = answer->type;
 	scratch->six.code = answer->code;
@@ -182,24 +189,23 @@ static __noinline int icmp_error_write6(struct __sk_buff *skb, struct packet *p,
 GLOBAL bool icmp_error4_ours(struct __sk_buff *skb, struct packet *p)
 {
 	struct error_scratch *scratch = error_scratch();
-	__u32 total;
 
-	return scratch && p && !quoted_read4(skb, p, &scratch->quoted, &total);
+	return scratch && p && !quoted_read4(skb, p, &scratch->quoted);
 }
 
 GLOBAL int icmp_error4(struct __sk_buff *skb, struct packet *p, __be32 router)
 {
 	struct error_scratch *scratch = error_scratch();
-	__u32 rest, total = 0;
+	__u32 rest;
 	int reason;
 	long sum;
 
 	if (!scratch || !p)
 		return TC_ACT_SHOT;
 	rest = bpf_ntohl(p->icmp_rest);
-	reason = quoted_read4(skb, p, &scratch->quoted, &total);
+	reason = quoted_read4(skb, p, &scratch->quoted);
 	if (!reason)
-		reason = icmp_error_4to6(p->icmp_type, p->icmp_code, rest, total, &scratch->answer);
+		reason = icmp_error_4to6(p->icmp_type, p->icmp_code, rest, scratch->quoted.total, &scratch->answer);
 	if (reason)
 		return drop(skb, reason, N64_4TO6);
 	/* RFC 5508 REQ-3: a wrong checksum is never repaired. */

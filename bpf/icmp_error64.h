@@ -5,12 +5,12 @@
 #include "icmp_quote.h"
 
 /* Reads the quoted IPv6 packet, which we made: (Y',y) → (X',x). */
-static __noinline int quoted_read6(struct __sk_buff *skb, struct packet *p, struct error_scratch *scratch)
+GLOBAL int quoted_read6(struct __sk_buff *skb, struct packet *p, struct error_scratch *scratch)
 {
-	struct ipv6hdr *ip6 = &scratch->inner6;
-	struct packet *inner = &scratch->inner;
-	struct quoted *q = &scratch->quoted;
-	__u32 at = p->l4_off + ICMP_LEN;
+	struct ipv6hdr *ip6;
+	struct packet *inner;
+	struct quoted *q;
+	__u32 at;
 	struct n64_flow6_key key = {};
 	struct n64_bib6_key bib_key = {};
 	struct n64_flow6 *flow;
@@ -19,6 +19,12 @@ static __noinline int quoted_read6(struct __sk_buff *skb, struct packet *p, stru
 	__u8 icmp_type = 0;
 	int index, prefix;
 
+	if (!p || !scratch)
+		return N64_DROP_ICMP_ERROR_SHORT;
+	ip6 = &scratch->inner6;
+	inner = &scratch->inner;
+	q = &scratch->quoted;
+	at = p->l4_off + ICMP_LEN;
 	if (bpf_skb_load_bytes(skb, at, ip6, sizeof(*ip6)))
 		return N64_DROP_ICMP_ERROR_SHORT;
 	if (ip6->version != 6)
@@ -29,7 +35,7 @@ static __noinline int quoted_read6(struct __sk_buff *skb, struct packet *p, stru
 	index = protocol_index(inner->protocol);
 	if (index < 0 || inner->protocol == IPPROTO_ICMP)
 		return N64_DROP_PROTOCOL;
-	prefix = prefix_find(&ip6->saddr);
+	prefix = prefix_of(&ip6->saddr);
 	if (prefix < 0 || !rfc6052_extract(cfg.prefixes[prefix & (N64_MAX_PREFIXES - 1)].length,
 					   (const __u8 *)&ip6->saddr, &q->remote))
 		return N64_DROP_ICMP_ERROR_UNKNOWN;
@@ -83,14 +89,18 @@ static __noinline int quoted_read6(struct __sk_buff *skb, struct packet *p, stru
 /*
  * [eth][ip6][headers][icmp6][ip6][headers][l4…][extensions]  →  [eth][ip4][icmp][ip4][l4…][extensions]
  */
-static __noinline int icmp_error_write4(struct __sk_buff *skb, struct packet *p, struct error_scratch *scratch)
+GLOBAL int icmp_error_write4(struct __sk_buff *skb, struct packet *p, struct error_scratch *scratch)
 {
-	struct icmp_answer *answer = &scratch->answer;
-	struct quoted *q = &scratch->quoted;
+	struct icmp_answer *answer;
+	struct quoted *q;
 	__u32 quoted_len, between, total;
-	__u8 dst6[16];
+	struct in6_addr dst6;
 	long sum;
 
+	if (!p || !scratch)
+		return -1;
+	answer = &scratch->answer;
+	q = &scratch->quoted;
 	/* What stands between the outer IPv6 header and the quoted transport header; it becomes 28 bytes. */
 	between = q->l4_off - L3_OFF - IP6_LEN;
 	quoted_len = q->padded + q->extensions;
@@ -129,10 +139,10 @@ static __noinline int icmp_error_write4(struct __sk_buff *skb, struct packet *p,
 	scratch->four.ip4.daddr = q->remote;
 	ip4_set_check(&scratch->four.ip4);
 
-	rfc6052_compose(&cfg.prefixes[q->prefix & (N64_MAX_PREFIXES - 1)], q->remote, dst6);
+	address_under(q->prefix, q->remote, &dst6);
 	/* ---- point of no return ---- */
 	if (is_icmp(q->protocol)) {
-		__u32 pseudo = csum_add(csum_ip6(q->pod), csum_ip6(dst6));
+		__u32 pseudo = csum_add(csum_ip6(q->pod), csum_ip6(&dst6));
 		__u8 type = 0;
 
 		bpf_skb_load_bytes(skb, q->l4_off, &type, 1);
@@ -142,7 +152,7 @@ static __noinline int icmp_error_write4(struct __sk_buff *skb, struct packet *p,
 		quoted_set_type(skb, q->l4_off, type);
 		quoted_rewrite(skb, q, csum_sub(bpf_htons((__u16)type << 8), pseudo), q->l4_off + 4);
 	} else {
-		__u32 delta = csum_sub(csum_ip4_pair(q->pool, q->remote), csum_add(csum_ip6(q->pod), csum_ip6(dst6)));
+		__u32 delta = csum_sub(csum_ip4_pair(q->pool, q->remote), csum_add(csum_ip6(q->pod), csum_ip6(&dst6)));
 
 		quoted_rewrite(skb, q, delta, q->l4_off + 2);
 	}

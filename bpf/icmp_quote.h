@@ -14,7 +14,8 @@ struct quoted {
 	/* Where its transport header stands, and where the quote ends. */
 	__u32 l4_off;
 	__u32 end;
-	/* Its length, as its IP header says, without IP headers. */
+	/* Its length, as its IP header says, with IP headers (4to6 alone) and without. */
+	__u32 total;
 	__u32 payload;
 	/* From its transport header on: how much of the quote goes on, to where it is padded, and extensions behind it. */
 	__u32 kept;

@@ -125,6 +125,19 @@ static __always_inline int prefix_find(const void *address)
 	return -1;
 }
 
+/* The two that have a path for each prefix, for where speed is of no account: the verifier walks them once. */
+GLOBAL int prefix_of(const struct in6_addr *address)
+{
+	return address ? prefix_find(address) : -1;
+}
+
+GLOBAL int address_under(__u32 prefix, __be32 v4, struct in6_addr *address)
+{
+	if (address)
+		rfc6052_compose(&cfg.prefixes[prefix & (N64_MAX_PREFIXES - 1)], v4, (__u8 *)address);
+	return 0;
+}
+
 /* The first one that is configured. */
 static __always_inline __u32 prefix_first(void)
 {

@@ -50,7 +50,7 @@ static __always_inline bool split_possible(struct packet *p)
  * count as lost to a host stack that sends fragments in turn, and it would send no more of them. `whole` is its protocol, 0
  * if it came as a fragment.
  */
-static __noinline int split_send(struct __sk_buff *skb, __u32 payload, __u8 whole)
+GLOBAL int split_send(struct __sk_buff *skb, __u32 payload, __u8 whole)
 {
 	__be16 protocol = bpf_htons(ETH_P_IPV6);
 	__u32 chunk = split_chunk(), i;
@@ -71,18 +71,18 @@ static __noinline int split_send(struct __sk_buff *skb, __u32 payload, __u8 whol
 }
 
 /* A mark can be anybody's (a CNI writes a pod's identity there), but only ours come from under the prefix, in fragments. */
-static __noinline bool split_is_piece(struct __sk_buff *skb)
+GLOBAL bool split_is_piece(struct __sk_buff *skb)
 {
 	struct ipv6hdr ip6;
 
 	if ((skb->mark & SPLIT_MARK_MASK) != SPLIT_MARK || (skb->mark & ~SPLIT_MARK_MASK) >= SPLIT_MAX_PIECES)
 		return false;
 	return !bpf_skb_load_bytes(skb, L3_OFF, &ip6, sizeof(ip6)) && ip6.nexthdr == IPPROTO_FRAGMENT &&
-	       prefix_find(&ip6.saddr) >= 0;
+	       prefix_of(&ip6.saddr) >= 0;
 }
 
 /* Cuts one copy to its piece. */
-static __noinline int split_piece(struct __sk_buff *skb)
+GLOBAL int split_piece(struct __sk_buff *skb)
 {
 	__u32 piece = skb->mark & ~SPLIT_MARK_MASK, chunk = split_chunk(), start, payload, size;
 	struct fragment_header frag;

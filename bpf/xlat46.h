@@ -62,14 +62,19 @@ static __always_inline int split_away(struct __sk_buff *skb, struct packet *p)
 	return egress_ip6(skb);
 }
 
-static __noinline int later_fragment_4to6(struct __sk_buff *skb, struct packet *p, const struct n64_flow4_key *key,
-					  bool ours)
+GLOBAL int later_fragment_4to6(struct __sk_buff *skb, struct packet *p, const struct n64_flow4_key *key, bool ours)
 {
-	struct n64_making *new = frag_start4(p, key->src_be, key->dst_be);
-	struct n64_frag *frag = new ? frag_find(new) : NULL;
-	int index = protocol_index(p->protocol);
+	struct n64_making *new;
+	struct n64_frag *frag;
 	struct ipv6hdr ip6;
 	bool split;
+	int index;
+
+	if (!p || !key)
+		return TC_ACT_SHOT;
+	new = frag_start4(p, key->src_be, key->dst_be);
+	frag = new ? frag_find(new) : NULL;
+	index = protocol_index(p->protocol);
 
 	if (!frag || index < 0) {
 		__u32 reason = index == N64_ICMP ? N64_DROP_FRAGMENT_ICMP : N64_DROP_FRAGMENT_UNKNOWN;
@@ -166,14 +171,17 @@ static __noinline struct n64_flow4 *session4(struct __sk_buff *skb, const struct
 }
 
 /* RFC 6146 3.4: UDP without a checksum gets one, since IPv6 demands it. A fragment's `hold` has the sum of the whole. */
-static __noinline int udp_checksum_compute(struct __sk_buff *skb, struct packet *p, const struct n64_flow4_key *key,
-					   const struct n64_hold *hold)
+GLOBAL int udp_checksum_compute(struct __sk_buff *skb, struct packet *p, const struct n64_flow4_key *key,
+				const struct n64_hold *hold)
 {
-	__u32 length = bpf_ntohs(p->udp_len);
-	long sum = hold ? hold->sum : csum_packet(skb, p->l4_off, p->l4_off + length);
-	__u32 total;
+	__u32 length, total;
 	__sum16 check;
+	long sum;
 
+	if (!p || !key)
+		return -1;
+	length = bpf_ntohs(p->udp_len);
+	sum = hold ? hold->sum : csum_packet(skb, p->l4_off, p->l4_off + length);
 	if (sum < 0)
 		return -1;
 	/* As IPv4 would have it; the translation that follows changes it like any other. */

@@ -88,14 +88,19 @@ static __always_inline __u32 too_big_mtu(const struct way *way)
 	return max_u32(IPV6_MIN_MTU, way->mtu + IP6_LEN - IP4_LEN);
 }
 
-static __noinline int later_fragment_6to4(struct __sk_buff *skb, struct packet *p, const struct n64_flow6_key *key)
+GLOBAL int later_fragment_6to4(struct __sk_buff *skb, struct packet *p, const struct n64_flow6_key *key)
 {
-	struct n64_making *new = frag_start6(p, key->src, key->dst4_be, key->prefix);
-	struct n64_frag *frag = new ? frag_find(new) : NULL;
-	int index = protocol_index(p->protocol), reason;
+	struct n64_making *new;
+	struct n64_frag *frag;
 	struct way way = {};
+	int index, reason;
 	bool hairpin;
 
+	if (!p || !key)
+		return TC_ACT_SHOT;
+	new = frag_start6(p, key->src, key->dst4_be, key->prefix);
+	frag = new ? frag_find(new) : NULL;
+	index = protocol_index(p->protocol);
 	if (frag_beyond_end(p))
 		return drop(skb, N64_DROP_MALFORMED, N64_6TO4);
 	if (frag_overlaps_header(p))
