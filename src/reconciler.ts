@@ -8,6 +8,7 @@ import { Gate64Error } from './errors.ts';
 import { changes, describe } from './host/changes.ts';
 import type { Host } from './host/host.ts';
 import type { DatapathFacts } from './model/facts.ts';
+import { BindingLog } from './nat64/binding-log.ts';
 import { SYSTEM_CLOCK, type Clock } from './nat64/clock.ts';
 import type { FragmentCounts } from './nat64/fragments.ts';
 import type { Log } from './nat64/log.ts';
@@ -47,6 +48,7 @@ export interface Look {
 export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #clock: Clock;
+  readonly #bindings: BindingLog;
   /** Findings that were said. */
   readonly #said = new Set<string>();
   /** The configuration in force: the one to go back to. */
@@ -73,6 +75,7 @@ export class Reconciler {
   private constructor(options: ReconcilerOptions) {
     this.#options = options;
     this.#clock = options.clock ?? SYSTEM_CLOCK;
+    this.#bindings = new BindingLog({ log: options.log, clock: this.#clock });
     this.#config = options.config;
   }
 
@@ -115,6 +118,11 @@ export class Reconciler {
   /** None while NAT64 has not started. */
   fragments(): FragmentCounts {
     return this.#nat64?.fragments() ?? { released: 0, expired: 0, refused: 0, evicted: 0 };
+  }
+
+  /** Somebody may have moved the files of logs aside. */
+  reopenLogs(): void {
+    this.#bindings.reopen();
   }
 
   get lastLook(): Look | undefined {
@@ -163,6 +171,7 @@ export class Reconciler {
     await this.#turn;
     this.#nat64?.stop();
     this.#datapath?.[Symbol.dispose]();
+    await this.#bindings.stop();
     this.#nat64 = undefined;
     this.#datapath = undefined;
   }
@@ -184,6 +193,7 @@ export class Reconciler {
       const differences = changes(facts, desired.node);
       if (differences.length === 0 && desired.datapath !== undefined) {
         this.#convergeDatapath(desired.datapath);
+        this.#bindings.configure(config.nat64, this.datapath);
         this.#isTouched = false;
         this.#desired = desired;
         this.#leased = datapath.leased;
@@ -232,6 +242,7 @@ export class Reconciler {
     const nat64 = new Nat64({
       datapath,
       log,
+      bindings: this.#bindings,
       clock: this.#clock,
       onEnded,
       onSweep: ({ durationMs }) => onSweep?.(durationMs),

@@ -270,6 +270,7 @@ class Service {
   /** Reads the file anew. A file that cannot work is refused whole: everything stays as it was. */
   async reload(): Promise<void> {
     const at = new Date().toISOString();
+    this.#node?.reopenLogs();
     try {
       const { config, warnings, text } = loadConfig(this.#file);
       this.#watch?.note(text);

@@ -98,6 +98,8 @@ in
         NoNewPrivileges = "yes";
         ProtectSystem = "strict";
         ReadWritePaths = "/sys/fs/bpf /run";
+        LogsDirectory = "gate64";
+        LogsDirectoryMode = "0750";
         ProtectHome = "yes";
         PrivateTmp = "yes";
         ProtectClock = "yes";

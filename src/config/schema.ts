@@ -85,6 +85,8 @@ const hostName = text('a host name such as gate64.example').regex(/^[a-z0-9_]([a
 });
 const prefix = parsed(text('a translation prefix such as 64:ff9b::/96'), parsePrefix64);
 
+const LOG_FILE_EXPECTED = 'the absolute path of a file';
+
 const TRANSLATOR = 'translator';
 const ERROR_SOURCES_EXPECTED = '"translator", or a prefix such as 2001:db8:ee::/96';
 const errorSources = parsed(text(ERROR_SOURCES_EXPECTED), (value) =>
@@ -265,6 +267,14 @@ export const configSchema = section({
       .default(true)
       .describe(
         'Whether running sessions end within seconds when deny, allowSources, allowNonGlobalIpv4 or the addresses of the node and the pool come to refuse them; their packets pass until then. false: they run on, new ones are refused.',
+      ),
+    bindingLog: parsed(text(LOG_FILE_EXPECTED), (value) => {
+      if (value !== '' && !value.startsWith('/')) throw new Error(LOG_FILE_EXPECTED);
+      return value;
+    })
+      .prefault('')
+      .describe(
+        'A file that says which pod had which ports of which pool address, from when to when, for those who have to answer for it (RFC 6888 4): a line of JSON when a block of ports or a static binding begins, one when it ends, no destination. SIGHUP opens it anew. Empty: none.',
       ),
     static: list(staticBinding, 'static bindings with "protocol", "ipv6" and "ipv4"')
       .prefault([])

@@ -300,6 +300,8 @@ export interface Datapath extends DatapathReader {
   /** Those in force. What an earlier process left half made is taken away at the first call. */
   staticBindings(): StaticBinding[];
   staticHolders(binding: StaticBinding): StaticHolders;
+  /** When it came into force; undefined when it is not. */
+  staticSince(binding: StaticBinding): number | undefined;
   putStaticBinding(binding: StaticBinding): void;
   deleteStaticBinding(binding: StaticBinding): void;
 

@@ -298,6 +298,10 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
     return this.#statics.holders(binding);
   }
 
+  staticSince(binding: StaticBinding): number | undefined {
+    return this.#statics.since(binding);
+  }
+
   putStaticBinding(binding: StaticBinding): void {
     this.#statics.put(binding);
   }

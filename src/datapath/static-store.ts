@@ -4,7 +4,7 @@
 import { Gate64Error } from '../errors.ts';
 import { TypedMap, type BpfMap, type Codec } from '../libbpf/mod.ts';
 import { encode, viewOf } from './bytes.ts';
-import { monotonicNs } from './clock.ts';
+import { epochClock, monotonicNs } from './clock.ts';
 import { PROTOCOLS, type StaticBinding } from '../model/binding.ts';
 import { type StaticHolders } from './datapath.ts';
 import { u32Codec, type MapSet } from './ebpf-reader.ts';
@@ -57,6 +57,14 @@ export class StaticStore {
       source: holder && { v6: holder.src, port: holder.port },
       pool: has && { v4: has.pool, port: has.port },
     };
+  }
+
+  /** Milliseconds since the epoch. */
+  since({ protocol: name, pool, source }: StaticBinding): number | undefined {
+    const key = { src: source.v6, port: source.port, protocol: protocolIndex(name) };
+    const has = new TypedMap(this.#maps.n64_bib6, bib6KeyCodec, bib6Codec).lookup(key);
+    if (!has?.isStatic || has.pool !== pool.v4 || has.port !== pool.port) return undefined;
+    return epochClock()(has.createdNs);
   }
 
   put(binding: StaticBinding): void {

@@ -6,6 +6,7 @@
 import { formatIp4, formatIp6 } from '../addr/ip.ts';
 import type { StaticBinding } from '../model/binding.ts';
 import type { Block, BlockRow, Datapath, DatapathEvent } from '../datapath/datapath.ts';
+import type { BindingLog } from './binding-log.ts';
 import type { Clock } from './clock.ts';
 import type { Log } from './log.ts';
 import { blockKey, blocksOverlap, type PoolBlock } from '../plan/blocks.ts';
@@ -17,6 +18,7 @@ export interface LedgerOptions {
   readonly datapath: Datapath;
   readonly clock: Clock;
   readonly log: Log;
+  readonly bindings?: BindingLog | undefined;
   readonly holdDownMs: number;
   /** 0 ≤ x < 1; decides the order in which blocks are offered (RFC 6888 REQ-15: hard to guess). */
   readonly random?: () => number;
@@ -91,7 +93,7 @@ export class PortBlockLedger {
 
   /** Takes note of blocks that a sweep took back: they rest for the hold-down before anybody gets them (REQ-8). */
   noteReturned(rows: readonly BlockRow[]): void {
-    const { clock, holdDownMs } = this.#options;
+    const { clock, holdDownMs, bindings } = this.#options;
     for (const row of rows) {
       const entry = this.#entries.get(row.index);
       if (entry === undefined) continue;
@@ -99,6 +101,7 @@ export class PortBlockLedger {
       entry.holder = undefined;
       entry.readyAt = clock.now() + holdDownMs;
       this.#log('port block returned', row, row.holder, { since: iso(row.since), at: iso(clock.wall()) });
+      if (row.holder !== undefined) bindings?.blockReturned(row, row.holder, row.since, clock.wall());
     }
   }
 
@@ -273,6 +276,7 @@ export class PortBlockLedger {
     entry.state = 'leased';
     entry.holder = holder;
     this.#log('port block leased', entry, holder, { at: iso(at) });
+    this.#options.bindings?.blockLeased(entry, holder, at);
   }
 
   #retire(entries: readonly Entry[]): void {

@@ -9,6 +9,7 @@ import { Gate64Error } from '../errors.ts';
 import type { StaticBinding } from '../model/binding.ts';
 import { poolAddresses, poolBlocks } from '../plan/blocks.ts';
 import type { DesiredDatapath } from '../plan/desired.ts';
+import type { BindingLog } from './binding-log.ts';
 import { SYSTEM_CLOCK, type Clock } from './clock.ts';
 import { PortBlockLedger, type LedgerAddress } from './ledger.ts';
 import { Fragments, type FragmentCounts } from './fragments.ts';
@@ -25,6 +26,7 @@ const ATTACH_INTERVAL_MS = 5000;
 export interface Nat64Options {
   readonly datapath: Datapath;
   readonly log: Log;
+  readonly bindings?: BindingLog;
   readonly clock?: Clock;
   readonly holdDownMs?: number;
   readonly idleBlockMs?: number;
@@ -44,6 +46,7 @@ export interface Readiness {
 export class Nat64 {
   readonly #datapath: Datapath;
   readonly #log: Log;
+  readonly #bindings: BindingLog | undefined;
   readonly #clock: Clock;
   readonly #ledger: PortBlockLedger;
   readonly #sweeper: Sweeper;
@@ -72,11 +75,13 @@ export class Nat64 {
     const clock = options.clock ?? SYSTEM_CLOCK;
     this.#datapath = datapath;
     this.#log = log;
+    this.#bindings = options.bindings;
     this.#clock = clock;
     this.#ledger = new PortBlockLedger({
       datapath,
       clock,
       log,
+      bindings: options.bindings,
       holdDownMs: options.holdDownMs ?? HOLD_DOWN_SECONDS * 1000,
       ...(options.random === undefined ? {} : { random: options.random }),
     });
@@ -234,10 +239,14 @@ export class Nat64 {
   #applyStatics({ pool, statics }: DesiredDatapath): void {
     const addresses = new Set(poolAddresses(pool).map((address) => address.v4));
     const result = applyStaticBindings(this.#datapath, statics, addresses);
-    for (const binding of result.removed)
+    for (const binding of result.removed) {
       this.#log.info({ binding: formatStaticBinding(binding) }, 'static binding removed');
-    for (const binding of result.added)
+      this.#bindings?.staticRemoved(binding);
+    }
+    for (const binding of result.added) {
       this.#log.info({ binding: formatStaticBinding(binding) }, 'static binding added');
+      this.#bindings?.staticAdded(binding);
+    }
     const known = new Set(this.#refused.map((entry) => entry.binding));
     for (const { binding, reason } of result.refused) {
       if (!known.has(binding))

@@ -38,6 +38,8 @@ export function statics(play: Play): void {
       expect(others).to.deep.equal([]);
       expect(row).to.deep.equal({ ...BINDING, sessions: 0, isStatic: true });
       expect(createdAt).to.be.a('number');
+      expect(datapath.staticSince(BINDING)).to.be.closeTo(createdAt ?? 0, 5);
+      expect(datapath.staticSince({ ...BINDING, source: { ...BINDING.source, port: 9 } })).to.equal(undefined);
       expect(datapath.counts().bindings).to.deep.equal({ tcp: 0, udp: 1, icmp: 0 });
       expect(stage.send(1, 80), 'it needs no block').to.deep.equal(BINDING.pool);
       expect(stage.send(1, 80, { port: 54 })).to.deep.equal(BINDING.pool);

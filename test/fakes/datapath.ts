@@ -179,10 +179,13 @@ export class FakeDatapath extends FakeFragments implements Datapath {
   }
 
   staticHolders({ protocol, source, pool }: StaticBinding): StaticHolders {
-    return {
-      source: this.#by4.get(side4(protocol, pool))?.source,
-      pool: this.#by6.get(side6(protocol, source))?.pool,
-    };
+    const [six, four] = [this.#by6.get(side6(protocol, source)), this.#by4.get(side4(protocol, pool))];
+    return { source: four?.source, pool: six?.pool };
+  }
+
+  staticSince({ protocol, source, pool }: StaticBinding): number | undefined {
+    const four = this.#by4.get(side4(protocol, pool));
+    return four !== this.#by6.get(side6(protocol, source)) || !four?.isStatic ? undefined : four.createdAt;
   }
 
   putStaticBinding({ protocol, source, pool }: StaticBinding): void {

@@ -72,6 +72,7 @@ describe('configuration: defaults', () => {
       admit: 'all',
       admitGrace: 300,
       endDeniedSessions: true,
+      bindingLog: '',
       static: [],
     });
     expect(timeouts.tcpIncomingSyn).to.equal(6);
