@@ -27,10 +27,12 @@ import { NameTable } from './names/name-table.ts';
 import { UsageTable, type Usage } from './names/usage.ts';
 import { keepUsage, USAGE_FILE } from './names/usage-file.ts';
 import { Nat64Metrics } from './nat64/metrics.ts';
-import { usageOf } from './nat64/views.ts';
+import { allocationFailures, usageOf } from './nat64/views.ts';
 import { trackedFlows } from './plan/tracking.ts';
 import { Page } from './page/page.ts';
 import { Reconciler } from './reconciler.ts';
+import { ClusterEvents } from './telemetry/cluster-events.ts';
+import { EventApi } from './telemetry/event-api.ts';
 import { HttpEndpoint } from './telemetry/http.ts';
 import { Logger } from './telemetry/logger.ts';
 import { Metrics } from './telemetry/metrics.ts';
@@ -66,6 +68,7 @@ class Service {
   #lock: InstanceLock | undefined;
   #watch: ConfigWatch | undefined;
   #http: HttpEndpoint | undefined;
+  #events: ClusterEvents | undefined;
   readonly #page: Page;
   readonly #files: LinesFile[] = [];
 
@@ -131,11 +134,23 @@ class Service {
     if (dns.enabled) this.#dns = await DnsService.start(this.#dnsOptions(this.#config));
     if (this.#destinations !== undefined) this.#dns?.setDestinations(this.#destinations);
     this.#page.start();
+    this.#events = this.#startEvents();
     this.#log.info(
       { dns: this.#dns ? dns.listen.map(formatEndpoint) : 'disabled', http: formatEndpoint(http.listen) },
       'gate64 serves',
     );
     if (!refused) this.#keep(text);
+  }
+
+  #startEvents(): ClusterEvents {
+    const node = this.#node;
+    return new ClusterEvents({
+      api: new EventApi(),
+      log: this.#log,
+      isWanted: () => this.#config.kubernetes.events === 'auto' && process.env['KUBERNETES_SERVICE_HOST'] !== undefined,
+      status: () => this.status(),
+      exhausted: () => (node ? allocationFailures(node.datapath.drops()).pool_exhausted : 0),
+    });
   }
 
   /** So that a start finds it when the file has become wrong. With the defaults what another file said is in force no more. */
@@ -350,6 +365,7 @@ class Service {
   async stop(): Promise<void> {
     this.#watch?.stop();
     this.#page.stop();
+    this.#events?.stop();
     await this.#dns?.stop();
     this.#nat64Metrics.stop();
     await this.#node?.stop();

@@ -324,6 +324,13 @@ export const configSchema = section({
         'For how many names, those that carried most, /metrics has bytes and sessions; 0: none. Whoever reads them learns what pods ask for.',
       ),
   }).prefault({}),
+  kubernetes: section({
+    events: oneOf(['auto', 'off'])
+      .default('auto')
+      .describe(
+        'Whether a refused configuration, an exhausted pool, not ready and ready again are written as events of Kubernetes: "auto" does so where a token of a service account is mounted, which the manifests do only when asked to.',
+      ),
+  }).prefault({}),
   log: section({
     level: oneOf(LOG_LEVELS).default('info').describe('The least important messages that are written.'),
     format: oneOf(LOG_FORMATS).default('auto').describe('json, text, or text on a terminal and json elsewhere.'),

@@ -142,6 +142,13 @@ describe('Helm chart', function () {
     });
   }
 
+  it('with events.enabled makes the objects of components/events, a token for the DaemonSet among them', () => {
+    const wanted = new Rendered(renderText('test/meta/fixtures/events')).objects.filter(
+      (object) => valueAt(object, ['kind']) !== 'Namespace',
+    );
+    expect(comparable(chart({ events: { enabled: true } }).objects)).to.deep.equal(comparable(wanted));
+  });
+
   const refused: [string, object][] = [
     ['an unknown value', { dnsForm: 'daemonset' }],
     ['an unknown form', { dns: { form: 'sidecar' } }],

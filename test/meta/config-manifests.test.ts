@@ -466,3 +466,31 @@ describe('manifests', function () {
     }
   });
 });
+
+describe('events component', () => {
+  it('gives the DaemonSet a token that may create events beside its pods, and nothing more', () => {
+    const rendered = new Rendered(renderText('test/meta/fixtures/events'));
+    const role = rendered.object('Role', 'gate64-events');
+    expect(valueAt(role, ['rules'])).to.deep.equal([
+      { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create'] },
+    ]);
+    const binding = rendered.object('RoleBinding', 'gate64-events');
+    const daemonSet = rendered.workload('gate64');
+    expect(valueAt(binding, ['roleRef', 'name'])).to.equal('gate64-events');
+    expect(valueAt(binding, ['subjects'])).to.deep.equal([
+      { kind: 'ServiceAccount', name: daemonSet.pod('serviceAccountName'), namespace: daemonSet.namespace },
+    ]);
+    const withToken = rendered.workloads.filter((workload) => workload.pod('automountServiceAccountToken') !== false);
+    expect(withToken.map(({ name }) => name)).to.deep.equal(['gate64']);
+    const fields = list(daemonSet.container().get('env')).map((entry) => [
+      valueAt(entry, ['name']),
+      valueAt(entry, ['valueFrom', 'fieldRef', 'fieldPath']),
+    ]);
+    expect(fields).to.deep.equal([
+      ['POD_NAME', 'metadata.name'],
+      ['POD_NAMESPACE', 'metadata.namespace'],
+      ['POD_UID', 'metadata.uid'],
+      ['NODE_NAME', 'spec.nodeName'],
+    ]);
+  });
+});
