@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The walk of one flow: from facts to what is so at each stage, up to the first that breaks it. Pure.
 
-import { formatIp4, formatIp6, formatIp6Net, ip6InNet, parseIp6Net } from '../../addr/ip.ts';
+import { formatEndpoint, formatIp4, formatIp6, formatIp6Net, ip6InNet, parseIp6Net } from '../../addr/ip.ts';
 import { extractWithAny } from '../../addr/rfc6052.ts';
 import { rcodeName } from '../../dns/wire.ts';
 import type { FlowExamination } from '../../host/examine.ts';
@@ -14,6 +14,8 @@ import { isUnseen, type DatapathFlow, type Flow, type TraceFacts, type Unseen } 
 import { portStage } from './port-stage.ts';
 import { replyStage } from './reply-stage.ts';
 import { ok, problem, RESTART, unknown, type Stage, type StageName } from './stage.ts';
+
+const DNS_ELSEWHERE = 'The DNS64 runs elsewhere: name what pods ask with --server ADDRESS:PORT.';
 
 /** The stages up to the first problem. A flow that gate64 is not in the way of ends after its name. */
 export function traceStages(facts: TraceFacts): Stage[] {
@@ -54,7 +56,14 @@ function nameStage({ name, native, destination, config }: TraceFacts): Stage {
     return ok('name', `to the pod, ${formatIp4(destination.v4)} is ${formatIp6(destination.v6)}`);
   }
   const { server, aaaa, a, failure, refused } = name;
-  if (aaaa === undefined) return problem('name', failure?.message ?? `${server} does not answer`, failure?.hint);
+  if (aaaa === undefined) {
+    // As in the DaemonSet of manifests/: what would be asked is not meant to answer.
+    const isOff = !config.dns.enabled && config.dns.listen.some((own) => formatEndpoint(own) === server);
+    const message = failure?.message ?? `${server} does not answer`;
+    return isOff
+      ? problem('name', `${message} (dns.enabled is false)`, DNS_ELSEWHERE)
+      : problem('name', message, failure?.hint);
+  }
   if (isNative !== undefined) return ok('name', `${name.name} has an IPv6 address of its own; ${isNative}`);
   const v4 = a?.records.map(({ address }) => address).join(', ') ?? '';
   if (destination !== undefined) {

@@ -159,6 +159,16 @@ describe('trace: stages', () => {
     expect(stages.map(({ stage, verdict }) => [stage, verdict])).to.deep.equal([['name', 'ok']]);
   });
 
+  it('where dns.enabled is false it says that the DNS64 runs elsewhere, but not of a resolver that was named', () => {
+    const silent = (server: string) => {
+      const name = asked({ server, aaaa: undefined, failure: { message: 'no answer', hint: 'is it running?' } });
+      return traceStages(facts({ ...nowhere, name, config: config('dns: { enabled: false }') }));
+    };
+    expect(silent('127.0.0.1:5364')[0]?.message).to.equal('no answer (dns.enabled is false)');
+    expect(silent('127.0.0.1:5364')[0]?.remedy).to.include('--server');
+    expect(silent('192.0.2.53:53')[0]).to.include({ message: 'no answer', remedy: 'is it running?' });
+  });
+
   const BROKEN: readonly [what: string, changes: Partial<TraceFacts>, stage: string, message: RegExp][] = [
     [
       'a DNS64 that does not answer',
