@@ -7,21 +7,28 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parse, stringify } from 'yaml';
-import { buildTools, SHORT_CONNECTIONS } from '../bench/tools.ts';
 import { differences, readState, type NodeState } from '../helpers/node-state.ts';
 import { eventually } from '../helpers/processes.ts';
 import { Cluster, ROOT } from './cluster.ts';
-import { DAEMONSET, FORMS, writeOverlay } from './forms.ts';
+import { DAEMONSET, FORMS, Release, writeOverlay } from './forms.ts';
 import { LoadPods } from './load-pods.ts';
 
 const WEB = '2001:db8:64::c633:640a';
 const METRICS = 'http://[2001:db8:1::10]:9164/metrics';
 const NAMESPACE = DAEMONSET.namespace;
+const SERVER = [process.execPath, join(import.meta.dirname, 'server.ts'), '8000'];
 
 const { GATE64_KUBE_STATE: state, GATE64_KUBE_FORM: formName = 'default' } = process.env;
 const form = FORMS[formName];
 if (state === undefined || form === undefined) throw new Error('test/kube is run by test/kube/run.sh FORM');
 const cluster = new Cluster(state);
+
+/** What `gate64 doctor -o json` prints, as far as it is looked at here. */
+interface Doctor {
+  readonly findings: readonly { readonly name: string; readonly severity: string }[];
+  readonly unseen: string | null;
+  readonly service: { readonly running: boolean; readonly ready: boolean };
+}
 
 /** What must be as before; pods' devices and kube-proxy's table come and go with pods. */
 async function stateOfNode(): Promise<NodeState> {
@@ -47,7 +54,8 @@ async function stateOfNode(): Promise<NodeState> {
 describe(`gate64 in a cluster, ${formName}`, function () {
   this.timeout(180_000);
   let untouched: NodeState;
-  let overlay: string;
+  let overlay = '';
+  const release = form.isChart === true ? new Release(cluster, form, state) : undefined;
   /** Where CoreDNS is to forward. */
   let forward: string;
   let corefile: string;
@@ -74,9 +82,11 @@ describe(`gate64 in a cluster, ${formName}`, function () {
     corefile = await cluster.kubectl(['-n', 'kube-system', 'get', 'configmap', 'coredns', '-o', 'json']);
   });
 
-  it('kubectl apply -k: all pods become Ready', async () => {
-    overlay = await writeOverlay(cluster, form, state);
-    await cluster.kubectl(['apply', '-k', overlay]);
+  it(`${release === undefined ? 'kubectl apply -k' : 'helm install'}: all pods become Ready`, async () => {
+    if (release === undefined) {
+      overlay = await writeOverlay(cluster, form, state);
+      await cluster.kubectl(['apply', '-k', overlay]);
+    } else await release.install();
     await cluster.rolledOut(NAMESPACE, DAEMONSET.workload);
     if (form.dns === 'service') {
       for (const { namespace, workload } of form.answering) await cluster.rolledOut(namespace, workload);
@@ -138,7 +148,8 @@ describe(`gate64 in a cluster, ${formName}`, function () {
     expect(await inTools('getent', 'ahostsv6', 'kubernetes.default')).to.include('fd00:10:96::1');
   });
 
-  it('a ConfigMap that is wrong changes nothing and is shown; the right one is taken again', async () => {
+  it('a ConfigMap that is wrong changes nothing and is shown; the right one is taken again', async function () {
+    if (form.isShort === true) this.skip();
     const get = ['-n', NAMESPACE, 'get', 'configmap', 'gate64', '-o', 'jsonpath={.data.gate64\\.yaml}'];
     const good = await cluster.kubectl(get);
     const put = (text: string) =>
@@ -182,13 +193,52 @@ describe(`gate64 in a cluster, ${formName}`, function () {
     await taken(1);
   });
 
-  it('restarted, deleted and killed under load: no connection, no download and no name is lost', async () => {
-    buildTools();
-    await using _server = cluster.startOnInternet([SHORT_CONNECTIONS, 'serve', '8000', '1']);
+  it('doctor and trace, run in the pod of the DaemonSet, see the node and find nothing wrong', async () => {
+    const inGate64 = (...argv: string[]) =>
+      cluster.kubectl(['-n', NAMESPACE, 'exec', DAEMONSET.workload, '--', 'gate64', ...argv, '-o', 'json'], {
+        accept: [1],
+      });
+    const doctor = JSON.parse(await inGate64('doctor')) as Doctor;
+    // With `direct` it says what the table of kube-proxy may do to the node's own ports; nothing else is to be said.
+    const said = doctor.findings.map(({ name, severity }) => `${severity} ${name}`);
+    expect(said, JSON.stringify(doctor)).to.deep.equal(form.egress === 'direct' ? ['warning snat-any-port'] : []);
+    expect(doctor.unseen).to.equal(null);
+    expect(doctor.service, JSON.stringify(doctor)).to.include({ running: true, ready: true });
+    const pod = await cluster.kubectl(['get', 'pod', 'tools', '-o', 'jsonpath={.status.podIP}']);
+    const trace = JSON.parse(await inGate64('trace', pod, WEB, '80')) as { stages: { verdict: string }[] };
+    expect(trace.stages.length, JSON.stringify(trace)).to.be.greaterThan(4);
+    expect(trace.stages.filter(({ verdict }) => verdict !== 'ok')).to.deep.equal([]);
+    // DNS64 runs elsewhere in most forms, so what pods ask is named. By its pod: this node has no IPv6 route to Services.
+    const address = ['get', 'pod', '-l', 'k8s-app=kube-dns', '-o', 'jsonpath={.items[0].status.podIP}'];
+    const server = `[${await cluster.kubectl(['-n', 'kube-system', ...address])}]:53`;
+    const named = JSON.parse(await inGate64('trace', pod, 'v4only.example', '80', '--server', server)) as typeof trace;
+    expect(named.stages.filter(({ verdict }) => verdict !== 'ok')).to.deep.equal([]);
+  });
+
+  it('short connections of four pods beside a download as fast as it goes: none fails', async function () {
+    if (form.isShort === true) this.skip();
+    await using _server = cluster.startOnInternet(SERVER);
+    // Asks again and again: 512 MiB take some seconds.
+    const again = 'while curl -sS -o /dev/null http://v4only.example/big; do echo whole; done';
+    await using download = cluster.startInPod('tools', ['sh', '-c', again]);
+    await using pods = await LoadPods.start(cluster, { pods: 4, connections: 200, names: 0, expected: WEB });
+    await sleep(22_000);
+    const counts = await pods.stop();
+    const whole = download.log().match(/whole/g)?.length ?? 0;
+    console.log(`        ${pods.summary(counts)}; ${whole} downloads of 512 MiB`);
+    expect(download.exitCode(), `the download failed: ${download.log()}`).to.equal(undefined);
+    expect(whole, download.log()).to.be.greaterThan(0);
+    expect([counts.failed, counts.failures], pods.summary(counts)).to.deep.equal([0, []]);
+    expect(counts.made, pods.summary(counts)).to.be.greaterThan(200 * 0.8 * pods.seconds);
+  });
+
+  it('restarted, deleted and killed under load: no connection, no download and no name is lost', async function () {
+    if (form.isShort === true || form.hasFewPorts === true) this.skip();
+    await using _server = cluster.startOnInternet(SERVER);
     await using pods = await LoadPods.start(cluster, {
       pods: 4,
       connections: 200,
-      names: form.keepsNames ? 40 : 0,
+      names: 40,
       expected: WEB,
     });
     const slow = '-sS -o /dev/null --limit-rate 3M --speed-limit 1000 --speed-time 5'.split(' ');
@@ -218,15 +268,20 @@ describe(`gate64 in a cluster, ${formName}`, function () {
     const counts = await pods.stop();
     expect(download.exitCode(), `the download ended: ${download.log()}`).to.equal(undefined);
     console.log(`        ${pods.summary(counts)}`);
-    expect(counts.failures, pods.summary(counts)).to.deep.equal([]);
-    expect([counts.failed, counts.unanswered, counts.askedAgain], pods.summary(counts)).to.deep.equal([0, 0, 0]);
+    expect(counts.failed, pods.summary(counts)).to.equal(0);
+    if (form.keepsNames) {
+      expect(counts.failures, pods.summary(counts)).to.deep.equal([]);
+      expect([counts.unanswered, counts.askedAgain], pods.summary(counts)).to.deep.equal([0, 0]);
+    }
+    expect(counts.answered, pods.summary(counts)).to.be.greaterThan(40 * 0.5 * pods.seconds);
     expect(counts.made, pods.summary(counts)).to.be.greaterThan(200 * 0.8 * pods.seconds);
   }).timeout(300_000);
 
-  it('kubectl delete -k and what the documentation says leave the node as it was', async () => {
+  it(`${release === undefined ? 'kubectl delete -k' : 'helm uninstall'} and what the documentation says leave the node as it was`, async () => {
     await cluster.kubectl(['replace', '-f', '-'], { input: withoutVersion(corefile) });
     if (form.dns === 'sidecar') await cluster.kubectl(['-n', 'kube-system', 'rollout', 'undo', 'deployment/coredns']);
-    await cluster.kubectl(['delete', '-k', overlay, '--timeout=60s'], { timeoutMs: 70_000 });
+    if (release === undefined) await cluster.kubectl(['delete', '-k', overlay, '--timeout=60s'], { timeoutMs: 70_000 });
+    else await release.uninstall();
     await cluster.kubectl(['apply', '-k', join(ROOT, 'manifests/uninstall')]);
     await cluster.rolledOut('gate64-uninstall', 'daemonset/gate64-uninstall');
     await cluster.kubectl(['delete', '-k', join(ROOT, 'manifests/uninstall'), '--timeout=60s'], { timeoutMs: 70_000 });

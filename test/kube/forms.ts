@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The forms in which manifests/ brings gate64, and what a site changes in each: an overlay of its own.
+// The forms in which manifests/ brings gate64, and what a site changes in each: an overlay or values of its own.
 
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { parseAllDocuments, parseDocument } from 'yaml';
@@ -19,8 +20,19 @@ export interface Workload {
 }
 
 export interface Form {
-  /** Folder of the kustomization, from the root of the repository. */
+  /** Folder of the kustomization, or of the Helm chart, from the root of the repository. */
   readonly folder: string;
+  /** Brought by `helm install`. */
+  readonly isChart?: boolean;
+  /** `nat64.egress`, where it is not what the folder says. */
+  readonly egress?: 'direct';
+  /**
+   * Whether the node's own few ports carry one load and no second one soon after it: what pods of the first held comes back
+   * after minutes, and others are refused meanwhile.
+   */
+  readonly hasFewPorts?: boolean;
+  /** Whether it is only installed, asked, used and taken off: its objects are another form's, which is tried in full. */
+  readonly isShort?: boolean;
   /** Behind Services, or beside CoreDNS in its pod. */
   readonly dns: 'service' | 'sidecar';
   /** What answers DNS: workloads as kubectl names them. */
@@ -34,17 +46,21 @@ const DNS64 = 'app.kubernetes.io/name=gate64,app.kubernetes.io/component=dns64';
 
 export const DAEMONSET = { namespace: 'gate64-system', workload: 'daemonset/gate64', selector: NAT64 } as const;
 
+/** Two Deployments of DNS64, behind a Service each. */
+const HALVES: Pick<Form, 'dns' | 'answering' | 'keepsNames'> = {
+  dns: 'service',
+  answering: ['a', 'b'].map((half) => ({
+    namespace: 'gate64-system',
+    workload: `deployment/gate64-dns-${half}`,
+    selector: `${DNS64},gate64/half=${half}`,
+  })),
+  keepsNames: true,
+};
+
 export const FORMS: Readonly<Record<string, Form>> = {
-  default: {
-    folder: 'manifests',
-    dns: 'service',
-    answering: ['a', 'b'].map((half) => ({
-      namespace: 'gate64-system',
-      workload: `deployment/gate64-dns-${half}`,
-      selector: `${DNS64},gate64/half=${half}`,
-    })),
-    keepsNames: true,
-  },
+  default: { folder: 'manifests', ...HALVES },
+  direct: { folder: 'manifests', egress: 'direct', hasFewPorts: true, ...HALVES },
+  helm: { folder: 'manifests/helm/gate64', isChart: true, isShort: true, ...HALVES },
   'dns-daemonset': {
     folder: 'manifests/overlays/dns-daemonset',
     dns: 'service',
@@ -68,7 +84,7 @@ interface ConfigMap {
 }
 
 /** Writes the site's overlay of a form below `into` and gives its folder. */
-export async function writeOverlay(cluster: Cluster, { folder }: Form, into: string): Promise<string> {
+export async function writeOverlay(cluster: Cluster, { folder, egress }: Form, into: string): Promise<string> {
   const overlay = join(into, 'overlay');
   mkdirSync(overlay, { recursive: true });
   const rendered = await cluster.kubectl(['kustomize', join(ROOT, folder)]);
@@ -80,6 +96,7 @@ export async function writeOverlay(cluster: Cluster, { folder }: Form, into: str
     const config = parseDocument(text);
     config.set('prefix', PREFIX);
     if (config.getIn(['nat64', 'enabled']) === false) config.setIn(['dns', 'upstreams'], [UPSTREAM]);
+    else if (egress !== undefined) config.setIn(['nat64', 'egress'], egress);
     const file = `${metadata.name}.yaml`;
     writeFileSync(join(overlay, file), config.toString());
     const files = [`gate64.yaml=${file}`];
@@ -100,4 +117,35 @@ export async function writeOverlay(cluster: Cluster, { folder }: Form, into: str
   };
   writeFileSync(join(overlay, 'kustomization.yaml'), JSON.stringify(kustomization));
   return overlay;
+}
+
+/** Installs the chart as its documentation says, with a site's values; and takes the release off again. */
+export class Release {
+  readonly #cluster: Cluster;
+  readonly #helm: readonly string[];
+  readonly #namespace = join(ROOT, 'manifests/base/namespace.yaml');
+  readonly #chart: string;
+
+  /** @param state An empty place of Helm's own goes below it. */
+  constructor(cluster: Cluster, { folder }: Form, state: string) {
+    this.#cluster = cluster;
+    this.#chart = join(ROOT, folder);
+    const helm = execFileSync(join(ROOT, 'test/deps/helm.sh'), { encoding: 'utf8' }).trim();
+    this.#helm = ['env', `HOME=${join(state, 'helm')}`, helm, '--namespace', DAEMONSET.namespace];
+  }
+
+  async install(): Promise<void> {
+    await this.#cluster.kubectl(['apply', '-f', this.#namespace]);
+    const values = {
+      image: { repository: 'gate64', pullPolicy: 'Never' },
+      config: { prefix: PREFIX, dns: { upstreams: [UPSTREAM] } },
+    };
+    const argv = [...this.#helm, 'install', 'gate64', this.#chart, '--values', '-'];
+    await this.#cluster.node(argv, { input: JSON.stringify(values) });
+  }
+
+  async uninstall(): Promise<void> {
+    await this.#cluster.node([...this.#helm, 'uninstall', 'gate64', '--wait']);
+    await this.#cluster.kubectl(['delete', '-f', this.#namespace, '--timeout=60s'], { timeoutMs: 70_000 });
+  }
 }

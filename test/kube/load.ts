@@ -17,7 +17,7 @@ export interface Counts {
   /** Milliseconds that the slowest connection, and the slowest name, took. */
   slowestConnection: number;
   slowestName: number;
-  /** When and why, of the first ones. */
+  /** When and why, of the first ones of either kind. */
   readonly failures: string[];
 }
 
@@ -39,13 +39,14 @@ const TIMEOUT_MS = 5000;
 const ATTEMPTS = 2;
 const [nameserver = ''] = getServers();
 
-function note(what: string, since: number): void {
+const noted = { connection: 0, name: 0 };
+
+function note(kind: keyof typeof noted, why: string, since: number): void {
   const [begin, took] = [(since - started) / 1000, performance.now() - since];
-  if (counts.failures.length < 20) {
-    counts.failures.push(
-      `${new Date().toISOString()} (begun at ${begin.toFixed(2)} s, ${took.toFixed(0)} ms): ${what}`,
-    );
-  }
+  noted[kind] += 1;
+  if (noted[kind] > 20) return;
+  const times = `${new Date().toISOString()} (begun at ${begin.toFixed(2)} s, ${took.toFixed(0)} ms)`;
+  counts.failures.push(`${times}: ${kind}${why}`);
 }
 
 function connectOnce(): void {
@@ -54,7 +55,7 @@ function connectOnce(): void {
   const fail = (why: string) => {
     if (socket.destroyed && why === 'closed') return;
     counts.failed += 1;
-    note(`connection: ${why}`, since);
+    note('connection', `: ${why}`, since);
     socket
       .removeAllListeners()
       .on('error', () => undefined)
@@ -117,10 +118,8 @@ async function askOnce(number: number): Promise<void> {
       counts.slowestName = Math.max(counts.slowestName, performance.now() - since);
       return;
     } catch (error) {
-      note(
-        `name, asked ${attempt === 1 ? 'once' : 'again'}: ${error instanceof Error ? error.message : String(error)}`,
-        begun,
-      );
+      const why = error instanceof Error ? error.message : String(error);
+      note('name', `, asked ${attempt === 1 ? 'once' : 'again'}: ${why}`, begun);
       if (attempt < ATTEMPTS) continue;
       counts.unanswered += 1;
       return;

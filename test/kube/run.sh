@@ -11,7 +11,7 @@ if [ "$(id -u)" != 0 ]; then
   echo "test-kube: namespaces need root: run it with sudo" >&2
   exit 1
 fi
-[ $# -gt 0 ] || set -- default dns-daemonset coredns-sidecar
+[ $# -gt 0 ] || set -- default direct helm dns-daemonset coredns-sidecar
 cd "$root"
 out=$("$here/build.sh")
 mkdir -p "$out/images"
