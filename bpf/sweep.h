@@ -185,6 +185,21 @@ static __noinline void pod_forget(const __u8 *holder, __u32 index)
 		bpf_map_delete_elem(&n64_pods, holder);
 }
 
+/* Who opens connections all the time has a use for a block within so long; it rests when it has gone back. */
+#define IDLE_LEAST_NS (10 * NSEC_PER_SEC)
+
+/* How long a pod keeps a block that it uses nothing of: less while everybody's closed sessions give way sooner. */
+static __always_inline __u64 idle_limit(void)
+{
+	__u8 everybody[16] = {};
+	__u64 *closing = bpf_map_lookup_elem(&n64_closing, everybody), limit;
+
+	if (!closing)
+		return idle_block_ns;
+	limit = *closing > IDLE_LEAST_NS ? *closing : IDLE_LEAST_NS;
+	return limit < idle_block_ns ? limit : idle_block_ns;
+}
+
 static __always_inline int reclaim_block(struct bpf_iter__bpf_map_elem *ctx)
 {
 	struct n64_block_record record = {};
@@ -198,7 +213,7 @@ static __always_inline int reclaim_block(struct bpf_iter__bpf_map_elem *ctx)
 	block = bpf_map_lookup_elem(&n64_blocks, &index);
 	if (!block || block->state != N64_BLOCK_LEASED || block->used)
 		return 0;
-	if (ns_since(now, block->emptied_ns) < (__s64)idle_block_ns)
+	if (ns_since(now, block->emptied_ns) < (__s64)idle_limit())
 		return 0;
 	record.index = index;
 	record.leased_ns = block->leased_ns;

@@ -207,16 +207,19 @@ export class PortBlockLedger {
   /** Blocks of each pod, and what of the pool there is to give. */
   use(): Omit<BlockUse, 'blockSize'> {
     const holders = new Map<string, { pod: Uint8Array; blocks: number[] }>();
-    let ports = 0;
+    let [ports, blocks] = [0, 0];
     for (const { index, state, holder, wanted, size } of this.#entries.values()) {
-      if (wanted && state !== 'resting') ports += size;
+      if (wanted && state !== 'resting') {
+        ports += size;
+        blocks++;
+      }
       if (state !== 'leased' || holder === undefined) continue;
       const name = Buffer.from(holder).toString('hex');
       const known = holders.get(name);
       if (known === undefined) holders.set(name, { pod: holder, blocks: [index] });
       else known.blocks.push(index);
     }
-    return { holders, ports };
+    return { holders, ports, blocks };
   }
 
   /** Blocks in use, or resting, that `pool` has not: they need records as well as those of `pool`. */

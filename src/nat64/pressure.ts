@@ -45,6 +45,8 @@ export interface BlockUse {
   readonly holders: ReadonlyMap<string, { readonly pod: Uint8Array; readonly blocks: readonly number[] }>;
   /** Ports of the pool that may be given out or are in use, a protocol. */
   readonly ports: number;
+  /** Blocks that may be given out or are held. */
+  readonly blocks: number;
   readonly blockSize: number;
 }
 
@@ -112,8 +114,11 @@ function everybody(
 ): ClosingTime[] {
   // The last block of a pod is half empty on average, and nobody else's.
   const total = Math.max(use.ports / 10, use.ports - (use.holders.size * use.blockSize) / 2);
+  // Pods that are gone hold blocks of which hardly a port is in use: those who come next find no block, not no port.
+  const leased = [...use.holders.values()].reduce((sum, { blocks }) => sum + blocks.length, 0);
   const fills = [
     { used: bindings.tcp, total },
+    { used: leased, total: use.blocks },
     { used: sessions.tcp + sessions.udp + sessions.icmp, total: maxSessions },
   ];
   const times = fills.flatMap((fill) => closingMs(fill, tcpClosingMs) ?? []);

@@ -93,6 +93,24 @@ export function sweeps(play: Play): void {
       ).to.equal(3);
     });
 
+    it('while ports run short for everybody a block that nothing uses goes back as soon as closed sessions go', () => {
+      const stage = play();
+      const { bench, datapath } = stage;
+      stage.stock({ blocks: 2 });
+      stage.passed(1, 5, { protocol: 'icmp' });
+      bench.pass(64_000);
+      expect(datapath.sweep(IDLE_MS).returned, 'just emptied').to.deep.equal([]);
+      bench.pass(5000);
+      expect(datapath.sweep(IDLE_MS).returned).to.deep.equal([]);
+      datapath.setClosingTimes([{ pod: pod(1), ms: 2000 }]);
+      expect(datapath.sweep(IDLE_MS).returned, 'the pod alone is pressed').to.deep.equal([]);
+      datapath.setClosingTimes([{ ms: 2000 }]);
+      expect(datapath.sweep(IDLE_MS).returned, 'ten seconds at least').to.deep.equal([]);
+      bench.pass(6000);
+      expect(datapath.sweep(IDLE_MS).returned).to.have.length(1);
+      datapath.setClosingTimes([]);
+    });
+
     it('sessions of an address that is given up are over at once, those of others are not', () => {
       const stage = play({ slots: 2 });
       const { datapath } = stage;

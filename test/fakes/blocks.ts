@@ -2,7 +2,7 @@
 // Port blocks and their queues in memory, as bpf/port.h and block-store.ts keep them: for the data plane in memory.
 
 import { formatIp6 } from '../../src/addr/ip.ts';
-import type { Block, BlockRow, BlockState } from '../../src/datapath/datapath.ts';
+import type { Block, BlockRow, BlockState, ClosingTime } from '../../src/datapath/datapath.ts';
 import { Gate64Error } from '../../src/errors.ts';
 import { PROTOCOLS, type Protocol } from '../../src/model/binding.ts';
 
@@ -168,4 +168,9 @@ export function slotsFor(pod: Uint8Array, held: number | undefined, slots: numbe
   const first = new DataView(pod.buffer, pod.byteOffset).getUint32(12) % slots;
   const any = Array.from({ length: slots }, (_, i) => (first + i) % slots);
   return held === undefined ? any : [held, ...any];
+}
+
+/** How long an empty block is kept: as long as everybody's closed sessions, ten seconds at least, where that is less. */
+export function shortest(idleMs: number, times: readonly ClosingTime[]): number {
+  return Math.min(idleMs, ...times.flatMap(({ pod, ms }) => (pod === undefined ? [Math.max(ms, 10_000)] : [])));
 }

@@ -166,7 +166,8 @@ describe('nat64', () => {
     nat64.start();
     datapath.closeFlow(passed(flow(datapath, 1, 1)));
     clock.advance(62_000);
-    expect(nat64.ready().reason).to.match(/rests.*next in 11\d s/);
+    // The one block of the pool was pressed to come back.
+    expect(nat64.ready().reason).to.match(/rests.*next in [67]\d s/);
   });
 
   it('spends a hundredth of the time on sweeps at most', () => {

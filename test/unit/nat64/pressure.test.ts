@@ -58,7 +58,7 @@ describe('nat64/pressure', () => {
       pressure = new Pressure(datapath, log);
     });
 
-    function use(ports = 100 * PORTS): BlockUse {
+    function use(ports = 100 * PORTS, blocks = 100): BlockUse {
       const holders = new Map<string, { pod: Uint8Array; blocks: number[] }>();
       for (const { index, holder } of datapath.blocks()) {
         if (holder === undefined) continue;
@@ -67,7 +67,7 @@ describe('nat64/pressure', () => {
         if (known === undefined) holders.set(name, { pod: holder, blocks: [index] });
         else known.blocks.push(index);
       }
-      return { holders, ports, blockSize: PORTS };
+      return { holders, ports, blocks, blockSize: PORTS };
     }
 
     const open = (n: number, count: number) => {
@@ -111,6 +111,14 @@ describe('nat64/pressure', () => {
       expect(told()).to.deep.equal(['* 2000']);
       pressure.tick({ ...LIMITS, maxSessions: 400 }, use());
       expect(told()).to.deep.equal(['* 109240']);
+    });
+
+    it('of everybody as blocks run out, whose ports are hardly used', () => {
+      for (let n = 1; n <= 20; n++) open(n, 1);
+      pressure.tick(LIMITS, use());
+      expect(told(), '20 of 100').to.deep.equal([]);
+      pressure.tick(LIMITS, use(100 * PORTS, 25));
+      expect(told(), '20 of 25').to.deep.equal(['* 2000']);
     });
   });
 });
