@@ -233,7 +233,7 @@ describe(`gate64 in a cluster, ${formName}`, function () {
   });
 
   it('restarted, deleted and killed under load: no connection, no download and no name is lost', async function () {
-    if (form.isShort === true || form.hasFewPorts === true) this.skip();
+    if (form.isShort === true) this.skip();
     await using _server = cluster.startOnInternet(SERVER);
     await using pods = await LoadPods.start(cluster, {
       pods: 4,

@@ -26,11 +26,6 @@ export interface Form {
   readonly isChart?: boolean;
   /** `nat64.egress`, where it is not what the folder says. */
   readonly egress?: 'direct';
-  /**
-   * Whether the node's own few ports carry one load and no second one soon after it: what pods of the first held comes back
-   * after minutes, and others are refused meanwhile.
-   */
-  readonly hasFewPorts?: boolean;
   /** Whether it is only installed, asked, used and taken off: its objects are another form's, which is tried in full. */
   readonly isShort?: boolean;
   /** Behind Services, or beside CoreDNS in its pod. */
@@ -59,7 +54,7 @@ const HALVES: Pick<Form, 'dns' | 'answering' | 'keepsNames'> = {
 
 export const FORMS: Readonly<Record<string, Form>> = {
   default: { folder: 'manifests', ...HALVES },
-  direct: { folder: 'manifests', egress: 'direct', hasFewPorts: true, ...HALVES },
+  direct: { folder: 'manifests', egress: 'direct', ...HALVES },
   helm: { folder: 'manifests/helm/gate64', isChart: true, isShort: true, ...HALVES },
   'dns-daemonset': {
     folder: 'manifests/overlays/dns-daemonset',

@@ -118,18 +118,11 @@ describe('ways out, egress direct', function () {
     expect(port).to.be.a('number');
     const before = await sessions();
     // From the server's address, which the filter lets in, and another port: a session more where it is taken.
-    const send = (kind: string) =>
-      scene.topology.run('router', [
-        ...[
-          process.execPath,
-          join(import.meta.dirname, '../helpers/vlan-sender.ts'),
-          SERVER4,
-          NODE4,
-          '4444',
-          `${port}`,
-        ],
-        ...['lan0', link?.address ?? '', kind],
-      ]);
+    const sender = join(import.meta.dirname, '../helpers/vlan-sender.ts');
+    const send = (kind: string) => {
+      const to = [SERVER4, NODE4, '4444', `${port}`, 'lan0', link?.address ?? '', kind];
+      return scene.topology.run('router', [process.execPath, sender, ...to]);
+    };
     await send('tagged');
     expect(await sessions()).to.equal(before);
     await send('untagged');
