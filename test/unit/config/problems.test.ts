@@ -36,7 +36,7 @@ const CASES: [title: string, text: string, line: string][] = [
   [
     'a key like no other',
     'xyzzy: 1\n',
-    '1:1: xyzzy is not a known key; expected one of prefix, dns, nat64, http, telemetry, log',
+    '1:1: xyzzy is not a known key; expected one of prefix, dns, nat64, http, telemetry, kubernetes, log',
   ],
   [
     'an unknown key of a list entry',
