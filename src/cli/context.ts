@@ -9,6 +9,7 @@ import type { LoadedConfig } from '../config/load.ts';
 import type { DatapathReader } from '../datapath/datapath.ts';
 import type { DatapathWatch, WatchEvent, WatchFilter } from '../datapath/watch.ts';
 import type { Examination, FlowExamination } from '../host/examine.ts';
+import type { ExecResult } from '../host/exec.ts';
 import type { FlowQuestion } from '../host/flow.ts';
 import type { ProbeRequest, ProbeResult } from '../host/probe.ts';
 import type { Finding } from '../plan/findings.ts';
@@ -76,6 +77,8 @@ export interface CliContext {
   fetchReadiness(listen: Endpoint): Promise<ReadinessAnswer | undefined>;
   /** Looks at the node and changes nothing. */
   examine(config: Config): Promise<Examination>;
+  /** Runs the command of a finding by a shell. Throws G64_HOST_COMMAND when it cannot be run or does not end. */
+  runLine(text: string): Promise<ExecResult>;
   /** Asks every upstream once. */
   checkUpstreams(config: Config): Promise<readonly Finding[]>;
   /** Looks at the node for one flow and changes nothing. */
@@ -141,6 +144,10 @@ export class ProcessContext implements CliContext {
       import('../datapath/open.ts'),
     ]);
     return examine(new LinuxHost(), config, new PinnedSite());
+  }
+
+  async runLine(text: string): Promise<ExecResult> {
+    return (await import('../host/exec.ts')).execLine(text);
   }
 
   async checkUpstreams(config: Config): Promise<readonly Finding[]> {

@@ -33,7 +33,20 @@ export interface ExecResult {
 export type Exec = (command: CommandName, args: readonly string[], input?: string) => Promise<ExecResult>;
 
 export const execCommand: Exec = (command, args, input) =>
-  new Promise((resolve, reject) => {
+  execProgram(command, args, input, (cause) => missingCommand(command, cause));
+
+/** Runs a line of a finding as root's shell would. Throws as Exec does. */
+export function execLine(text: string): Promise<ExecResult> {
+  return execProgram('sh', ['-c', text], undefined, (cause) => cannotRun('sh', cause));
+}
+
+function execProgram(
+  command: string,
+  args: readonly string[],
+  input: string | undefined,
+  missing: (cause: Error) => Gate64Error,
+): Promise<ExecResult> {
+  return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
       stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
       env: { ...process.env, LC_ALL: 'C' },
@@ -52,7 +65,7 @@ export const execCommand: Exec = (command, args, input) =>
     child.stderr?.setEncoding('utf8').on('data', (text: string) => (stderr += text));
     child.on('error', (cause: NodeJS.ErrnoException) => {
       clearTimeout(timer);
-      reject(cause.code === 'ENOENT' ? missingCommand(command, cause) : cannotRun(command, cause));
+      reject(cause.code === 'ENOENT' ? missing(cause) : cannotRun(command, cause));
     });
     child.on('close', (code) => {
       clearTimeout(timer);
@@ -60,6 +73,7 @@ export const execCommand: Exec = (command, args, input) =>
       else resolve({ exit: code ?? -1, stdout, stderr });
     });
   });
+}
 
 export function missingCommand(command: CommandName, cause?: unknown): Gate64Error {
   return new Gate64Error('G64_HOST_COMMAND', `the command "${command}" is not installed, and gate64 needs it`, {

@@ -8,6 +8,7 @@ import { startDnsServer } from '../helpers/server-parts.ts';
 import { Topology } from '../helpers/topology.ts';
 
 interface DoctorJson {
+  readonly ran: readonly { readonly name: string; readonly exit: number | null }[];
   readonly findings: readonly { readonly name: string; readonly command: string | null; readonly remedy: string }[];
 }
 
@@ -57,6 +58,17 @@ for (const egress of ['masquerade', 'direct'] as const) {
 
     it('finds nothing on a node that is as gate64 left it', async () => {
       expect(await findings()).to.deep.equal([]);
+    });
+
+    it('--fix mends what is safe, and says what it ran', async () => {
+      await topology.sh('node', 'ip link set dev gate64 mtu 1400 && sysctl -qw net.ipv4.conf.gate64.rp_filter=1');
+      const { findings: left, ran } = await gate64.json<DoctorJson>('doctor', '--fix', '-c', gate64.configFile);
+      expect(left).to.deep.equal([]);
+      expect(ran.map(({ name, exit }) => `${name} ${exit}`)).to.have.members([
+        'device-mtu-small 0',
+        'reverse-path-strict 0',
+      ]);
+      expect(await names()).to.deep.equal([]);
     });
 
     for (const [what, name, script] of BREAKAGES[egress]) {

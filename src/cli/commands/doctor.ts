@@ -10,11 +10,13 @@ import { FINDINGS, type Finding } from '../../plan/findings.ts';
 import { configOrDefaults } from '../config.ts';
 import type { CliContext, Output } from '../context.ts';
 import { EXIT_PROBLEM, ExitCode } from '../exit.ts';
+import { fix, type Fix } from '../fix.ts';
 import { emit, outputOption, type OutputOptions } from '../output.ts';
 import { bad, good } from '../render.ts';
 
 interface DoctorOptions extends OutputOptions {
   readonly config?: string;
+  readonly fix?: boolean;
 }
 
 /** What the JSON has of the service. */
@@ -36,24 +38,31 @@ export function doctorCommand(context: CliContext): Command {
     .summary('show what is wrong with this node, and what mends it')
     .description(
       'Looks at the node as the service does at its start, asks each upstream over UDP and TCP, and shows every finding with what to do about it, as a shell ' +
-        'command ("run:") where there is one. Asks the service whether it is ready, if one runs. Changes nothing.',
+        'command ("run:") where there is one. Asks the service whether it is ready, if one runs. Changes nothing without --fix.',
     )
     .option(
       '-c, --config <file>',
       'the configuration file (default: /etc/gate64/gate64.yaml, else that of the service)',
     )
+    .option(
+      '--fix',
+      'run the commands that touch nothing but what is of gate64 or a sysctl that it documents, then look again',
+    )
     .addOption(outputOption())
     .addHelpText(
       'after',
-      '\nExit codes: 0 no finding is an error (warnings and the service do not count), 1 one is, 2 called wrongly.\n' +
+      '\nExit codes: 0 no finding is an error (warnings and the service do not count), 1 one is, 2 called wrongly; with --fix as after the second look.\n' +
         'JSON: { healthy, unseen, findings: [{ name, severity, code, message, remedy, command }], ' +
-        'service: { at, running, ready, says } }',
+        'service: { at, running, ready, says }, ran: [{ name, command, exit, says }] }',
     )
     .action(async (options: DoctorOptions) => {
       const { config, warnings, refused, isGuess } = configOrDefaults(options.config, context);
       for (const warning of warnings) context.stderr.write(`${warning}\n`);
+      const look = () => (isGuess ? { findings: [], unseen: NO_CONFIG } : examine(config, context));
+      const before = options.fix === true ? await look() : undefined;
+      const ran = before === undefined ? [] : await fix(before.findings, context);
       const [node, upstreams, service] = await Promise.all([
-        isGuess ? { findings: [], unseen: NO_CONFIG } : examine(config, context),
+        before === undefined || ran.length > 0 ? look() : before,
         isGuess ? [] : context.checkUpstreams(config),
         ask(context, config.http.listen),
       ]);
@@ -65,9 +74,15 @@ export function doctorCommand(context: CliContext): Command {
         unseen: seen.unseen ?? null,
         findings: seen.findings.map(findingJson),
         service,
+        ran,
       };
       emit(context.stdout, options, json, () =>
-        [...nodeLines(seen, context.stdout), ...serviceLines(service, context.stdout), ''].join('\n'),
+        [
+          ...ran.flatMap((one) => fixLines(one, context.stdout)),
+          ...nodeLines(seen, context.stdout),
+          ...serviceLines(service, context.stdout),
+          '',
+        ].join('\n'),
       );
       if (isSick) throw new ExitCode(EXIT_PROBLEM);
     });
@@ -96,6 +111,12 @@ async function ask(context: CliContext, listen: Endpoint): Promise<ServiceAnswer
 
 function findingJson({ name, severity, message, remedy, command }: Finding): object {
   return { name, severity, code: FINDINGS[name].code, message, remedy: remedy ?? null, command: command ?? null };
+}
+
+function fixLines({ name, command, exit, says }: Fix, output: Output): string[] {
+  const how =
+    exit === 0 ? good('done', output) : bad(exit === null ? 'failed' : `failed with exit code ${exit}`, output);
+  return [`ran for ${name}: ${command}: ${how}`, ...says.map((line) => `  ${line}`)];
 }
 
 function nodeLines({ findings, unseen }: Examination, output: Output): string[] {

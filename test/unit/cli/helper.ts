@@ -42,6 +42,7 @@ export async function cli(args: readonly string[], setup: CliSetup = {}): Promis
     fetchStatus: () => Promise.resolve(undefined),
     fetchReadiness: () => Promise.resolve(undefined),
     examine: () => Promise.resolve({ findings: [], unseen: undefined }),
+    runLine: () => Promise.reject(new Error('not expected here')),
     checkUpstreams: () => Promise.resolve([]),
     examineFlow: () => Promise.reject(new Error('not expected here')),
     probe: () => Promise.reject(new Error('not expected here')),

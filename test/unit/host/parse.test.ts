@@ -4,7 +4,7 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { parseIp4 } from '../../../src/addr/ip.ts';
 import { parseSockets } from '../../../src/host/sockets.ts';
-import { execCommand, run } from '../../../src/host/exec.ts';
+import { execCommand, execLine, run } from '../../../src/host/exec.ts';
 import { kernelIsSupported, missingCapabilities } from '../../../src/host/preflight.ts';
 import { throwErrors, type Finding } from '../../../src/plan/findings.ts';
 import { formatPortList, parsePortList } from '../../../src/plan/ports.ts';
@@ -71,6 +71,14 @@ tcp   TIME-WAIT 0   0            203.0.113.2:62003 198.51.100.1:443
     const failed = await error(run(execCommand, 'ip', ['link', 'show', 'nonesuch0']));
     expect(failed.code).to.equal('G64_HOST_COMMAND');
     expect(failed.message).to.match(/exit code 1: Device "nonesuch0" does not exist/);
+  });
+
+  it('a line of a finding is run by a shell, to its end', async () => {
+    expect(await execLine(`echo "a b" && echo no >&2 && exit 3`)).to.deep.equal({
+      exit: 3,
+      stdout: 'a b\n',
+      stderr: 'no\n',
+    });
   });
 
   it('turns findings into one error that names them all; warnings are none', () => {
