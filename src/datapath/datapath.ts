@@ -253,6 +253,8 @@ export interface DatapathSite {
   isThere(): boolean;
   /** What an earlier process left; nothing where it cannot be read. */
   facts(): DatapathFacts;
+  /** Where maps of other layouts lie, which this version does not read and the next open() replaces. */
+  otherLayouts(): string[];
   /** Adopts or begins the data plane and attaches its programs. Throws G64_DATAPATH_LOAD, leaving nothing open. */
   open(programs: ProgramConfig, sizes: DatapathSizes): Datapath;
   /**

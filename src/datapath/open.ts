@@ -62,6 +62,10 @@ export class PinnedSite implements DatapathSite {
     }
   }
 
+  otherLayouts(): string[] {
+    return this.#pins.foreignMapFolders();
+  }
+
   open(programs: ProgramConfig, sizes: DatapathSizes): Datapath {
     return guarded(EbpfDatapath.open({ objectPath: objectPath(), pins: this.#pins, sizes }, programs));
   }

@@ -19,18 +19,35 @@ export interface Examination {
 }
 
 /** Throws Gate64Error when the node cannot be looked at although nothing that this takes is missing. */
-export async function examine(host: Host, config: Config, site: Pick<DatapathSite, 'facts'>): Promise<Examination> {
+export async function examine(
+  host: Host,
+  config: Config,
+  site: Pick<DatapathSite, 'facts' | 'otherLayouts'>,
+): Promise<Examination> {
   const lacks = await host.preflight();
   try {
     const facts = await host.observe({ direct: config.nat64.egress === 'direct', thorough: true });
     // What is not to be read without rights must not look as if it were gone.
-    const lost = lacks.length > 0 ? [] : drift(config, facts, site.facts());
+    const lost = lacks.length > 0 ? [] : [...oldLayouts(site.otherLayouts()), ...drift(config, facts, site.facts())];
     return { findings: [...lacks, ...findings(config, facts), ...lost], unseen: undefined };
   } catch (error) {
     // Without rights or a command the look fails, and what is missing says why.
     if (!(error instanceof Gate64Error) || lacks.length === 0) throw error;
     return { findings: lacks, unseen: error.message };
   }
+}
+
+function oldLayouts(folders: readonly string[]): Finding[] {
+  if (folders.length === 0) return [];
+  return [
+    {
+      name: 'old-layout',
+      severity: 'warning',
+      message: `another version of gate64 made ${folders.join(', ')}: its sessions go on, and this version does not see them`,
+      remedy:
+        'Start gate64 of this version: it replaces them, and connections by way of these sessions end. To keep them, stay with the version that made them.',
+    },
+  ];
 }
 
 /** What a node shows of one flow: all that `examine` finds, and the way that the flow's packets take. */

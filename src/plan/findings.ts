@@ -145,6 +145,11 @@ export const FINDINGS = {
     code: 'G64_HOST_STATE',
     meaning: 'The uplink does not answer for an address of the pool any more.',
   },
+  'old-layout': {
+    code: 'G64_DATAPATH_LAYOUT',
+    meaning:
+      'Maps of another version of gate64 are pinned. It translates on by them until this version starts, which replaces them: their sessions end.',
+  },
   'upstream-unreachable': {
     code: 'G64_DNS_UPSTREAM',
     meaning: 'An upstream resolver does not answer. Only `gate64 doctor` looks for it.',

@@ -13,6 +13,8 @@ export class FakeSite implements DatapathSite {
   leased: readonly number[] = [];
   /** Programs that cannot be loaded. */
   refuses: (programs: ProgramConfig) => boolean = () => false;
+  /** Folders that another version left; they go as this one begins. */
+  others: string[] = [];
   readonly #now: () => number;
 
   constructor(now: () => number = () => performance.now()) {
@@ -32,6 +34,10 @@ export class FakeSite implements DatapathSite {
     };
   }
 
+  otherLayouts(): string[] {
+    return [...this.others];
+  }
+
   open(programs: ProgramConfig, sizes: DatapathSizes): FakeDatapath {
     if (this.refuses(programs)) throw new Gate64Error('G64_DATAPATH_LOAD', 'the BPF object cannot be loaded');
     const why = this.datapath === undefined ? undefined : misfit(this.datapath.sizes, sizes);
@@ -43,6 +49,7 @@ export class FakeSite implements DatapathSite {
       this.datapath.refuses = (wanted) => this.refuses(wanted);
     }
     this.datapath.setPrograms(programs);
+    this.others = [];
     return this.datapath;
   }
 

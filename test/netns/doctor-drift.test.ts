@@ -23,6 +23,7 @@ const BREAKAGES: Readonly<Record<Egress, readonly Breakage[]>> = {
     ['a strict rp_filter', 'reverse-path-strict', 'sysctl -qw net.ipv4.conf.gate64.rp_filter=1'],
     ['a small MTU of the device', 'device-mtu-small', 'ip link set dev gate64 mtu 1400'],
     ['nft flush ruleset', 'masquerade-missing', 'nft flush ruleset'],
+    ['maps of another version', 'old-layout', 'cd /sys/fs/bpf/gate64 && mv maps-* maps-1'],
     ['a deleted device', 'device-missing', 'ip link del gate64'],
   ],
   direct: [

@@ -10,7 +10,7 @@ import { settings } from '../plan/support.ts';
 
 const LACK: Finding = { name: 'capability-missing', severity: 'error', message: 'no rights' };
 
-const NO_DATAPATH = { facts: () => ({ leased: [], shared: [], places: [] }) };
+const NO_DATAPATH = { facts: () => ({ leased: [], shared: [], places: [] }), otherLayouts: (): string[] => [] };
 
 /** A node that cannot be looked at. */
 class ShutHost extends FakeHost {
@@ -29,6 +29,16 @@ describe('host/examine', () => {
     expect(findings.map(({ name }) => name)).to.deep.equal(['capability-missing', 'forwarding-off']);
     expect(unseen).to.equal(undefined);
     expect(host.made).to.deep.equal([]);
+  });
+
+  it('names what another version left, where it may be read', async () => {
+    const host = new FakeHost();
+    const site = { ...NO_DATAPATH, otherLayouts: () => ['/sys/fs/bpf/gate64/maps-1'] };
+    const { findings } = await examine(host, settings({}), site);
+    expect(findings.map(({ name, severity }) => `${severity}: ${name}`)).to.deep.equal(['warning: old-layout']);
+    expect(findings[0]?.message).to.include('/sys/fs/bpf/gate64/maps-1');
+    host.lacks = [LACK];
+    expect((await examine(host, settings({}), site)).findings).to.deep.equal([LACK]);
   });
 
   it('says what is missing where that keeps the node from being looked at', async () => {
