@@ -113,7 +113,6 @@ static __noinline void session_delete(const struct n64_flow6_key *key6, __be32 p
 {
 	struct n64_bib6_key bib = { .port_be = key6->sport_be, .protocol = key6->protocol };
 	struct n64_flow6 *six = bpf_map_lookup_elem(&n64_flow6, key6);
-	struct n64_watched_session *told;
 	struct n64_flow4_key key4;
 	__u32 generation;
 	bool outside;
@@ -123,14 +122,9 @@ static __noinline void session_delete(const struct n64_flow6_key *key6, __be32 p
 	generation = six->generation;
 	outside = six->flags & N64_FLOW_OUTSIDE;
 	flow4_key_of(&key4, key6, pool, port);
-	told = watch_ending(key6, six, bpf_map_lookup_elem(&n64_flow4, &key4));
-	if (bpf_map_delete_elem(&n64_flow6, key6)) {
-		if (told)
-			bpf_ringbuf_discard(told, 0);
+	watch_ended(key6, six, bpf_map_lookup_elem(&n64_flow4, &key4));
+	if (bpf_map_delete_elem(&n64_flow6, key6))
 		return;
-	}
-	if (told)
-		bpf_ringbuf_submit(told, 0);
 	session_count_end(key6, outside);
 	bpf_map_delete_elem(&n64_flow4, &key4);
 	if (needs_peer(key6->protocol))

@@ -197,23 +197,25 @@ GLOBAL int watch_begun(void)
 }
 
 /*
- * Of a session that is about to be deleted: submitted by who has deleted it, discarded by who was second; NULL if nobody
- * asks for it. Not made aside, since a packet may interrupt the sweep.
+ * Of a session that is about to be deleted: afterwards nothing of it can be read. Of two processors that delete it at once
+ * both tell. Not made aside, since a packet may interrupt the sweep; and sent here, since the verifier of 6.1 loses sight of a
+ * record that is held over other calls.
  */
-static __always_inline struct n64_watched_session *
-watch_ending(const struct n64_flow6_key *key, const struct n64_flow6 *six, const struct n64_flow4 *four)
+static __always_inline void watch_ended(const struct n64_flow6_key *key, const struct n64_flow6 *six,
+					const struct n64_flow4 *four)
 {
 	struct n64_watching *asked = watch_wants(N64_WATCH_END);
 	struct n64_watched_session *told;
 
 	if (!asked || !watch_wants_session(asked, key))
-		return NULL;
+		return;
 	told = bpf_ringbuf_reserve(&n64_watch, sizeof(*told), 0);
-	if (told)
-		watched_session_fill(told, N64_WATCH_END, key, six, four);
-	else
+	if (!told) {
 		watch_count_lost();
-	return told;
+		return;
+	}
+	watched_session_fill(told, N64_WATCH_END, key, six, four);
+	bpf_ringbuf_submit(told, 0);
 }
 
 /* A block for the pod of making()'s request. One asked for by its address may be known by the network it is in. */
