@@ -159,6 +159,21 @@ export const FINDINGS = {
     meaning:
       'An upstream resolver answers over UDP alone, so that long answers are lost. Only `gate64 doctor` looks for it.',
   },
+  'resolver-unreachable': {
+    code: 'G64_DNS_UPSTREAM',
+    meaning:
+      'The resolver that pods ask does not answer, or nobody answers it. Only `gate64 doctor --server` looks for it.',
+  },
+  'coredns-not-forwarding': {
+    code: 'G64_DNS_UPSTREAM',
+    meaning:
+      'The resolver that pods ask, such as CoreDNS, does not forward to a DNS64. Only `gate64 doctor --server` looks for it.',
+  },
+  'dns64-doubled': {
+    code: 'G64_DNS_UPSTREAM',
+    meaning:
+      'The resolver that pods ask has addresses of another DNS64 than gate64, such as those of its own plugin. Only `gate64 doctor --server` looks for it.',
+  },
 } as const satisfies Record<string, FindingKind>;
 
 export type FindingName = keyof typeof FINDINGS;

@@ -7,16 +7,19 @@ import type { Config } from '../../config/config.ts';
 import { Gate64Error } from '../../errors.ts';
 import type { Examination } from '../../host/examine.ts';
 import { FINDINGS, type Finding } from '../../plan/findings.ts';
+import { endpointArgument } from '../arguments.ts';
 import { configOrDefaults } from '../config.ts';
 import type { CliContext, Output } from '../context.ts';
 import { EXIT_PROBLEM, ExitCode } from '../exit.ts';
 import { fix, type Fix } from '../fix.ts';
 import { emit, outputOption, type OutputOptions } from '../output.ts';
 import { bad, good } from '../render.ts';
+import { resolverFindings } from '../resolver-findings.ts';
 
 interface DoctorOptions extends OutputOptions {
   readonly config?: string;
   readonly fix?: boolean;
+  readonly server?: Endpoint;
 }
 
 /** What the JSON has of the service. */
@@ -48,6 +51,11 @@ export function doctorCommand(context: CliContext): Command {
       '--fix',
       'run the commands that touch nothing but what is of gate64 or a sysctl that it documents, then look again',
     )
+    .option(
+      '--server <address>',
+      'the resolver that pods ask, such as CoreDNS, with or without a port: whether it forwards to gate64',
+      endpointArgument,
+    )
     .addOption(outputOption())
     .addHelpText(
       'after',
@@ -61,13 +69,15 @@ export function doctorCommand(context: CliContext): Command {
       const look = () => (isGuess ? { findings: [], unseen: NO_CONFIG } : examine(config, context));
       const before = options.fix === true ? await look() : undefined;
       const ran = before === undefined ? [] : await fix(before.findings, context);
-      const [node, upstreams, service] = await Promise.all([
+      const { server } = options;
+      const [node, upstreams, resolver, service] = await Promise.all([
         before === undefined || ran.length > 0 ? look() : before,
         isGuess ? [] : context.checkUpstreams(config),
+        isGuess || server === undefined ? [] : resolverFindings(server, config, context),
         ask(context, config.http.listen),
       ]);
       const first = refused === undefined ? [] : [refusedFinding(refused)];
-      const seen = { ...node, findings: [...first, ...node.findings, ...upstreams] };
+      const seen = { ...node, findings: [...first, ...node.findings, ...upstreams, ...resolver] };
       const isSick = seen.findings.some(({ severity }) => severity === 'error');
       const json = {
         healthy: seen.findings.length === 0 && service.ready !== false && !(service.running && service.ready === null),
