@@ -10,13 +10,30 @@
 
 #define EEXIST_RESULT (-17)
 
-static __always_inline bool bib_join(struct n64_bib6 *bib)
+/* Users of an entry that goes with the last of them. False: it is about to go, and nobody may join any more. */
+static __always_inline bool refs_join(__u32 *refs)
 {
-	if (__sync_fetch_and_add(&bib->refs, 1) & N64_BIB_DEAD) {
-		__sync_fetch_and_sub(&bib->refs, 1);
+	if (__sync_fetch_and_add(refs, 1) & N64_REFS_DEAD) {
+		__sync_fetch_and_sub(refs, 1);
 		return false;
 	}
 	return true;
+}
+
+/* Whether it was the last. The count of one that is left by more than have joined stays 0. */
+static __always_inline bool refs_leave(__u32 *refs)
+{
+	__u32 before = __sync_fetch_and_sub(refs, 1);
+
+	if (!(before & ~N64_REFS_DEAD))
+		__sync_fetch_and_add(refs, 1);
+	return before == 1;
+}
+
+/* Whether nobody has joined since, so that the entry is the caller's to delete. */
+static __always_inline bool refs_end(__u32 *refs)
+{
+	return __sync_val_compare_and_swap(refs, 0, N64_REFS_DEAD) == 0;
 }
 
 /*
@@ -27,16 +44,11 @@ static __noinline void bib_leave(const struct n64_bib6_key *key, __u32 generatio
 {
 	struct n64_bib6 *bib = bpf_map_lookup_elem(&n64_bib6, key);
 	struct n64_bib4_key key4 = {};
-	__u32 block, refs;
+	__u32 block;
 
 	if (!bib || (__u32)bib->created_ns != generation)
 		return;
-	refs = __sync_fetch_and_sub(&bib->refs, 1);
-	if (!(refs & ~N64_BIB_DEAD))
-		__sync_fetch_and_add(&bib->refs, 1);
-	if (refs != 1 || bib->is_static)
-		return;
-	if (__sync_val_compare_and_swap(&bib->refs, 0, N64_BIB_DEAD) != 0)
+	if (!refs_leave(&bib->refs) || bib->is_static || !refs_end(&bib->refs))
 		return;
 	key4.pool_be = bib->pool_be;
 	key4.port_be = bib->port_be;
@@ -110,7 +122,7 @@ GLOBAL int bib_create(const struct n64_bib6_key *wanted)
 	if (result != EEXIST_RESULT)
 		return N64_DROP_SESSIONS_FULL;
 	bib = bpf_map_lookup_elem(&n64_bib6, key);
-	if (!bib || !bib_join(bib))
+	if (!bib || !refs_join(&bib->refs))
 		return N64_DROP_SESSION_CONFLICT;
 	*out = *bib;
 	return N64_PASS;
@@ -149,11 +161,8 @@ static __noinline void peer_join(const struct n64_flow4_key *flow)
 		if (bpf_map_update_elem(&n64_peer, &key, &one, BPF_NOEXIST) != EEXIST_RESULT)
 			return;
 		peer = bpf_map_lookup_elem(&n64_peer, &key);
-		if (!peer)
-			continue;
-		if (!(__sync_fetch_and_add(&peer->refs, 1) & N64_BIB_DEAD))
+		if (peer && refs_join(&peer->refs))
 			return;
-		__sync_fetch_and_sub(&peer->refs, 1);
 	}
 }
 
@@ -162,14 +171,8 @@ static __noinline void peer_leave(const struct n64_flow4_key *flow)
 {
 	struct n64_peer_key key = peer_key_of(flow);
 	struct n64_peer *peer = bpf_map_lookup_elem(&n64_peer, &key);
-	__u32 refs;
 
-	if (!peer)
-		return;
-	refs = __sync_fetch_and_sub(&peer->refs, 1);
-	if (!(refs & ~N64_BIB_DEAD))
-		__sync_fetch_and_add(&peer->refs, 1);
-	if (refs == 1 && __sync_val_compare_and_swap(&peer->refs, 0, N64_BIB_DEAD) == 0)
+	if (peer && refs_leave(&peer->refs) && refs_end(&peer->refs))
 		bpf_map_delete_elem(&n64_peer, &key);
 }
 

@@ -33,6 +33,10 @@
 /* "Not ours": the next program, or the stack, gets the packet untouched. */
 #define PASS_ON TC_ACT_UNSPEC
 
+/* AF_INET and AF_INET6 of bpf_fib_lookup; sys/socket.h cannot be had here. */
+#define WAY_INET 2
+#define WAY_INET6 10
+
 /* RFC 792; linux/icmp.h cannot be had here, it leads to the C library. */
 #define ICMP_ECHOREPLY 0
 #define ICMP_DEST_UNREACH 3

@@ -44,8 +44,6 @@ struct way {
 	__u32 mtu;
 };
 
-#define WAY_INET 2
-
 /* The kernel asks for a neighbour three times, a second apart. */
 #define SILENT_NS (3 * NSEC_PER_SEC)
 #define SILENT_FORGET_NS (10 * NSEC_PER_SEC)

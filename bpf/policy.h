@@ -83,8 +83,6 @@ static __always_inline bool is_hairpin(const struct n64_flow6_key *key6)
 	return key6->protocol != N64_ICMP && bpf_map_lookup_elem(&n64_bib4, &key);
 }
 
-#define WAY_INET6 10
-
 /*
  * A source is believed if the node's own route back to it leads where its packet came from, or at least not outside by
  * another way: a forged one would take ports and quota of somebody else's. The node's own packets need no asking.
@@ -143,6 +141,14 @@ GLOBAL int policy_destination(__be32 dst, __u32 prefix)
 			return N64_DROP_DST_NON_GLOBAL;
 	}
 	return is_pool(dst) ? N64_DROP_DST_POOL : N64_PASS;
+}
+
+/* Whether a session may lead where it does, to another pod included. */
+static __always_inline int policy_session(const struct n64_flow6_key *key6)
+{
+	int reason = policy_destination(key6->dst4_be, key6->prefix);
+
+	return reason == N64_DROP_DST_POOL && is_hairpin(key6) ? N64_PASS : reason;
 }
 
 /* Asked for new sessions alone: one that is there goes on when its name's time is over. */

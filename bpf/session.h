@@ -235,8 +235,8 @@ GLOBAL int session_create6(struct __sk_buff *skb, const struct n64_flow6_key *ke
 	reason = policy_source(key6->src);
 	if (reason)
 		return reason;
-	reason = policy_destination(key6->dst4_be, key6->prefix);
-	if (reason && !(reason == N64_DROP_DST_POOL && is_hairpin(key6)))
+	reason = policy_session(key6);
+	if (reason)
 		return reason;
 	reason = policy_route_back(skb, key6);
 	if (reason)
@@ -252,7 +252,7 @@ GLOBAL int session_create6(struct __sk_buff *skb, const struct n64_flow6_key *ke
 	if (!(bib && bib->is_static) && !destination_admitted(key6->dst4_be))
 		return N64_DROP_NOT_ADMITTED;
 	if (bib) {
-		if (!bib_join(bib))
+		if (!refs_join(&bib->refs))
 			return N64_DROP_SESSION_CONFLICT;
 		return session_insert(key6, bib->pool_be, bib->port_be, initial_state(key6->protocol, N64_6TO4),
 				      bib->created_ns);
@@ -312,7 +312,7 @@ static __noinline int session_create4(const struct n64_flow4_key *key4, const st
 	if (pod_is_full(key.src, true))
 		return N64_DROP_POD_QUOTA;
 	bib = bpf_map_lookup_elem(&n64_bib6, &key);
-	if (!bib || !bib_join(bib))
+	if (!bib || !refs_join(&bib->refs))
 		return N64_DROP_NO_BINDING;
 	return session_insert(&key6, key4->dst_be, key4->dport_be,
 			      initial_state(key4->protocol, N64_4TO6) | FROM_OUTSIDE, bib->created_ns);

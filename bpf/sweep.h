@@ -103,12 +103,10 @@ GLOBAL bool session_denied(const struct n64_flow6_key *key)
 {
 	struct n64_bib6_key bib_key = {};
 	struct n64_bib6 *bib;
-	int reason;
 
 	if (!cfg.end_denied_sessions || !key)
 		return false;
-	reason = policy_destination(key->dst4_be, key->prefix);
-	if (reason && !(reason == N64_DROP_DST_POOL && is_hairpin(key)))
+	if (policy_session(key))
 		return true;
 	if (source_listed(key->src))
 		return false;
@@ -136,6 +134,10 @@ static __always_inline int sweep_session(struct bpf_iter__bpf_map_elem *ctx)
 	limit = timeout_ns(six->state) + SWEEP_LATER_NS;
 	if (state_is_closed(six->state))
 		limit = closing_limit(&record.key, limit, 1);
+	/* Most are alive, and a look at the other entry costs more than all else here: only what may be over takes it. */
+	if (!denied && !ns_after(now, six->last_ns, limit) &&
+	    (six->state > N64_OPEN_ICMP || !ns_after(now, six->last_ns, closing_limit(&record.key, limit, ONE_SIDED))))
+		return walk_on(ctx, &record);
 	record.six = *six;
 	flow4_key_of(&key4, &record.key, record.six.pool_be, record.six.port_be);
 	four = bpf_map_lookup_elem(&n64_flow4, &key4);

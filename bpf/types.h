@@ -190,7 +190,7 @@ struct n64_bib6_key {
 };
 
 /* Set in refs, a peer's too, when the last session has gone and the entry is about to: nobody may join any more. */
-#define N64_BIB_DEAD 0x80000000u
+#define N64_REFS_DEAD 0x80000000u
 
 struct n64_bib6 {
 	__u64 created_ns;

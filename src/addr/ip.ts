@@ -55,6 +55,10 @@ export function ip4Mask(length: number): number {
   return length === 0 ? 0 : (0xffffffff << (32 - length)) >>> 0;
 }
 
+export function ip6Mask(length: number): Uint8Array {
+  return Uint8Array.from({ length: 16 }, (_, i) => 0xff00 >> Math.max(0, Math.min(8, length - 8 * i)));
+}
+
 export function ip4InNet(v4: number, net: Ip4Net): boolean {
   return ((v4 ^ net.v4) & ip4Mask(net.length)) === 0;
 }

@@ -6,12 +6,8 @@ import { dirname } from 'node:path';
 
 const ACCEPTED_FILE = '/run/gate64/accepted.yaml';
 
+/** Of the first line, which names the file that the rest was read from. */
 const HEAD = '# In force while it is wrong: ';
-
-/** Its first line names the file that the rest was read from. */
-function headOf(file: string): string {
-  return `${HEAD}${JSON.stringify(file)}\n`;
-}
 
 export class AcceptedFile {
   readonly path: string;
@@ -22,13 +18,8 @@ export class AcceptedFile {
 
   /** What `file` said when it was accepted last; undefined where that is not kept, or not for the caller to read. */
   read(file: string): string | undefined {
-    const head = headOf(file);
-    try {
-      const text = readFileSync(this.path, 'utf8');
-      return text.startsWith(head) ? text.slice(head.length) : undefined;
-    } catch {
-      return undefined;
-    }
+    const last = this.last();
+    return last?.file === file ? last.text : undefined;
   }
 
   /** What was accepted last, of whichever file; undefined where that is not kept, or not for the caller to read. */
@@ -49,7 +40,7 @@ export class AcceptedFile {
     mkdirSync(dirname(this.path), { recursive: true, mode: 0o755 });
     // One that was left half written may have another mode.
     rmSync(`${this.path}.new`, { force: true });
-    writeFileSync(`${this.path}.new`, headOf(file) + text, { mode: 0o600 });
+    writeFileSync(`${this.path}.new`, `${HEAD}${JSON.stringify(file)}\n${text}`, { mode: 0o600 });
     // A rename is whole or not at all, whenever the process dies.
     renameSync(`${this.path}.new`, this.path);
   }

@@ -4,6 +4,7 @@
 
 import { existsSync } from 'node:fs';
 import { BpfMap, TypedMap } from '../libbpf/mod.ts';
+import { isOffered } from './block-view.ts';
 import { encode, viewOf } from './bytes.ts';
 import { monotonicNs } from './clock.ts';
 import { PROTOCOLS, type Protocol } from '../model/binding.ts';
@@ -90,8 +91,9 @@ export class BlockStore implements Disposable {
   }
 
   offerBlock(index: number): void {
-    // State first: a block that is queued must say so, and one that says so and is not queued is found at the next start.
+    // Before this one says that it is offered.
     this.#offered ??= this.#countStock();
+    // State first: a block that is queued must say so, and one that says so and is not queued is found at the next start.
     const slot = this.#setBlockState(index, BLOCK_STATE.BLOCK_OFFERED);
     if (slot === undefined) throw new RangeError(`block ${index} was never written`);
     this.#countOffered(1n);
@@ -106,11 +108,12 @@ export class BlockStore implements Disposable {
 
   /** Whatever a process that ended in the middle of a step left out. */
   #countStock(): bigint {
-    const leased = new TypedMap(this.#maps.n64_stock, u32Codec, u64Codec).lookup(STOCK.STOCK_LEASED) ?? 0n;
-    const offered = [...new TypedMap(this.#maps.n64_blocks, u32Codec, blockCodec).entries()].filter(
-      ([, { state }]) => state === BLOCK_STATE.BLOCK_OFFERED,
-    );
-    return leased + BigInt(offered.length);
+    let stock = new TypedMap(this.#maps.n64_stock, u32Codec, u64Codec).lookup(STOCK.STOCK_LEASED) ?? 0n;
+    for (const { values, count } of this.#maps.n64_blocks.lookupBatch()) {
+      const view = viewOf(values);
+      for (let i = 0; i < count; i++) if (isOffered(view, i * blockCodec.size)) stock++;
+    }
+    return stock;
   }
 
   queuedBlocks(slot: number): Set<number> {

@@ -46,6 +46,10 @@ function portsUsed(view: DataView, at: number): number {
   return count;
 }
 
+export function isOffered(view: DataView, offset: number): boolean {
+  return view.getUint32(offset + AT.state, true) === BLOCK_STATE.BLOCK_OFFERED;
+}
+
 /** Undefined for a record that was never written. */
 export function blockRow(
   index: number,

@@ -3,7 +3,7 @@
 // the ring (bpf/watch.h).
 
 import { closeSync, constants, existsSync, fstatSync, openSync, statSync } from 'node:fs';
-import { ip4Mask, type Ip6Net } from '../addr/ip.ts';
+import { ip4Mask, ip6Mask } from '../addr/ip.ts';
 import { Gate64Error } from '../errors.ts';
 import { BpfMap, RingBuffer, TypedMap } from '../libbpf/mod.ts';
 import { PROTOCOLS } from '../model/binding.ts';
@@ -179,13 +179,9 @@ function watchingOf({ kinds, pod, destination, reason, protocol }: WatchFilter):
   return {
     ...NOBODY,
     kinds: kinds.reduce((bits, kind) => bits | (1 << KINDS[kind]), 0),
-    ...(pod === undefined ? {} : { pod: pod.v6, podMask: ip6Mask(pod) }),
+    ...(pod === undefined ? {} : { pod: pod.v6, podMask: ip6Mask(pod.length) }),
     ...(destination === undefined ? {} : { dst: destination.v4, dstMask: ip4Mask(destination.length) }),
     reason: reason === undefined ? 0 : DROP_REASONS.indexOf(reason) + 1,
     protocol: protocol === undefined ? 0 : PROTOCOLS.indexOf(protocol) + 1,
   };
-}
-
-function ip6Mask({ length }: Ip6Net): Uint8Array {
-  return Uint8Array.from({ length: 16 }, (_, i) => 0xff00 >> Math.max(0, Math.min(8, length - 8 * i)));
 }

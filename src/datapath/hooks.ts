@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where the programs hang: the gate at the egress of gate64's device, with a direct way out another at the ingress of each
-// interface that answers come by. What the programs were loaded with is noted in n64_current, for who reads while the service is down and for who
-// looks for the hooks of before.
+// interface that answers come by. What the programs were loaded with is noted in n64_current, for who reads while the
+// service is down and for who looks for the hooks of before.
 
 import type { BpfObject } from '../libbpf/mod.ts';
 import { TypedMap } from '../libbpf/mod.ts';

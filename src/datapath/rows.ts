@@ -8,7 +8,7 @@ import type { Protocol } from '../model/binding.ts';
 import type { BindingRow, DropSample, SessionRow, SessionState } from './datapath.ts';
 import { PROTOCOLS } from '../model/binding.ts';
 import {
-  BIB_DEAD,
+  REFS_DEAD,
   INBOUND_REFRESH,
   PROTOCOL,
   STATE,
@@ -95,7 +95,7 @@ export function bindingRow(key: Bib6Key, bib: Bib6, toEpoch: ToEpoch): BindingRo
     protocol: protocolName(key.protocol),
     source: { v6: key.src, port: key.port },
     pool: { v4: bib.pool, port: bib.port },
-    sessions: bib.refs >= BIB_DEAD ? 0 : bib.refs,
+    sessions: bib.refs >= REFS_DEAD ? 0 : bib.refs,
     isStatic: bib.isStatic !== 0,
     createdAt: toEpoch(bib.createdNs),
   };

@@ -4,21 +4,14 @@
 
 import { isDeepStrictEqual } from 'node:util';
 import { formatIp4, formatIp4Net, type Ip4Net } from '../addr/ip.ts';
-import type {
-  HostRecord,
-  Interface,
-  LeavingSource,
-  NodeFacts,
-  TrackingTimes,
-  ProxyNeighbour,
-  Route,
-} from '../model/facts.ts';
+import type { HostRecord, Interface, NodeFacts, ProxyNeighbour, Route } from '../model/facts.ts';
 import type { DesiredNode, DesiredRoute } from '../plan/desired.ts';
 import { peerName } from '../model/device.ts';
 import { deviceConflict } from '../plan/device.ts';
 import { GUARD_METRIC, isGuard, leadsTo, ROUTE_PROTOCOL } from '../plan/own-routes.ts';
 import { formatPortList, parsePortList } from '../plan/ports.ts';
 import { forwardedInterface, IP_FORWARD, RESERVED_PORTS } from '../plan/sysctls.ts';
+import type { Table } from './nft-table.ts';
 
 export type Change =
   /** What is to be remembered, before it is done. */
@@ -36,16 +29,7 @@ export type Change =
       readonly device: string;
     }
   /** The nftables table, written whole; neither nets nor closed interfaces: it goes. */
-  | {
-      readonly kind: 'masquerade';
-      readonly nets: readonly Ip4Net[];
-      readonly device: string;
-      readonly times: TrackingTimes;
-      readonly leaving: readonly LeavingSource[];
-      readonly lost: readonly number[];
-      readonly opened: readonly Ip4Net[];
-      readonly closed: readonly string[];
-    }
+  | ({ readonly kind: 'masquerade' } & Table)
   | { readonly kind: 'proxy'; readonly verb: 'add' | 'del'; readonly proxy: ProxyNeighbour };
 
 /** The change in words; undefined for what concerns nobody but gate64. */
@@ -187,13 +171,7 @@ function masqueradeChanges(
 }
 
 /** Whether there is nothing to be in the nftables table, so that it goes. */
-export function isNoTable({
-  nets,
-  closed,
-}: {
-  readonly nets: readonly unknown[];
-  readonly closed: readonly string[];
-}): boolean {
+export function isNoTable({ nets, closed }: Pick<Table, 'nets' | 'closed'>): boolean {
   return nets.length === 0 && closed.length === 0;
 }
 

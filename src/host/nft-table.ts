@@ -32,6 +32,7 @@ const TIMES = 'gate64-';
  */
 const TIME_WAIT = 10;
 
+/** What the table is made for. */
 export interface Table {
   readonly nets: readonly Ip4Net[];
   readonly device: string;
@@ -125,8 +126,9 @@ export function nftScript(table: Table, withTimes: boolean): string[] {
 
 /**
  * Connection tracking ends what `masquerade` gave an address that the node loses, and not what `snat` did: what such
- * flows send is dropped, as somebody else may have the address. The chain of input is what keeps pods from addresses that the node has had for moments only, until the programs know them:
- * there the kernel's own table decides what is local. Answers to the node's own connections to a pod pass.
+ * flows send is dropped, as somebody else may have the address. The chain of input is what keeps pods from addresses that
+ * the node has had for moments only, until the programs know them: there the kernel's own table decides what is local.
+ * Answers to the node's own connections to a pod pass.
  */
 function masqueradeChains(table: Table, kept: readonly string[]): string[] {
   const { nets, device, leaving, lost, opened } = table;

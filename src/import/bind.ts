@@ -117,14 +117,17 @@ function showList({ words, block }: Statement): string {
   return `${words.join(' ')} { ${elements.join('; ')} }`;
 }
 
-function readClients(statement: Statement, reading: Reading): void {
+/** Of a list without exceptions, which `key` can take; one that it cannot is noted as lost. */
+function plainNets(statement: Statement, reading: Reading, why: string, key: string): string[] {
   const list = matchList(statement.block);
-  if (list === undefined || list.some(({ negative }) => negative)) {
-    const why = 'gate64 takes networks that may ask, no names of lists and no exceptions';
-    reading.lost(statement.line, showList(statement), why, 'dns.allowClients');
-    return;
-  }
-  for (const { net } of list) {
+  if (list !== undefined && list.every(({ negative }) => !negative)) return list.map(({ net }) => net);
+  reading.lost(statement.line, showList(statement), why, key);
+  return [];
+}
+
+function readClients(statement: Statement, reading: Reading): void {
+  const why = 'gate64 takes networks that may ask, no names of lists and no exceptions';
+  for (const net of plainNets(statement, reading, why, 'dns.allowClients')) {
     const nets =
       net === 'any' ? ['0.0.0.0/0', '::/0'] : net === 'none' ? [] : net.startsWith('local') ? ['local'] : [net];
     for (const client of nets) reading.carry(statement.line, 'dns.allowClients', client);
@@ -172,13 +175,8 @@ function readMapped(option: Statement, reading: Reading): void {
 }
 
 function readExclude(option: Statement, reading: Reading): void {
-  const list = matchList(option.block);
-  if (list === undefined || list.some(({ negative }) => negative)) {
-    const why = 'gate64 takes IPv6 networks, no names of lists and no exceptions';
-    reading.lost(option.line, showList(option), why, 'dns.excludeAaaa');
-    return;
-  }
-  for (const { net } of list) {
+  const why = 'gate64 takes IPv6 networks, no names of lists and no exceptions';
+  for (const net of plainNets(option, reading, why, 'dns.excludeAaaa')) {
     if (net === 'any') reading.carry(option.line, 'dns.translateAll', true);
     else if (net !== 'none') reading.carry(option.line, 'dns.excludeAaaa', net.includes('/') ? net : `${net}/128`);
   }

@@ -2,6 +2,7 @@
 // What is compiled into the programs when they are loaded (struct n64_config of bpf/types.h): settings and facts in the
 // programs' own terms.
 
+import { ip6Mask } from '../addr/ip.ts';
 import { isWellKnownPrefix, type Prefix64 } from '../addr/rfc6052.ts';
 import type { Nat64Config, Timeouts } from '../config/config.ts';
 import type { Interface } from '../model/facts.ts';
@@ -38,9 +39,6 @@ const CHECKS = {
   loose: SOURCE_CHECK.SOURCE_LOOSE,
   strict: SOURCE_CHECK.SOURCE_STRICT,
 } as const;
-
-/** Of a mask, the byte before which so many bits fewer than eight, or more, are left to set. */
-const maskByte = (bits: number) => (0xff00 >> Math.min(8, Math.max(0, bits))) & 0xff;
 
 const REFRESHES = {
   never: INBOUND_REFRESH.REFRESH_NEVER,
@@ -122,7 +120,7 @@ export function desiredPrograms(
     lowestIpv6Mtu: settings.lowestIpv6Mtu,
     reservedBlocks: settings.reservedBlocks,
     checkSources: CHECKS[settings.checkSources],
-    podMask: Uint8Array.from({ length: 16 }, (_, i) => maskByte(settings.podPrefixLength - 8 * i)),
+    podMask: ip6Mask(settings.podPrefixLength),
     node6: facts.node6,
     errorPrefix: settings.errorSources === 'translator' ? NO_ERROR_PREFIX : prefixStruct(settings.errorSources),
     deviceMac: facts.device.mac,

@@ -25,7 +25,7 @@ import { BpfMap, BpfObject, ifNameToIndex, TypedMap, type BpfProgram } from '../
 import { disagreements, type CheckOptions } from '../helpers/map-checker.ts';
 import { byteDiff, faults } from '../helpers/packet-read.ts';
 import { ETHERNET_BYTES, frame, type Packet } from '../helpers/packet.ts';
-import { programsOf, type TestPrograms } from '../helpers/programs.ts';
+import { programsOf, testPrograms, type TestPrograms } from '../helpers/programs.ts';
 
 export const OBJECT = new URL('../../.output/nat64.bpf.o', import.meta.url).pathname;
 export const PREFIX = '64:ff9b:1:fffe::';
@@ -171,28 +171,17 @@ export class Plane implements Disposable {
 
   constructor(options: PlaneOptions = {}) {
     const [device, uplink] = devices();
-    this.config = {
+    this.config = testPrograms({
       prefixes: (options.prefixes ?? [`${PREFIX}/96`]).map(parsePrefix64),
       egress: options.uplinkMtu === undefined ? 'masquerade' : 'direct',
       device: { ifindex: device, mac: DEVICE_MAC, mtu: options.deviceMtu ?? 1500 },
       uplinks: [{ ifindex: uplink, mtu: options.uplinkMtu ?? 1500 }],
       node6: parseIp6(NODE),
-      filtering: 'addressDependent',
-      restrictSources: false,
-      inboundRefresh: 'bounded',
-      errorSources: 'translator',
-      checkSources: 'loose',
-      podPrefixLength: 128,
-      reservedBlocks: 0,
-      admit: 'all',
-      endDeniedSessions: true,
       maxBlocksPerPod: 4,
       maxSessionsPerPod: 65_536,
-      lowestIpv6Mtu: 1280,
-      slots: 1,
       timeouts: TIMEOUTS,
       ...options.config,
-    };
+    });
     this.pins = new Pins(`/sys/fs/bpf/plane${planes}`);
     const sizes = { maxSessions: options.maxSessions ?? 4096, maxBlocks: options.maxBlocks ?? 128 };
     this.datapath = EbpfDatapath.open({ objectPath: OBJECT, pins: this.pins, sizes }, programsOf(this.config));
