@@ -190,15 +190,30 @@ static __noinline void pod_forget(const __u8 *holder, __u32 index)
 /* Who opens connections all the time has a use for a block within so long; it rests when it has gone back. */
 #define IDLE_LEAST_NS (10 * NSEC_PER_SEC)
 
+/* Whether a pod holds more blocks than it has sessions: it is gone, or had a use for them once. Its last one is no spare. */
+static __noinline bool pod_has_spare(const __u8 *holder)
+{
+	struct n64_pod *pod = bpf_map_lookup_elem(&n64_pods, holder);
+	struct pod_blocks blocks = { .pod = pod };
+
+	if (!pod)
+		return false;
+	/* Of none: only counts. */
+	bpf_loop(READ_ONCE(pod->top), pod_forget_block, &blocks, 0);
+	return blocks.held > 1 && (__s32)READ_ONCE(pod->sessions) < (__s32)blocks.held;
+}
+
 /* How long a pod keeps a block that it uses nothing of: less while everybody's closed sessions give way sooner. */
-static __always_inline __u64 idle_limit(void)
+static __always_inline __u64 idle_limit(const __u8 *holder)
 {
 	__u8 everybody[16] = {};
 	__u64 *closing = bpf_map_lookup_elem(&n64_closing, everybody), limit;
 
 	if (!closing)
 		return idle_block_ns;
-	limit = *closing > IDLE_LEAST_NS ? *closing : IDLE_LEAST_NS;
+	limit = *closing;
+	if (limit < IDLE_LEAST_NS && !pod_has_spare(holder))
+		limit = IDLE_LEAST_NS;
 	return limit < idle_block_ns ? limit : idle_block_ns;
 }
 
@@ -215,11 +230,11 @@ static __always_inline int reclaim_block(struct bpf_iter__bpf_map_elem *ctx)
 	block = bpf_map_lookup_elem(&n64_blocks, &index);
 	if (!block || block->state != N64_BLOCK_LEASED || block->used)
 		return 0;
-	if (ns_since(now, block->emptied_ns) < (__s64)idle_limit())
+	copy16(record.holder, block->holder);
+	if (ns_since(now, block->emptied_ns) < (__s64)idle_limit(record.holder))
 		return 0;
 	record.index = index;
 	record.leased_ns = block->leased_ns;
-	copy16(record.holder, block->holder);
 	if (record_block(ctx, &record))
 		return 0;
 	/* From here on nobody can allocate in it; who tries meanwhile backs out. */

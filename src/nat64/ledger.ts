@@ -121,12 +121,13 @@ export class PortBlockLedger {
 
   /**
    * Pods were refused for want of a block: those that have rested longest rest no longer. The hold-down is a SHOULD
-   * (RFC 6888 REQ-8), and who gets no port at all has no use for it.
+   * (RFC 6888 REQ-8), and who gets no port at all has no use for it. The last `reserved` blocks are for pods that hold
+   * none: all others are refused while these lie there.
    */
-  wake(): void {
+  wake(reserved: number): void {
     const now = this.#options.clock.now();
     const entries = [...this.#entries.values()].filter((entry) => entry.wanted);
-    if (entries.some(({ state }) => state === 'offered')) return;
+    if (entries.filter(({ state }) => state === 'offered').length > reserved) return;
     const resting = entries.filter(({ state, readyAt }) => state === 'resting' && readyAt > now);
     if (resting.length === 0) return;
     resting.sort((a, b) => a.readyAt - b.readyAt);

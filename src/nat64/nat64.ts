@@ -331,9 +331,10 @@ export class Nat64 {
   #relieve(): void {
     if (this.#desired === undefined) return;
     const { programs, blockSize, sizes, timeouts } = this.#desired;
-    const { maxBlocksPerPod, maxSessionsPerPod } = programs;
+    const { maxBlocksPerPod, maxSessionsPerPod, reservedBlocks } = programs;
+    const tcpClosingMs = timeouts.tcpClosing * 1000;
     this.#pressure.tick(
-      { tcpClosingMs: timeouts.tcpClosing * 1000, maxSessions: sizes.maxSessions, maxSessionsPerPod, maxBlocksPerPod },
+      { tcpClosingMs, maxSessions: sizes.maxSessions, maxSessionsPerPod, maxBlocksPerPod, reservedBlocks },
       { ...this.#ledger.use(), blockSize },
     );
   }
@@ -374,7 +375,7 @@ export class Nat64 {
 
   #noteRefusals(): void {
     const { pool_exhausted: exhausted } = allocationFailures(this.#datapath.drops());
-    if (exhausted > this.#exhausted) this.#ledger.wake();
+    if (exhausted > this.#exhausted) this.#ledger.wake(this.#desired?.programs.reservedBlocks ?? 0);
     this.#exhausted = exhausted;
   }
 }

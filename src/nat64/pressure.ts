@@ -37,6 +37,8 @@ export interface PressureLimits {
   readonly maxSessions: number;
   readonly maxSessionsPerPod: number;
   readonly maxBlocksPerPod: number;
+  /** The last blocks, which are for pods that hold none: whoever holds one gets none of these. */
+  readonly reservedBlocks: number;
 }
 
 /** What the ledger knows of blocks. */
@@ -108,7 +110,7 @@ export class Pressure {
 
 /** The least of what the pool and the table allow; nothing when both are eased. */
 function everybody(
-  { tcpClosingMs, maxSessions }: PressureLimits,
+  { tcpClosingMs, maxSessions, reservedBlocks }: PressureLimits,
   use: BlockUse,
   { sessions, bindings }: LiveCounts,
 ): ClosingTime[] {
@@ -118,7 +120,7 @@ function everybody(
   const leased = [...use.holders.values()].reduce((sum, { blocks }) => sum + blocks.length, 0);
   const fills = [
     { used: bindings.tcp, total },
-    { used: leased, total: use.blocks },
+    { used: leased, total: use.blocks - reservedBlocks },
     { used: sessions.tcp + sessions.udp + sessions.icmp, total: maxSessions },
   ];
   const times = fills.flatMap((fill) => closingMs(fill, tcpClosingMs) ?? []);

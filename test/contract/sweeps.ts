@@ -111,6 +111,35 @@ export function sweeps(play: Play): void {
       datapath.setClosingTimes([]);
     });
 
+    it('while ports run short a pod that has fewer sessions than blocks gives back empty ones at once, but for the last', () => {
+      const stage = play({ maxBlocksPerPod: 8 });
+      const { bench, datapath } = stage;
+      stage.stock({ blocks: 8, size: 2 });
+      const tcp = { protocol: 'tcp', port: 443 } as const;
+      for (let from = 1; from <= 6; from++) stage.passed(1, from, tcp);
+      for (let from = 1; from <= 4; from++) stage.passed(2, from, tcp);
+      const held = (n: number) => datapath.blocks().filter(({ holder }) => holder?.join() === pod(n).join());
+      expect([held(1), held(2)].map(({ length }) => length)).to.deep.equal([3, 2]);
+      // The second keeps both ports of one block, and so has as many sessions as blocks.
+      const kept = stage.session(2, 1)?.pool.port ?? 0;
+      const sameBlock = ({ port }: { port: number }) => port >> 1 === kept >> 1;
+      bench.finish(
+        datapath.sessions().filter(({ source, pool }) => source.v6.join() === pod(1).join() || !sameBlock(pool)),
+      );
+      datapath.setClosingTimes([{ ms: 2000 }]);
+      bench.pass(3000);
+      for (let i = 0; i < 3; i++) datapath.sweep(IDLE_MS);
+      bench.pass(1000);
+      expect(datapath.sweep(IDLE_MS).returned, 'just emptied').to.deep.equal([]);
+      bench.pass(2000);
+      expect(datapath.sweep(IDLE_MS).returned).to.have.length(2);
+      expect([held(1), held(2)].map(({ length }) => length)).to.deep.equal([1, 2]);
+      bench.pass(8000);
+      expect(datapath.sweep(IDLE_MS).returned).to.have.length(2);
+      expect([held(1), held(2)].map(({ length }) => length)).to.deep.equal([0, 1]);
+      datapath.setClosingTimes([]);
+    });
+
     it('sessions of an address that is given up are over at once, those of others are not', () => {
       const stage = play({ slots: 2 });
       const { datapath } = stage;

@@ -69,11 +69,15 @@ export class FakeBlocks {
     return [...this.#blocks.values()].map(rowOf).sort((a, b) => a.index - b.index);
   }
 
-  /** Takes back what has been empty for `idleMs`. */
-  reclaim(idleMs: number): BlockRow[] {
+  /** Takes back what has been empty for long enough; `sessions`: of each pod that has any. */
+  reclaim(idleMs: number, times: readonly ClosingTime[], sessions: ReadonlyMap<string, number>): BlockRow[] {
     const returned: BlockRow[] = [];
     for (const block of this.#blocks.values()) {
-      if (block.state !== 'leased' || block.users > 0 || this.#now() - block.emptySince < idleMs) continue;
+      if (block.state !== 'leased' || block.users > 0) continue;
+      const pod = formatIp6(block.holder as Uint8Array);
+      const held = this.#held.get(pod)?.size ?? 0;
+      const hasSpare = held > 1 && (sessions.get(pod) ?? 0) < held;
+      if (this.#now() - block.emptySince < shortest(idleMs, times, hasSpare)) continue;
       block.state = 'resting';
       returned.push(rowOf(block));
       this.#forget(block);
@@ -170,7 +174,8 @@ export function slotsFor(pod: Uint8Array, held: number | undefined, slots: numbe
   return held === undefined ? any : [held, ...any];
 }
 
-/** How long an empty block is kept: as long as everybody's closed sessions, ten seconds at least, where that is less. */
-export function shortest(idleMs: number, times: readonly ClosingTime[]): number {
-  return Math.min(idleMs, ...times.flatMap(({ pod, ms }) => (pod === undefined ? [Math.max(ms, 10_000)] : [])));
+/** How long an empty block is kept: as long as everybody's closed sessions where that is less; ten seconds unless spare. */
+function shortest(idleMs: number, times: readonly ClosingTime[], isSpare: boolean): number {
+  const least = isSpare ? 0 : 10_000;
+  return Math.min(idleMs, ...times.flatMap(({ pod, ms }) => (pod === undefined ? [Math.max(ms, least)] : [])));
 }

@@ -32,7 +32,7 @@ import type {
   SweepOptions,
   SweepResult,
 } from '../../src/datapath/datapath.ts';
-import { FakeBlocks, shortest, slotsFor, type FakeBlock } from './blocks.ts';
+import { FakeBlocks, slotsFor, type FakeBlock } from './blocks.ts';
 import { BEGINS_IN, side4, side6, type FakeBinding, type FakeSession, type Mutable } from './records.ts';
 import { countOf, packetRows } from './counts.ts';
 import { FakeFragments } from './fragments.ts';
@@ -211,7 +211,7 @@ export class FakeDatapath extends FakeFragments implements Datapath {
       endedCount: turn.length,
       ended: turn.slice(0, maxRows).map(({ row }) => ({ ...row })),
       finished,
-      returned: finished ? this.#blocks.reclaim(shortest(idleBlockMs, this.closingTimes)) : [],
+      returned: finished ? this.#blocks.reclaim(idleBlockMs, this.closingTimes, this.#ofPod) : [],
       durationMs: this.sweepDurationMs,
     };
   }

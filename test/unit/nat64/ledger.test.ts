@@ -128,13 +128,13 @@ describe('nat64/ledger', () => {
     bench.clock.advance(8000);
     bench.sweep();
     expect(resting()).to.equal(16);
-    bench.ledger.wake();
+    bench.ledger.wake(0);
     bench.ledger.tick();
     expect(resting(), 'one is free still').to.equal(16);
     passed(flow(bench.datapath, 17, 1));
     expect(flow(bench.datapath, 18, 1)).to.equal('pool_exhausted');
     bench.sweep();
-    bench.ledger.wake();
+    bench.ledger.wake(0);
     bench.ledger.tick();
     expect(resting()).to.equal(14);
     const early = bench.live().filter(({ state }) => state === 'offered');
@@ -142,6 +142,23 @@ describe('nat64/ledger', () => {
     for (const { firstPort } of early) expect(first).to.include(firstPort);
     passed(flow(bench.datapath, 18, 1));
     expect(bench.log.lines.at(-2)?.message).to.match(/given out early/);
+    checkInvariants(bench);
+  });
+
+  it('blocks that rest are given out early when all that is left is kept for pods that hold none', () => {
+    const bench = new Bench();
+    bench.use([range('192.0.2.1', 1000, 1039)]);
+    const sessions = Array.from({ length: 8 }, (_, n) => passed(flow(bench.datapath, n, 1)));
+    for (const session of sessions) bench.datapath.closeFlow(session);
+    bench.clock.advance(IDLE_MS);
+    bench.sweep();
+    const offered = () => bench.live().filter(({ state }) => state === 'offered').length;
+    bench.ledger.wake(1);
+    bench.ledger.tick();
+    expect(offered(), 'two are left, and one is kept').to.equal(2);
+    bench.ledger.wake(2);
+    bench.ledger.tick();
+    expect(offered()).to.equal(3);
     checkInvariants(bench);
   });
 

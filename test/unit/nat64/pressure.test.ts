@@ -14,6 +14,7 @@ const LIMITS: PressureLimits = {
   maxSessions: 10_000,
   maxSessionsPerPod: 1000,
   maxBlocksPerPod: 4,
+  reservedBlocks: 0,
 };
 
 describe('nat64/pressure', () => {
@@ -119,6 +120,8 @@ describe('nat64/pressure', () => {
       expect(told(), '20 of 100').to.deep.equal([]);
       pressure.tick(LIMITS, use(100 * PORTS, 25));
       expect(told(), '20 of 25').to.deep.equal(['* 2000']);
+      pressure.tick({ ...LIMITS, reservedBlocks: 78 }, use());
+      expect(told(), '20 of 22 beside those that are for others').to.deep.equal(['* 2000']);
     });
   });
 });
