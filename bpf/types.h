@@ -37,6 +37,9 @@ enum n64_inbound_refresh {
 	N64_REFRESH_ALWAYS,
 };
 
+/* In place of a number in mss_clamp: what the routes take. */
+#define N64_MSS_AUTO 0xffffffffu
+
 enum n64_protocol {
 	N64_TCP,
 	N64_UDP,
@@ -100,6 +103,9 @@ struct n64_config {
 	__u32 reserved_blocks;
 	/* enum n64_source_check */
 	__u32 check_sources;
+	/* The MSS that TCP's SYNs announce at most; 0: what they like; N64_MSS_AUTO. */
+	__u32 mss_clamp;
+	__u32 zero;
 	/* What of an address says whose it is: addresses that agree in it are one pod. */
 	__u8 pod_mask[16];
 	/* Source of errors of our own, and of those whose router the prefix may not show: routed to the device. */

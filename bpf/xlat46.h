@@ -335,6 +335,13 @@ static __always_inline int xlat46(struct __sk_buff *skb)
 		p.fragmented = 1;
 
 	/* ---- point of no return: from here a failure drops ---- */
+	if (cfg.mss_clamp && index == N64_TCP && (p.tcp_flags & TCP_FLAG_SYN)) {
+		struct mss_path path = { .pool = key.dst_be, .server = key.src_be };
+
+		copy16(path.pod, flow->src);
+		if (mss_clamp(skb, &p, &path))
+			return drop(skb, N64_DROP_REWRITE_FAILED, N64_4TO6);
+	}
 	if (zero_checksum && udp_checksum_compute(skb, &p, &key, hold))
 		return drop(skb, N64_DROP_REWRITE_FAILED, N64_4TO6);
 	if (index == N64_ICMP)

@@ -4,6 +4,7 @@
 
 #include "held.h"
 #include "icmp_error64.h"
+#include "mss.h"
 
 /* ICMPv6 echo: the pseudo-header, of `length`, leaves the checksum, type and identifier change (RFC 7915 5.2). */
 static __always_inline void rewrite_echo_6to4(struct __sk_buff *skb, struct packet *p, const struct n64_flow6_key *key,
@@ -288,6 +289,13 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 	}
 
 	/* ---- point of no return: from here a failure drops ---- */
+	if (cfg.mss_clamp && index == N64_TCP && (p.tcp_flags & TCP_FLAG_SYN)) {
+		struct mss_path path = { .pool = flow->pool_be, .server = key.dst4_be };
+
+		copy16(path.pod, key.src);
+		if (mss_clamp(skb, &p, &path))
+			return drop(skb, N64_DROP_REWRITE_FAILED, N64_6TO4);
+	}
 	csum_delta = csum_sub(flow->csum_delta, suffix);
 	if (index == N64_ICMP)
 		rewrite_echo_6to4(skb, &p, &key, flow, csum_delta, whole ? whole : p.end - p.l4_off);

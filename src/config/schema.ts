@@ -73,6 +73,11 @@ function orAuto<T extends z.ZodType<number, number>>(type: T) {
   return z.union([z.literal('auto', { error }), type], { error }).default('auto');
 }
 
+/** RFC 9293 §3.7.1 has 536 for ends that announce nothing. */
+const mssClamp = z
+  .union([oneOf(['off', 'auto']), whole(536, 65_495)], { error: 'off, auto, or a number from 536 to 65495' })
+  .default('off');
+
 const MAX_TIMEOUT_SECONDS = 2_678_400;
 const seconds = (min: number, why: string) => whole(min, MAX_TIMEOUT_SECONDS, 'a number of seconds', why);
 
@@ -220,6 +225,9 @@ export const configSchema = section({
     lowestIpv6Mtu: whole(1280, 9000)
       .default(1280)
       .describe('IPv4 packets that may be fragmented become IPv6 packets of this size at most (RFC 7915 4.1).'),
+    mssClamp: mssClamp.describe(
+      'The MSS that TCP connections announce at most, either way: a number, or "auto" for what the two routes take, that to the pod and that to the IPv4 server (the MTU of the interface, or that of a route with `mtu lock`). Right where a hop beyond drops what is too large and says nothing (a PPPoE line, a tunnel). An MSS is lowered, never raised and never added.',
+    ),
     filtering: oneOf(['addressDependent', 'endpointIndependent'])
       .default('addressDependent')
       .describe("Who may write to a pod's port: those the pod wrote to, or everybody (RFC 6146 3.5)."),

@@ -10,6 +10,7 @@ export const MAX_RETURNS = 16;
 export const MAX_BLOCKS_PER_POD = 256;
 export const MAX_SLOTS = 1024;
 export const BLOCK_WORDS = 16;
+export const MSS_AUTO = 0xffffffff;
 export const FLOW_OUTSIDE = 1;
 export const FLOW_HAIRPIN = 2;
 export const REFS_DEAD = 0x80000000;
@@ -159,6 +160,7 @@ export interface Config {
   readonly maxSessionsPerPod: number;
   readonly reservedBlocks: number;
   readonly checkSources: number;
+  readonly mssClamp: number;
   readonly podMask: Uint8Array;
   readonly node6: Uint8Array;
   readonly errorPrefix: Prefix;
@@ -168,7 +170,7 @@ export interface Config {
 }
 
 export const configCodec = {
-  size: 496,
+  size: 504,
   read(view: DataView, offset: number): Config {
     return {
       timeoutNs: repeat(9, (i) => view.getBigUint64(offset + 8 * i, true)),
@@ -192,16 +194,17 @@ export const configCodec = {
       maxSessionsPerPod: view.getUint32(offset + 420, true),
       reservedBlocks: view.getUint32(offset + 424, true),
       checkSources: view.getUint32(offset + 428, true),
-      podMask: bytes(view, offset + 432, 16),
-      node6: bytes(view, offset + 448, 16),
-      errorPrefix: prefixCodec.read(view, offset + 464),
-      deviceMac: bytes(view, offset + 488, 6),
-      endDeniedSessions: view.getUint8(offset + 494),
-      inboundRefresh: view.getUint8(offset + 495),
+      mssClamp: view.getUint32(offset + 432, true),
+      podMask: bytes(view, offset + 440, 16),
+      node6: bytes(view, offset + 456, 16),
+      errorPrefix: prefixCodec.read(view, offset + 472),
+      deviceMac: bytes(view, offset + 496, 6),
+      endDeniedSessions: view.getUint8(offset + 502),
+      inboundRefresh: view.getUint8(offset + 503),
     };
   },
   write(view: DataView, offset: number, value: Config): void {
-    clear(view, offset, 496);
+    clear(view, offset, 504);
     value.timeoutNs.forEach((element, i) => view.setBigUint64(offset + 8 * i, element, true));
     view.setBigUint64(offset + 72, value.fragmentNs, true);
     value.prefixes.forEach((element, i) => prefixCodec.write(view, offset + 80 + 24 * i, element));
@@ -223,12 +226,13 @@ export const configCodec = {
     view.setUint32(offset + 420, value.maxSessionsPerPod, true);
     view.setUint32(offset + 424, value.reservedBlocks, true);
     view.setUint32(offset + 428, value.checkSources, true);
-    setBytes(view, offset + 432, value.podMask, 16);
-    setBytes(view, offset + 448, value.node6, 16);
-    prefixCodec.write(view, offset + 464, value.errorPrefix);
-    setBytes(view, offset + 488, value.deviceMac, 6);
-    view.setUint8(offset + 494, value.endDeniedSessions);
-    view.setUint8(offset + 495, value.inboundRefresh);
+    view.setUint32(offset + 432, value.mssClamp, true);
+    setBytes(view, offset + 440, value.podMask, 16);
+    setBytes(view, offset + 456, value.node6, 16);
+    prefixCodec.write(view, offset + 472, value.errorPrefix);
+    setBytes(view, offset + 496, value.deviceMac, 6);
+    view.setUint8(offset + 502, value.endDeniedSessions);
+    view.setUint8(offset + 503, value.inboundRefresh);
   },
 };
 

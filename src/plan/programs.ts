@@ -11,6 +11,7 @@ import {
   MAX_PREFIXES,
   MAX_RETURNS,
   MAX_UPLINKS,
+  MSS_AUTO,
   SOURCE_CHECK,
   STATE,
   type Prefix,
@@ -46,12 +47,15 @@ const REFRESHES = {
   always: INBOUND_REFRESH.REFRESH_ALWAYS,
 } as const;
 
+const MSS_WORDS: Readonly<Record<string, number>> = { off: 0, auto: MSS_AUTO };
+
 /** The settings that programs know, by their names in the configuration. */
 export type ProgramSettings = Pick<
   Nat64Config,
   | 'egress'
   | 'maxSessionsPerPod'
   | 'lowestIpv6Mtu'
+  | 'mssClamp'
   | 'filtering'
   | 'allowSources'
   | 'inboundRefresh'
@@ -118,6 +122,7 @@ export function desiredPrograms(
     maxBlocksPerPod: settings.maxBlocksPerPod,
     maxSessionsPerPod: settings.maxSessionsPerPod,
     lowestIpv6Mtu: settings.lowestIpv6Mtu,
+    mssClamp: MSS_WORDS[settings.mssClamp] ?? Number(settings.mssClamp),
     reservedBlocks: settings.reservedBlocks,
     checkSources: CHECKS[settings.checkSources],
     podMask: ip6Mask(settings.podPrefixLength),

@@ -58,6 +58,8 @@ export interface TcpFields {
   seq?: number;
   ack?: number;
   window?: number;
+  /** Whole words of 32 bits. */
+  options?: Bytes;
   checksum?: number;
 }
 
@@ -214,13 +216,15 @@ function udp(fields: UdpFields): Layer {
 }
 
 function tcp(fields: TcpFields): Layer {
+  const options = fields.options ?? new Uint8Array(0);
   return {
     number: PROTO.tcp,
     encode(inner, _number, ip) {
       const bytes = concat(
         u16(fields.sport, fields.dport),
         u32(fields.seq ?? 1, fields.ack ?? 0),
-        u16(0x5000 | (fields.flags ?? TCP.ack), fields.window ?? 8192, 0, 0),
+        u16(((5 + options.length / 4) << 12) | (fields.flags ?? TCP.ack), fields.window ?? 8192, 0, 0),
+        options,
         inner,
       );
       return withChecksum(bytes, 16, fields.checksum, ip ? pseudoSum(ip, PROTO.tcp, bytes.length) : 0);

@@ -47,6 +47,7 @@ export function testPrograms(overrides: Partial<TestPrograms> = {}): TestProgram
     maxBlocksPerPod: 8,
     maxSessionsPerPod: 1000,
     lowestIpv6Mtu: 1280,
+    mssClamp: 'off',
     slots: 1,
     timeouts: TIMEOUTS,
     ...overrides,

@@ -60,6 +60,7 @@ describe('configuration: defaults', () => {
       maxSessionsPerPod: 65_536,
       destinations: [],
       lowestIpv6Mtu: 1280,
+      mssClamp: 'off',
       filtering: 'addressDependent',
       allowNonGlobalIpv4: [],
       deny: [],
