@@ -13,7 +13,7 @@ import { Admissions, type AdmissionProblem } from './datapath/admissions.ts';
 import type { SessionRow } from './datapath/datapath.ts';
 import { PinnedSite } from './datapath/open.ts';
 import { DnsService, type DnsOptions } from './dns/dns.ts';
-import { openListeners } from './dns/listeners.ts';
+import { openListeners, type ListenerChoice } from './dns/listeners.ts';
 import { DnsMetrics } from './dns/metrics.ts';
 import { readAuthorities } from './dns/upstream-tls.ts';
 import { LinuxHost } from './host/host.ts';
@@ -127,7 +127,7 @@ class Service {
     }
     this.#http = await this.#startHttp(http.listen);
     if (dns.enabled && dns.tls.ca !== '') readAuthorities(dns.tls.ca);
-    if (dns.enabled) await checkListen(dns.listen);
+    if (dns.enabled) await checkListen(dns.listen, dns.listener);
     if (nat64.enabled) this.#files.push(keepUsage(this.#usage, this.#log));
     if (nat64.enabled) this.#node = await this.#startNat64();
     if (dns.enabled) this.#files.push(keepNames(this.#names, this.#log));
@@ -232,6 +232,7 @@ class Service {
     return {
       prefixes,
       listen: dns.listen,
+      listener: dns.listener,
       upstreams: dns.upstreams.length > 0 ? dns.upstreams : 'resolv.conf',
       tls: dns.tls,
       log: this.#log,
@@ -267,6 +268,7 @@ class Service {
         ready: dnsReady,
         reasons: dnsReady || !this.#dns ? [] : ['no upstream resolver is known'],
         listen: dns.listen.map(formatEndpoint),
+        listener: this.#dns?.listeners.find(({ kind }) => kind !== undefined)?.kind ?? null,
         upstreams: this.#dns?.stats.upstreams ?? [],
         failing: this.#dns?.stats.failing ?? [],
       },
@@ -382,9 +384,9 @@ function podOf(client: string): string {
 }
 
 /** Throws G64_LISTEN when an address cannot be listened on. */
-async function checkListen(endpoints: readonly Endpoint[]): Promise<void> {
+async function checkListen(endpoints: readonly Endpoint[], choice: ListenerChoice): Promise<void> {
   for (const endpoint of endpoints) {
-    for (const listener of await openListeners(endpoint, () => false)) await listener.close();
+    for (const listener of await openListeners(endpoint, () => false, choice)) await listener.close();
   }
 }
 

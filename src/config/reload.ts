@@ -10,6 +10,7 @@ export function refuseUnreloadable(before: Config, after: Config): void {
     'nat64.enabled': [before.nat64.enabled, after.nat64.enabled],
     'nat64.device': [before.nat64.device, after.nat64.device],
     'nat64.maxSessions': [before.nat64.maxSessions, after.nat64.maxSessions],
+    'dns.listener': [before.dns.listener, after.dns.listener],
     'dns.enabled': [before.dns.enabled, after.dns.enabled],
   };
   const changed = Object.entries(fixed)

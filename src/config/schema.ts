@@ -145,6 +145,11 @@ export const configSchema = section({
       .min(1, { error: 'a list with an address in it; to switch the DNS half off, set dns.enabled to false' })
       .prefault(DEFAULTS.dnsListen)
       .describe('Where it is asked, by UDP and TCP each.'),
+    listener: oneOf(['auto', 'batched', 'dgram'])
+      .default('auto')
+      .describe(
+        "How datagrams are taken: batched is many a system call, dgram Node.js's own sockets, one at a time; auto is batched where native code for it can be loaded. Fixed while the service runs.",
+      ),
     allowClients: list(clients, '"local" and networks')
       .min(1, { error: 'a list with a network in it' })
       .prefault(['local'])

@@ -14,8 +14,8 @@ import { Clients, type AllowedClients } from './clients.ts';
 import { areRefusedOtherwise, type Dns64Policy } from './decide.ts';
 import { Forwarder } from './forwarder.ts';
 import { isWildcard } from './listener-wildcard.ts';
-import type { Listener, QueryHandler, Reply } from './listener.ts';
-import { openListeners } from './listeners.ts';
+import type { Listener, ListenerKind, QueryHandler, Reply } from './listener.ts';
+import { openListeners, type ListenerChoice } from './listeners.ts';
 import { OUR_UDP_SIZE } from './query.ts';
 import { SILENT_OBSERVER, type DnsObserver, type Transport } from './observer.ts';
 import { RateLimit } from './rate-limit.ts';
@@ -31,6 +31,8 @@ export interface DnsSettings {
   readonly prefixes: readonly Prefix64[];
   /** UDP and TCP each. Port 0 takes a free one. */
   readonly listen: readonly Endpoint[];
+  /** How datagrams are taken, by listeners opened from then on; default "auto". */
+  readonly listener?: ListenerChoice | undefined;
   readonly upstreams: readonly Upstream[] | 'resolv.conf';
   readonly resolvConfPath?: string | undefined;
   /** `ca`: a PEM file of authorities that TLS upstreams are believed by, beside the known ones; empty: none. */
@@ -65,6 +67,8 @@ export interface DnsListener {
   readonly protocol: Transport;
   readonly address: string;
   readonly port: number;
+  /** How datagrams are taken; of UDP alone. */
+  readonly kind?: ListenerKind;
 }
 
 export interface DnsStats {
@@ -145,7 +149,10 @@ export class DnsService {
   }
 
   get listeners(): readonly DnsListener[] {
-    return this.#listeners.map(({ protocol, endpoint }) => ({ protocol, address: endpoint.host, port: endpoint.port }));
+    return this.#listeners.map(({ protocol, endpoint: { host, port }, kind }) => {
+      const listener = { protocol, address: host, port };
+      return kind === undefined ? listener : { ...listener, kind };
+    });
   }
 
   get stats(): DnsStats {
@@ -172,7 +179,7 @@ export class DnsService {
       settings.upstreams === 'resolv.conf' ? readResolvConf(path as string, this.#sayUnusable) : settings.upstreams;
     const ca = settings.tls?.ca ?? '';
     const authorities = ca === '' ? [] : readAuthorities(ca);
-    await this.#listen(settings.listen);
+    await this.#listen(settings.listen, settings.listener);
     const before = this.#policy;
     const { maxUdpSize } = this.#settings;
     this.#settings = settings;
@@ -224,7 +231,7 @@ export class DnsService {
   }
 
   /** Opens what is new before anything old is closed, so that a failure leaves all as it was. */
-  async #listen(endpoints: readonly Endpoint[]): Promise<void> {
+  async #listen(endpoints: readonly Endpoint[], choice: ListenerChoice | undefined): Promise<void> {
     const isWanted = (listener: Listener) =>
       endpoints.some(
         ({ host, port }) => host === listener.endpoint.host && (port === listener.endpoint.port || port === 0),
@@ -241,7 +248,7 @@ export class DnsService {
         ) {
           continue;
         }
-        opened.push(...(await openListeners(endpoint, this.#handle)));
+        opened.push(...(await openListeners(endpoint, this.#handle, choice)));
       }
     } catch (error) {
       await Promise.all(opened.map((listener) => listener.close()));

@@ -88,7 +88,9 @@ export class Forwarder {
       return true;
     }
     this.#waiting++;
-    void this.#answer(query, transport, from, startedAt, reply);
+    // The listener writes the next query where this one is.
+    const kept = { ...query, bytes: Buffer.from(bytes) };
+    void this.#answer(kept, transport, from, startedAt, reply);
     return true;
   }
 

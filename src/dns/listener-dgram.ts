@@ -3,10 +3,7 @@
 
 import { createSocket, type RemoteInfo, type Socket, type SocketOptions } from 'node:dgram';
 import type { Endpoint } from '../addr/ip.ts';
-import { listenError, type Listener, type QueryHandler } from './listener.ts';
-
-/** Room for a burst while the event loop is busy; the kernel clamps it to net.core.rmem_max. */
-const RECEIVE_BUFFER_OCTETS = 4 * 1024 * 1024;
+import { RECEIVE_BUFFER_OCTETS, listenError, type Listener, type QueryHandler } from './listener.ts';
 
 /**
  * Addresses come from recvmsg and need no looking up. The default one is asynchronous even for them, which took a sixth of
@@ -22,6 +19,7 @@ function addressItself(
 
 export class UdpListener implements Listener {
   readonly protocol = 'udp';
+  readonly kind = 'dgram';
   readonly endpoint: Endpoint;
   readonly #socket: Socket;
   readonly #handler: QueryHandler;

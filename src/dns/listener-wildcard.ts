@@ -24,6 +24,7 @@ export function isWildcard({ host }: Endpoint): boolean {
 
 export class WildcardListener implements Listener {
   readonly protocol = 'udp';
+  readonly kind = 'dgram';
   readonly endpoint: Endpoint;
   readonly #handler: QueryHandler;
   readonly #interfaces: typeof networkInterfaces;

@@ -5,6 +5,9 @@ import { formatEndpoint, type Endpoint } from '../addr/ip.ts';
 import { Gate64Error } from '../errors.ts';
 import type { Transport } from './observer.ts';
 
+/** Room for a burst while the event loop is busy; the kernel clamps it to net.core.rmem_max. */
+export const RECEIVE_BUFFER_OCTETS = 4 * 1024 * 1024;
+
 /** Hands the answer's octets to the client; called at most once per query. */
 export type Reply = (answer: Buffer) => void;
 
@@ -12,15 +15,25 @@ export type Reply = (answer: Buffer) => void;
 export interface Peer {
   readonly address: string;
   readonly port: number;
+  /** Where the query came to, and by which interface; where that is known. */
+  readonly local?: { readonly address: string; readonly port: number; readonly ifindex: number } | undefined;
 }
 
-/** Says whether an answer comes. Must not throw. */
+/**
+ * Says whether an answer comes. Must not throw. Query and peer are lent: after the return the query's octets are others, and
+ * so is the peer of a query that is never answered.
+ */
 export type QueryHandler = (query: Buffer, transport: Transport, from: Peer, reply: Reply) => boolean;
+
+/** `batched`: many datagrams a system call, by src/sockets/. `dgram`: one at a time, by Node. */
+export type ListenerKind = 'batched' | 'dgram';
 
 export interface Listener {
   readonly protocol: Transport;
   /** As bound: with the real port where 0 was asked for. */
   readonly endpoint: Endpoint;
+  /** How datagrams are taken; of UDP alone. */
+  readonly kind?: ListenerKind;
   close(): Promise<void>;
 }
 

@@ -23,6 +23,8 @@ export interface ServiceStatus {
   readonly config: { readonly file: string | null; readonly lastReload: ReloadStatus };
   readonly dns: HalfStatus & {
     readonly listen: readonly string[];
+    /** How datagrams are taken: batched or dgram. Null while nothing listens; absent where it is not told. */
+    readonly listener?: string | null;
     readonly upstreams: readonly string[];
     /** Those that could not be asked the last time; absent where none is told of. */
     readonly failing?: readonly { readonly upstream: string; readonly reason: string }[];

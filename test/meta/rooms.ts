@@ -13,6 +13,7 @@ export const ROOMS = [
   'host',
   'datapath',
   'libbpf',
+  'sockets',
   'plan',
   'import',
   'config',
@@ -36,7 +37,14 @@ export const FORBIDDEN: Readonly<Partial<Record<Room, { never: readonly Room[]; 
   page: { never: ['libbpf', 'dns', 'host'], why: 'it shows what it is given' },
   host: { never: ['libbpf'], why: 'only datapath knows libbpf' },
   import: { never: ['telemetry', 'model'], why: 'it turns text into text' },
-  libbpf: { never: ['plan', 'config', 'telemetry', 'model', 'addr', 'errors.ts'], why: 'the binding stands alone' },
+  libbpf: {
+    never: ['sockets', 'plan', 'config', 'telemetry', 'model', 'addr', 'errors.ts'],
+    why: 'the binding stands alone',
+  },
+  sockets: {
+    never: ['plan', 'import', 'config', 'telemetry', 'model', 'addr', 'errors.ts'],
+    why: 'datagrams know nothing of gate64',
+  },
 };
 
 /** Folders of src/ that hold no TypeScript. */

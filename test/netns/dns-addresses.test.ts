@@ -113,84 +113,85 @@ async function ask(from: Namespace, address: string, port: number, transport: 'u
   return (await run(argv, { accept: 'any' })).stdout.trimEnd();
 }
 
-describe('DNS on all addresses of a node', function () {
-  this.timeout(60_000);
-  let gate64: Background | undefined;
-  let directory: string;
+for (const listener of ['batched', 'dgram'] as const)
+  describe(`DNS on all addresses of a node, ${listener}`, function () {
+    this.timeout(60_000);
+    let gate64: Background | undefined;
+    let directory: string;
 
-  before(async () => {
-    expect(process.env['GATE64_SANDBOX'], 'run this layer with `make test-netns`').to.equal('1');
-    directory = mkdtempSync(join(tmpdir(), 'gate64-addresses-'));
-    for (const name of NAMESPACES) {
-      await run(['ip', 'netns', 'add', name]);
-      await sh(name, 'ip link set lo up; sysctl -qw net.ipv6.conf.{all,default}.accept_dad=0');
-    }
-    for (const [name, script] of SETUP) await sh(name, script);
-    await sh('node', 'nft -f -', NFT);
-    const file = join(directory, 'gate64.yaml');
-    // The pods of a ptp CNI are routed to: no interface of the node has a network of their global addresses.
-    const dns = { listen: [`0.0.0.0:${PORT}`, `[::]:${PORT}`], upstreams: ['192.0.2.2:53'] };
-    writeFileSync(file, stringify({ dns, nat64: { enabled: false } }));
-    gate64 = start(enter('node', [GATE64, 'run', '-c', file]));
-    await eventually(
-      'DNS answers',
-      async () => (await ask('node', '127.0.0.1', PORT)).includes(ANSWER) || undefined,
-      20_000,
-    );
-  });
-  after(async () => {
-    await gate64?.stop(10_000);
-    for (const name of NAMESPACES) await run(['ip', 'netns', 'del', name], { accept: 'any' });
-    rmSync(directory, { recursive: true, force: true });
-  });
-
-  const clients = ['bridged', 'ptp', 'outside', 'node'] as const;
-  for (const client of clients) {
-    it(`every address that ${client} asks answers`, async () => {
-      const answers = await Promise.all(ADDRESSES.map(async (one) => [one, await ask(client, one, PORT)]));
-      for (const [address, answer] of answers) expect(answer, address).to.include(ANSWER);
+    before(async () => {
+      expect(process.env['GATE64_SANDBOX'], 'run this layer with `make test-netns`').to.equal('1');
+      directory = mkdtempSync(join(tmpdir(), 'gate64-addresses-'));
+      for (const name of NAMESPACES) {
+        await run(['ip', 'netns', 'add', name]);
+        await sh(name, 'ip link set lo up; sysctl -qw net.ipv6.conf.{all,default}.accept_dad=0');
+      }
+      for (const [name, script] of SETUP) await sh(name, script);
+      await sh('node', 'nft -f -', NFT);
+      const file = join(directory, 'gate64.yaml');
+      // The pods of a ptp CNI are routed to: no interface of the node has a network of their global addresses.
+      const dns = { listener, listen: [`0.0.0.0:${PORT}`, `[::]:${PORT}`], upstreams: ['192.0.2.2:53'] };
+      writeFileSync(file, stringify({ dns, nat64: { enabled: false } }));
+      gate64 = start(enter('node', [GATE64, 'run', '-c', file]));
+      await eventually(
+        'DNS answers',
+        async () => (await ask('node', '127.0.0.1', PORT)).includes(ANSWER) || undefined,
+        20_000,
+      );
     });
-  }
+    after(async () => {
+      await gate64?.stop(10_000);
+      for (const name of NAMESPACES) await run(['ip', 'netns', 'del', name], { accept: 'any' });
+      rmSync(directory, { recursive: true, force: true });
+    });
 
-  it('link-local addresses answer, each in its zone', async () => {
-    for (const [client, link] of [
-      ['bridged', 'cni0'],
-      ['ptp', 'ptp0'],
-    ] as const) {
-      const text = await sh('node', `ip -j -6 addr show dev ${link} scope link`);
-      const [{ addr_info: addresses }] = JSON.parse(text) as [{ addr_info: { local: string }[] }];
-      const address = `${addresses.find(({ local }) => local)?.local}%eth0`;
-      expect(await ask(client, address, PORT), `${client} asks ${address}`).to.include(ANSWER);
+    const clients = ['bridged', 'ptp', 'outside', 'node'] as const;
+    for (const client of clients) {
+      it(`every address that ${client} asks answers`, async () => {
+        const answers = await Promise.all(ADDRESSES.map(async (one) => [one, await ask(client, one, PORT)]));
+        for (const [address, answer] of answers) expect(answer, address).to.include(ANSWER);
+      });
     }
-  });
 
-  for (const client of clients) {
-    it(`a Service answers ${client} over UDP and TCP`, async () => {
-      for (const address of [SERVICE4, SERVICE6]) {
-        for (const transport of ['udp', 'tcp'] as const) {
-          const answer = await ask(client, address, 53, transport);
-          expect(answer, `${address} ${transport}`).to.include(ANSWER);
+    it('link-local addresses answer, each in its zone', async () => {
+      for (const [client, link] of [
+        ['bridged', 'cni0'],
+        ['ptp', 'ptp0'],
+      ] as const) {
+        const text = await sh('node', `ip -j -6 addr show dev ${link} scope link`);
+        const [{ addr_info: addresses }] = JSON.parse(text) as [{ addr_info: { local: string }[] }];
+        const address = `${addresses.find(({ local }) => local)?.local}%eth0`;
+        expect(await ask(client, address, PORT), `${client} asks ${address}`).to.include(ANSWER);
+      }
+    });
+
+    for (const client of clients) {
+      it(`a Service answers ${client} over UDP and TCP`, async () => {
+        for (const address of [SERVICE4, SERVICE6]) {
+          for (const transport of ['udp', 'tcp'] as const) {
+            const answer = await ask(client, address, 53, transport);
+            expect(answer, `${address} ${transport}`).to.include(ANSWER);
+          }
         }
-      }
-    });
-  }
+      });
+    }
 
-  it('an address added later answers; removed, its socket is closed; added again, it answers again', async () => {
-    // Tentative for a while, as on a real link.
-    await sh('node', 'sysctl -qw net.ipv6.conf.up0.accept_dad=1');
-    const later = ['192.0.2.21/24', '2001:db8:2::21/64'].map(async (net) => {
-      const address = net.slice(0, net.indexOf('/'));
-      const bound = () => sh('node', `ss -Hlun src "[${address}]:${PORT}" | wc -l`);
-      for (const round of ['added', 'added again']) {
-        await sh('node', `ip addr add ${net} dev up0`);
-        const answers = async () => (await ask('bridged', address, PORT)).includes(ANSWER) || undefined;
-        await eventually(`${address} answers, ${round}`, answers);
-        expect(await bound()).to.equal('1');
-        await sh('node', `ip addr del ${net} dev up0`);
-        await eventually('its socket is closed', async () => (await bound()) === '0' || undefined, 5000);
-      }
+    it('an address added later answers; removed, its own socket is closed; added again, it answers again', async () => {
+      // Tentative for a while, as on a real link.
+      await sh('node', 'sysctl -qw net.ipv6.conf.up0.accept_dad=1');
+      const later = ['192.0.2.21/24', '2001:db8:2::21/64'].map(async (net) => {
+        const address = net.slice(0, net.indexOf('/'));
+        const bound = () => sh('node', `ss -Hlun src "[${address}]:${PORT}" | wc -l`);
+        for (const round of ['added', 'added again']) {
+          await sh('node', `ip addr add ${net} dev up0`);
+          const answers = async () => (await ask('bridged', address, PORT)).includes(ANSWER) || undefined;
+          await eventually(`${address} answers, ${round}`, answers);
+          expect(await bound()).to.equal(listener === 'dgram' ? '1' : '0');
+          await sh('node', `ip addr del ${net} dev up0`);
+          await eventually('its socket is closed', async () => (await bound()) === '0' || undefined, 5000);
+        }
+      });
+      await Promise.all(later);
+      expect(await ask('bridged', NODE4, PORT)).to.include(ANSWER);
     });
-    await Promise.all(later);
-    expect(await ask('bridged', NODE4, PORT)).to.include(ANSWER);
   });
-});

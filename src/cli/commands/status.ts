@@ -114,7 +114,7 @@ function servicePairs(service: ServiceStatus, context: CliContext): Pair[] {
       `${service.draining ? 'draining' : 'up'} for ${uptime}, version ${service.version}, pid ${service.pid}`,
     ],
     ['dns', half(dns)],
-    ['  listen', dns.listen.join(', ')],
+    ['  listen', `${dns.listen.join(', ')}${dns.listener == null ? '' : ` (${dns.listener})`}`],
     ['  upstreams', dns.upstreams.join(', ')],
     ...(dns.failing ?? []).map(({ upstream, reason }): Pair => ['', bad(`${upstream}: ${reason}`, stdout)]),
     ['nat64', half(nat64)],

@@ -31,6 +31,9 @@ export interface Ask {
   readonly options?: Buffer;
 }
 
+/** GATE64_LISTENER=dgram tries the tables on the wire with Node's own sockets. */
+const LISTENER = process.env['GATE64_LISTENER'] === 'dgram' ? 'dgram' : 'batched';
+
 let lastId = 0;
 
 export function query({ name, type = 28, klass = 1, flags = 0x0100, opt, optTtl = 0, options }: Ask): Buffer {
@@ -171,6 +174,7 @@ export class Harness {
     const settings: DnsSettings = {
       prefixes: [P6],
       listen: [{ family: 4, host: '127.0.0.1', port: 0 }],
+      listener: LISTENER,
       upstreams: [{ kind: 'plain', endpoint: server.endpoint }],
       translateAll: false,
       excludeAaaa: [parseIp6Net('::ffff:0:0/96')],
