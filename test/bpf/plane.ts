@@ -52,6 +52,8 @@ export const TIMEOUTS = {
 const BLOCK: Block = { index: 0, slot: 0, v4: parseIp4(POOL), firstPort: FIRST_PORT, size: 1024 };
 
 export interface PlaneOptions {
+  /** Another build of the programs than this one's. */
+  objectPath?: string;
   config?: Partial<TestPrograms>;
   prefixes?: readonly string[];
   deviceMtu?: number;
@@ -116,6 +118,8 @@ export interface RunOptions {
   ingress?: number;
   /** Index of the interface that it passes; default: loopback. */
   device?: number;
+  /** Runs of the program, each on what the one before left; `duration` is their average. */
+  repeat?: number;
 }
 
 /** What a copy of a packet that is being split carries above the piece's number (bpf/split.h). */
@@ -184,10 +188,13 @@ export class Plane implements Disposable {
     });
     this.pins = new Pins(`/sys/fs/bpf/plane${planes}`);
     const sizes = { maxSessions: options.maxSessions ?? 4096, maxBlocks: options.maxBlocks ?? 128 };
-    this.datapath = EbpfDatapath.open({ objectPath: OBJECT, pins: this.pins, sizes }, programsOf(this.config));
+    this.datapath = EbpfDatapath.open(
+      { objectPath: options.objectPath ?? OBJECT, pins: this.pins, sizes },
+      programsOf(this.config),
+    );
     this.maps = openMaps(this.pins);
     // The same programs once more on the same maps: those that are attached belong to the data plane.
-    this.#object = BpfObject.open(OBJECT);
+    this.#object = BpfObject.open(options.objectPath ?? OBJECT);
     const cfg = new Uint8Array(configCodec.size);
     configCodec.write(new DataView(cfg.buffer), 0, programsOf(this.config, options.emptyPlace ? this.#oneLater() : []));
     this.#object.setVariable('cfg', cfg);
@@ -238,7 +245,11 @@ export class Plane implements Disposable {
     view.setUint32(40, options.device ?? ifindex, true);
     if (options.gsoSize !== undefined) view.setUint32(164, options.gsoSegs ?? 1, true);
     view.setUint32(176, options.gsoSize ?? 0, true);
-    const { retval, data, duration } = program.testRun(bytes, { ctxIn, dataOutSize: bytes.length + 512 });
+    const { retval, data, duration } = program.testRun(bytes, {
+      ctxIn,
+      dataOutSize: bytes.length + 512,
+      repeat: options.repeat ?? 1,
+    });
     const action = ACTIONS[retval];
     if (action === undefined) throw new Error(`the program returned ${retval}`);
     return { action, frame: new Uint8Array(data), l3: new Uint8Array(data.slice(ETHERNET_BYTES)), duration };
