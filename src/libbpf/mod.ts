@@ -23,6 +23,8 @@ export type { Direction, MapTypeName, UpdateFlag } from './kinds.ts';
 export { mapFlags, mapTypes } from './kinds.ts';
 export type { TcxAttachOptions, TcxLinkInfo } from './link.ts';
 export { TcxLink } from './link.ts';
+export type { TcxProgram } from './tcx.ts';
+export { programName, tcxPrograms } from './tcx.ts';
 export type { MapBatch } from './map-batch.ts';
 export type { MapCreateOptions } from './map.ts';
 export { BpfMap, possibleCpus } from './map.ts';
