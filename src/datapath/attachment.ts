@@ -3,9 +3,9 @@
 // process and takes a new program without a gap.
 
 import { existsSync, unlinkSync } from 'node:fs';
-import { ClsactFilter, TcxLink, isTcxSupported, LibbpfError } from '../libbpf/mod.ts';
+import { ClsactFilter, TcxLink, isTcxSupported, LibbpfError, programName, tcxPrograms } from '../libbpf/mod.ts';
 import type { BpfProgram } from '../libbpf/mod.ts';
-import type { ProgramConfig } from './datapath.ts';
+import type { HookPlace, ProgramConfig } from './datapath.ts';
 
 export type AttachKind = 'tcx' | 'clsact';
 type Side = 'ingress' | 'egress';
@@ -52,6 +52,22 @@ export function attachedProgram(ifindex: number, side: Side, pin: string, kind =
   using link = liveLink(pin);
   const info = link?.info();
   return info?.ifindex === ifindex && info.direction === side ? info.programId : undefined;
+}
+
+/** How to find who stands before the program that hangs there by this pin; undefined when none does. */
+export function placeOf(ifindex: number, side: Side, pin: string, kind = attachKind()): HookPlace | undefined {
+  const ours = attachedProgram(ifindex, side, pin, kind);
+  if (ours === undefined) return undefined;
+  if (kind === 'clsact') return { kind, ...FILTER };
+  const all = tcxPrograms(ifindex, side);
+  const before = all.slice(
+    0,
+    Math.max(
+      0,
+      all.findIndex(({ programId }) => programId === ours),
+    ),
+  );
+  return { kind, before: before.map((one) => ({ ...one, name: programName(one.programId) })) };
 }
 
 /** Detaches and unpins; nothing there is fine. `ifindex` is what a clsact filter is found by. */

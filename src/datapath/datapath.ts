@@ -211,6 +211,25 @@ export interface AttachmentRow {
   readonly attached: boolean;
 }
 
+/** What stands before a program of gate64's: by TCX the kernel tells it, clsact filters are listed by `tc`. */
+export type HookPlace =
+  | { readonly kind: 'tcx'; readonly before: readonly ForeignProgram[] }
+  | { readonly kind: 'clsact'; readonly priority: number; readonly handle: number };
+
+export interface ForeignProgram {
+  readonly programId: number;
+  readonly name: string | undefined;
+  readonly linkId: number | undefined;
+}
+
+/** A program of gate64's that hangs. */
+export interface HookRow {
+  readonly name: AttachmentRow['name'];
+  readonly ifindex: number;
+  readonly side: 'ingress' | 'egress';
+  readonly place: HookPlace;
+}
+
 /** Which datagram a fragment is of: addresses as they stand in the packet, 4 or 16 bytes, and its IP protocol number. */
 export interface DatagramId {
   readonly source: Uint8Array;
@@ -255,6 +274,10 @@ export interface DatapathSite {
   facts(): DatapathFacts;
   /** Where maps of other layouts lie, which this version does not read and the next open() replaces. */
   otherLayouts(): string[];
+  /** Where the programs hang, and what meets packets before them; nothing where it cannot be read. */
+  hooks(): HookRow[];
+  /** Packets that the programs translated or dropped so far, 0 where that cannot be read: one more means that they are reached. */
+  packetsSeen(): number;
   /** Adopts or begins the data plane and attaches its programs. Throws G64_DATAPATH_LOAD, leaving nothing open. */
   open(programs: ProgramConfig, sizes: DatapathSizes): Datapath;
   /**

@@ -4,9 +4,10 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Gate64Error } from '../errors.ts';
+import { LibbpfError } from '../libbpf/mod.ts';
 import type { DatapathFacts } from '../model/facts.ts';
-import { detach, hookedDevices, unlink } from './attachment.ts';
-import type { Datapath, DatapathReader, DatapathSite, DatapathSizes, ProgramConfig } from './datapath.ts';
+import { detach, hookedDevices, placeOf, unlink } from './attachment.ts';
+import type { Datapath, DatapathReader, DatapathSite, DatapathSizes, HookRow, ProgramConfig } from './datapath.ts';
 import { currentPrograms, EbpfDatapath } from './ebpf.ts';
 import { EbpfReader, openMaps } from './ebpf-reader.ts';
 import { EbpfWatch } from './ebpf-watch.ts';
@@ -64,6 +65,40 @@ export class PinnedSite implements DatapathSite {
 
   otherLayouts(): string[] {
     return this.#pins.foreignMapFolders();
+  }
+
+  hooks(): HookRow[] {
+    const pins = this.#pins;
+    const { gate, returns } = hookedDevices(currentPrograms(pins));
+    const row = (name: HookRow['name'], ifindex: number, side: HookRow['side'], pin: string): HookRow[] => {
+      const place = placeOf(ifindex, side, pin);
+      return place === undefined ? [] : [{ name, ifindex, side, place }];
+    };
+    try {
+      return [
+        ...row('gate', gate, 'egress', pins.gateLink),
+        ...returns.flatMap((ifindex) => row('uplink', ifindex, 'ingress', pins.returnLink(ifindex))),
+      ];
+    } catch (error) {
+      // A device that went meanwhile.
+      if (error instanceof LibbpfError) return [];
+      throw error;
+    }
+  }
+
+  packetsSeen(): number {
+    if (!this.isThere()) return 0;
+    try {
+      using reader = openReader(this.#pins.root);
+      const rows = [
+        ...reader.packetCounters().map(({ packets }) => packets),
+        ...reader.drops().map(({ count }) => count),
+      ];
+      return rows.reduce((sum, count) => sum + count, 0);
+    } catch (error) {
+      if (error instanceof Gate64Error) return 0;
+      throw error;
+    }
   }
 
   open(programs: ProgramConfig, sizes: DatapathSizes): Datapath {

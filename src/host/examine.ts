@@ -4,13 +4,14 @@
 import type { Config } from '../config/config.ts';
 import type { DatapathSite } from '../datapath/datapath.ts';
 import { Gate64Error } from '../errors.ts';
-import type { Interface, MasqueradeTable } from '../model/facts.ts';
+import type { Interface, MasqueradeTable, NodeFacts } from '../model/facts.ts';
 import type { Finding } from '../plan/findings.ts';
 import { findings } from '../plan/plan.ts';
 import { drift } from './drift.ts';
 import { execCommand } from './exec.ts';
 import { flowRoutes, type FlowQuestion, type FlowRoutes } from './flow.ts';
 import type { Host } from './host.ts';
+import { programsBefore } from './programs-before.ts';
 
 export interface Examination {
   readonly findings: readonly Finding[];
@@ -22,19 +23,31 @@ export interface Examination {
 export async function examine(
   host: Host,
   config: Config,
-  site: Pick<DatapathSite, 'facts' | 'otherLayouts'>,
+  site: Pick<DatapathSite, 'facts' | 'otherLayouts' | 'hooks' | 'packetsSeen'>,
 ): Promise<Examination> {
   const lacks = await host.preflight();
   try {
     const facts = await host.observe({ direct: config.nat64.egress === 'direct', thorough: true });
     // What is not to be read without rights must not look as if it were gone.
-    const lost = lacks.length > 0 ? [] : [...oldLayouts(site.otherLayouts()), ...drift(config, facts, site.facts())];
+    const lost = lacks.length > 0 ? [] : await lostSince(config, facts, site);
     return { findings: [...lacks, ...findings(config, facts), ...lost], unseen: undefined };
   } catch (error) {
     // Without rights or a command the look fails, and what is missing says why.
     if (!(error instanceof Gate64Error) || lacks.length === 0) throw error;
     return { findings: lacks, unseen: error.message };
   }
+}
+
+async function lostSince(
+  config: Config,
+  facts: NodeFacts,
+  site: Pick<DatapathSite, 'facts' | 'otherLayouts' | 'hooks' | 'packetsSeen'>,
+): Promise<Finding[]> {
+  return [
+    ...oldLayouts(site.otherLayouts()),
+    ...drift(config, facts, site.facts()),
+    ...(await programsBefore(execCommand, site, facts.interfaces)),
+  ];
 }
 
 function oldLayouts(folders: readonly string[]): Finding[] {

@@ -145,6 +145,11 @@ export const FINDINGS = {
     code: 'G64_HOST_STATE',
     meaning: 'The uplink does not answer for an address of the pool any more.',
   },
+  'program-before-ours': {
+    code: 'G64_HOST_STATE',
+    meaning:
+      "A TC program of somebody else meets packets before gate64's and may keep them from it; an error when it is seen to. Only `gate64 doctor` looks for it.",
+  },
   'old-layout': {
     code: 'G64_DATAPATH_LAYOUT',
     meaning:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where a data plane in memory lies: it outlives the one that opened it, as pinned maps do.
 
-import type { DatapathSite, DatapathSizes, ProgramConfig } from '../../src/datapath/datapath.ts';
+import type { DatapathSite, DatapathSizes, HookRow, ProgramConfig } from '../../src/datapath/datapath.ts';
 import type { DatapathFacts } from '../../src/model/facts.ts';
 import { Gate64Error } from '../../src/errors.ts';
 import { FakeDatapath } from './datapath.ts';
@@ -36,6 +36,14 @@ export class FakeSite implements DatapathSite {
 
   otherLayouts(): string[] {
     return [...this.others];
+  }
+
+  hooks(): HookRow[] {
+    return [];
+  }
+
+  packetsSeen(): number {
+    return 0;
   }
 
   open(programs: ProgramConfig, sizes: DatapathSizes): FakeDatapath {

@@ -10,7 +10,12 @@ import { settings } from '../plan/support.ts';
 
 const LACK: Finding = { name: 'capability-missing', severity: 'error', message: 'no rights' };
 
-const NO_DATAPATH = { facts: () => ({ leased: [], shared: [], places: [] }), otherLayouts: (): string[] => [] };
+const NO_DATAPATH = {
+  facts: () => ({ leased: [], shared: [], places: [] }),
+  otherLayouts: (): string[] => [],
+  hooks: () => [],
+  packetsSeen: () => 0,
+};
 
 /** A node that cannot be looked at. */
 class ShutHost extends FakeHost {
