@@ -83,7 +83,7 @@ class Service {
     });
     this.#dnsMetrics = new DnsMetrics(
       this.#metrics,
-      () => this.#dns?.stats.cacheEntries ?? 0,
+      () => this.#dns?.stats ?? { cacheEntries: 0, cacheBytes: 0 },
       (client) =>
         this.#log.warn({ client }, 'a DNS client is refused: dns.allowClients does not have it (said once an hour)'),
     );
@@ -271,6 +271,7 @@ class Service {
         listener: this.#dns?.listeners.find(({ kind }) => kind !== undefined)?.kind ?? null,
         upstreams: this.#dns?.stats.upstreams ?? [],
         failing: this.#dns?.stats.failing ?? [],
+        cache: { entries: this.#dns?.stats.cacheEntries ?? 0, bytes: this.#dns?.stats.cacheBytes ?? 0 },
       },
       nat64: {
         enabled: nat64.enabled,

@@ -187,6 +187,11 @@ export const configSchema = section({
       ),
     cache: section({
       maxEntries: whole(0, 10_000_000).default(20_000).describe('Answers the cache holds at most; 0 switches it off.'),
+      maxBytes: whole(0, 1_099_511_627_776)
+        .default(33_554_432)
+        .describe(
+          'Octets of memory that they take at most, with what manages them; those used least recently go first.',
+        ),
     }).prefault({}),
   }).prefault({}),
   nat64: section({

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Answers by question, bounded, least recently used first out; kept past their time for when upstream fails (RFC 8767).
+// Answers by question, bounded in number and octets, least recently used first out; kept past their time for when upstream
+// fails (RFC 8767).
 
 import type { Answer, Served } from './answer.ts';
+import { keptOctets, pack, unpack, type Packed } from './packed.ts';
 
 /** Milliseconds on a clock that only counts forward. */
 export type Clock = () => number;
 
+/** Times are whole milliseconds, which need no memory of their own. */
 interface Entry {
-  readonly answer: Answer;
+  readonly packed: Packed;
+  readonly octets: number;
   readonly storedAtMs: number;
   readonly expiresAtMs: number;
   usedAtMs: number;
@@ -18,32 +22,41 @@ interface Entry {
 /** RFC 8767 §5 speaks of one to three days; an address an hour old is most likely still right. */
 const MAX_STALE_MS = 3600_000;
 const RECHECK_MS = 5000;
-/** Larger messages are rare, and would let `maxEntries` mean much memory. */
+/** Larger messages are rare. */
 const MAX_OCTETS = 8192;
 /** Order of use is kept to this accuracy, so that a hot entry is not moved at each hit. */
 const TOUCH_MS = 1000;
 
+export interface CacheBounds {
+  readonly maxEntries: number;
+  /** Octets that the entries take in memory, questions and what manages them included. */
+  readonly maxBytes: number;
+}
+
 export class AnswerCache {
   readonly #entries = new Map<string, Entry>();
-  #maxEntries: number;
-  readonly #now: Clock;
+  readonly #clock: Clock;
+  #bounds: CacheBounds;
+  #bytes = 0;
 
-  constructor(maxEntries: number, now: Clock) {
-    this.#maxEntries = maxEntries;
-    this.#now = now;
+  constructor(bounds: CacheBounds, now: Clock) {
+    this.#bounds = bounds;
+    this.#clock = now;
   }
 
   get size(): number {
     return this.#entries.size;
   }
 
+  /** Never above `maxBytes`. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
   /** Those least recently used go if fewer fit. */
-  resize(maxEntries: number): void {
-    this.#maxEntries = maxEntries;
-    for (const key of this.#entries.keys()) {
-      if (this.#entries.size <= maxEntries) break;
-      this.#entries.delete(key);
-    }
+  resize(bounds: CacheBounds): void {
+    this.#bounds = bounds;
+    this.#makeRoom(0, 0);
   }
 
   /**
@@ -51,8 +64,8 @@ export class AnswerCache {
    * something changed, does not reach the new one.
    */
   successor(isKept: (answer: Answer) => boolean): AnswerCache {
-    const next = new AnswerCache(this.#maxEntries, this.#now);
-    for (const [key, entry] of this.#entries) if (isKept(entry.answer)) next.#entries.set(key, entry);
+    const next = new AnswerCache(this.#bounds, this.#clock);
+    for (const [key, entry] of this.#entries) if (isKept(unpack(entry.packed))) next.#add(key, entry);
     return next;
   }
 
@@ -60,45 +73,66 @@ export class AnswerCache {
   get(key: string): Served | undefined {
     const entry = this.#entries.get(key);
     if (entry === undefined) return undefined;
-    const now = this.#now();
+    const now = this.#now;
     if (now >= entry.expiresAtMs) return now < entry.recheckAtMs ? this.#stale(key, entry, now) : undefined;
     if (now - entry.usedAtMs > TOUCH_MS) this.#touch(key, entry, now);
-    return { answer: entry.answer, ageSeconds: Math.floor((now - entry.storedAtMs) / 1000), isStale: false };
+    const ageSeconds = Math.floor((now - entry.storedAtMs) / 1000);
+    return { answer: unpack(entry.packed), ageSeconds, isStale: false };
   }
 
   /** For when upstream has just failed: what is kept, however old; it is then served at once for a while. */
   getStale(key: string): Served | undefined {
     const entry = this.#entries.get(key);
     if (entry === undefined) return undefined;
-    const now = this.#now();
+    const now = this.#now;
     if (now >= entry.expiresAtMs) entry.recheckAtMs = now + RECHECK_MS;
     return this.#stale(key, entry, now);
   }
 
-  #stale(key: string, entry: Entry, now: number): Served | undefined {
-    if (now < entry.expiresAtMs) return this.get(key);
-    if (now - entry.expiresAtMs > MAX_STALE_MS || !isWorthKeeping(entry.answer)) {
-      this.#entries.delete(key);
-      return undefined;
-    }
-    return { answer: entry.answer, ageSeconds: 0, isStale: true };
+  put(key: string, answer: Answer): void {
+    if (answer.lifetimeSeconds <= 0 || answer.body.length > MAX_OCTETS) return;
+    this.#remove(key);
+    const packed = pack(answer);
+    const octets = keptOctets(key, packed);
+    if (this.#bounds.maxEntries <= 0 || octets > this.#bounds.maxBytes) return;
+    this.#makeRoom(1, octets);
+    const now = this.#now;
+    const expiresAtMs = now + answer.lifetimeSeconds * 1000;
+    this.#add(key, { packed, octets, storedAtMs: now, expiresAtMs, usedAtMs: now, recheckAtMs: 0 });
   }
 
-  put(key: string, answer: Answer): void {
-    if (answer.lifetimeSeconds <= 0 || answer.body.length > MAX_OCTETS || this.#maxEntries <= 0) return;
-    const now = this.#now();
-    this.#entries.delete(key);
-    if (this.#entries.size >= this.#maxEntries) {
-      const oldest = this.#entries.keys().next();
-      if (!oldest.done) this.#entries.delete(oldest.value);
+  get #now(): number {
+    return Math.floor(this.#clock());
+  }
+
+  #stale(key: string, entry: Entry, now: number): Served | undefined {
+    if (now < entry.expiresAtMs) return this.get(key);
+    const answer = unpack(entry.packed);
+    if (now - entry.expiresAtMs > MAX_STALE_MS || !isWorthKeeping(answer)) {
+      this.#remove(key);
+      return undefined;
     }
-    this.#entries.set(key, {
-      answer,
-      storedAtMs: now,
-      expiresAtMs: now + answer.lifetimeSeconds * 1000,
-      usedAtMs: now,
-      recheckAtMs: 0,
-    });
+    return { answer, ageSeconds: 0, isStale: true };
+  }
+
+  #makeRoom(entries: number, octets: number): void {
+    const { maxEntries, maxBytes } = this.#bounds;
+    for (const key of this.#entries.keys()) {
+      if (this.#entries.size + entries <= maxEntries && this.#bytes + octets <= maxBytes) break;
+      this.#remove(key);
+    }
+  }
+
+  #add(key: string, entry: Entry): void {
+    this.#entries.set(key, entry);
+    this.#bytes += entry.octets;
+  }
+
+  #remove(key: string): void {
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return;
+    this.#entries.delete(key);
+    this.#bytes -= entry.octets;
   }
 
   #touch(key: string, entry: Entry, now: number): void {

@@ -9,7 +9,7 @@ import type { Prefix64 } from '../addr/rfc6052.ts';
 import type { Upstream } from '../config/config.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { renderTruncated, type Answer, type OnSynthesized } from './answer.ts';
-import { AnswerCache, type Clock } from './cache.ts';
+import { AnswerCache, type CacheBounds, type Clock } from './cache.ts';
 import { Clients, type AllowedClients } from './clients.ts';
 import { areRefusedOtherwise, type Dns64Policy } from './decide.ts';
 import { Forwarder } from './forwarder.ts';
@@ -50,7 +50,7 @@ export interface DnsSettings {
   readonly unlimitedClients?: AllowedClients | undefined;
   /** Octets of an answer over UDP at most; default 1232. */
   readonly maxUdpSize?: number | undefined;
-  readonly cache: { readonly maxEntries: number };
+  readonly cache: CacheBounds;
 }
 
 export interface DnsOptions extends DnsSettings {
@@ -73,6 +73,8 @@ export interface DnsListener {
 
 export interface DnsStats {
   readonly cacheEntries: number;
+  /** Octets that they take in memory. */
+  readonly cacheBytes: number;
   /** Queries waiting for upstream. */
   readonly inFlight: number;
   readonly upstreams: readonly string[];
@@ -137,7 +139,7 @@ export class DnsService {
       if (reason === undefined) options.log?.info({ upstream: label }, 'the upstream answers again');
       else options.log?.warn({ upstream: label, reason }, 'the upstream cannot be asked');
     });
-    this.#cache = new AnswerCache(options.cache.maxEntries, this.#now);
+    this.#cache = new AnswerCache(options.cache, this.#now);
     this.#forwarder = this.#makeForwarder();
   }
 
@@ -158,6 +160,7 @@ export class DnsService {
   get stats(): DnsStats {
     return {
       cacheEntries: this.#cache.size,
+      cacheBytes: this.#cache.bytes,
       inFlight: this.#forwarder.inFlight,
       upstreams: this.#upstreams.map(({ endpoint }) => formatEndpoint(endpoint)),
       failing: this.#pool.failing,
@@ -189,7 +192,7 @@ export class DnsService {
     if (maxRate !== this.#rate.rate) this.#rate = new RateLimit(maxRate);
     // What is kept stays as it is: sizes are of one client's answer.
     if (maxUdpSize !== settings.maxUdpSize) this.#remake(() => true);
-    this.#cache.resize(settings.cache.maxEntries);
+    this.#cache.resize(settings.cache);
     this.#decideAnew(before);
     this.#use(upstreams, authorities);
     if (this.#watch?.path === path) return;

@@ -73,6 +73,12 @@ export const DNS_METRICS = {
     help: 'Requests that the cache held no answer to.',
     labels: [],
   },
+  cacheBytes: {
+    name: 'gate64_dns_cache_bytes',
+    type: 'gauge',
+    help: 'Octets of memory that the answers in the cache take; dns.cache.maxBytes at most.',
+    labels: [],
+  },
   cacheEntries: { name: 'gate64_dns_cache_entries', type: 'gauge', help: 'Answers in the cache.', labels: [] },
   clientsRefused: {
     name: 'gate64_dns_clients_refused_total',
@@ -94,6 +100,11 @@ export const DNS_METRICS = {
   },
 } as const satisfies Record<string, MetricDefinition>;
 
+interface CacheFill {
+  readonly cacheEntries: number;
+  readonly cacheBytes: number;
+}
+
 /** Made once a process, since counts go on when the configuration changes. */
 export class DnsMetrics implements DnsObserver {
   readonly #requests: Tally;
@@ -112,8 +123,8 @@ export class DnsMetrics implements DnsObserver {
   #toldAt = -Infinity;
   #server = 'dns://';
 
-  /** `cacheEntries` is asked at every scrape; `onClientRefused` is called once an hour at most. */
-  constructor(metrics: Metrics, cacheEntries: () => number, onClientRefused?: (address: string) => void) {
+  /** `cache` is asked at every scrape; `onClientRefused` is called once an hour at most. */
+  constructor(metrics: Metrics, cache: () => CacheFill, onClientRefused?: (address: string) => void) {
     this.#onClientRefused = onClientRefused;
     this.#clientsRefused = new Tally(metrics, DNS_METRICS.clientsRefused);
     this.#rateLimited = new Tally(metrics, DNS_METRICS.rateLimited);
@@ -127,7 +138,15 @@ export class DnsMetrics implements DnsObserver {
     this.#cacheHits = new Tally(metrics, DNS_METRICS.cacheHits);
     this.#cacheMisses = new Tally(metrics, DNS_METRICS.cacheMisses);
     const entries = metrics.gauge(DNS_METRICS.cacheEntries);
-    metrics.onScrape({ into: [entries], read: () => entries.set(cacheEntries()) });
+    const bytes = metrics.gauge(DNS_METRICS.cacheBytes);
+    metrics.onScrape({
+      into: [entries, bytes],
+      read: () => {
+        const fill = cache();
+        entries.set(fill.cacheEntries);
+        bytes.set(fill.cacheBytes);
+      },
+    });
     this.#corednsTranslated = new Tally(metrics, DNS_METRICS.corednsTranslated);
   }
 

@@ -27,6 +27,8 @@ export interface ServiceStatus {
     readonly listener?: string | null;
     readonly upstreams: readonly string[];
     /** Those that could not be asked the last time; absent where none is told of. */
+    /** Absent where none is told of, as by an older service. */
+    readonly cache?: { readonly entries: number; readonly bytes: number };
     readonly failing?: readonly { readonly upstream: string; readonly reason: string }[];
   };
   readonly nat64: HalfStatus & {

@@ -117,6 +117,7 @@ function servicePairs(service: ServiceStatus, context: CliContext): Pair[] {
     ['  listen', `${dns.listen.join(', ')}${dns.listener == null ? '' : ` (${dns.listener})`}`],
     ['  upstreams', dns.upstreams.join(', ')],
     ...(dns.failing ?? []).map(({ upstream, reason }): Pair => ['', bad(`${upstream}: ${reason}`, stdout)]),
+    ...(dns.enabled && dns.cache ? [['  cache', cacheText(dns.cache)] satisfies Pair] : []),
     ['nat64', half(nat64)],
     ['  way out', `${nat64.egress}${nat64.uplink === null ? '' : ` by ${nat64.uplink}`}`],
     ['  attached', attachText(nat64)],
@@ -149,4 +150,8 @@ function countsText(counts: Readonly<Record<string, number>>): string {
   return Object.entries(counts)
     .map(([protocol, count]) => `${count} ${protocol}`)
     .join(', ');
+}
+
+function cacheText({ entries, bytes }: { readonly entries: number; readonly bytes: number }): string {
+  return `${entries} answer${entries === 1 ? '' : 's'}, ${(bytes / 2 ** 20).toFixed(1)} MiB`;
 }

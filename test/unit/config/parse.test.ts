@@ -42,7 +42,7 @@ describe('configuration: defaults', () => {
       enabled: true,
       upstreams: [],
       translateAll: false,
-      cache: { maxEntries: 20_000 },
+      cache: { maxEntries: 20_000, maxBytes: 2 ** 25 },
     });
   });
 

@@ -164,7 +164,7 @@ const answer = (lifetimeSeconds: number, octets = 20): Answer => ({
 describe('AnswerCache', () => {
   it('never holds more than maxEntries; what was used last stays', () => {
     let now = 0;
-    const cache = new AnswerCache(100, () => now);
+    const cache = new AnswerCache({ maxEntries: 100, maxBytes: 2 ** 24 }, () => now);
     for (let i = 0; i < 1000; i++) {
       cache.put(`k${i}`, answer(600));
       now += 2;
@@ -176,11 +176,73 @@ describe('AnswerCache', () => {
     expect(cache.get('k999')).to.not.equal(undefined);
   });
 
+  it('never takes more octets than maxBytes, whatever is put; what was used last stays', () => {
+    let now = 0;
+    let seed = 1;
+    const random = (below: number) => {
+      seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0;
+      return Math.floor((seed / 2 ** 32) * below);
+    };
+    for (const maxBytes of [0, 300, 1000, 9000, 50_000]) {
+      const bounds = { maxEntries: 200, maxBytes };
+      let cache = new AnswerCache(bounds, () => now);
+      const sizes = new Map<string, number>();
+      for (let i = 0; i < 1000; i++) {
+        const key = `${'k'.repeat(random(200))}${random(300)}`;
+        const length = 17 + random(random(10) === 0 ? 9000 : 300);
+        cache.put(key, { ...answer(1 + random(100), length), options: Buffer.alloc(random(50)), considered: [1, 2] });
+        if (length <= 8192) sizes.set(key, key.length + length);
+        now += random(2000);
+        cache.get(`${random(300)}`);
+        if (random(100) === 0) cache.getStale(key);
+        if (random(200) === 0) cache = cache.successor(() => random(3) > 0);
+        if (random(200) === 0) cache.resize({ ...bounds, maxEntries: 1 + random(200) });
+        expect(cache.bytes, `${i} of ${maxBytes}`).to.be.within(0, maxBytes);
+        const held = [...sizes].reduce(
+          (sum, [held, octets]) => sum + (i % 100 === 0 && cache.get(held) ? octets : 0),
+          0,
+        );
+        expect(held, 'counts what is there').to.be.at.most(cache.bytes);
+      }
+      cache.resize({ maxEntries: 200, maxBytes: 0 });
+      expect([cache.size, cache.bytes]).to.deep.equal([0, 0]);
+    }
+    const cache = new AnswerCache({ maxEntries: 1000, maxBytes: 10_000 }, () => (now += 2000));
+    for (let i = 0; i < 100; i++) {
+      cache.put(`k${i}`, answer(600_000));
+      expect(cache.get('k0'), `after ${i}`).to.not.equal(undefined);
+    }
+    expect(cache.size).to.be.within(5, 30);
+    expect(cache.get('k1')).to.equal(undefined);
+  });
+
+  it('gives back every part of what was put', () => {
+    const cache = new AnswerCache({ maxEntries: 10, maxBytes: 10_000 }, () => 0);
+    const whole: Answer = {
+      ...answer(600, 60),
+      body: Buffer.from(Array.from({ length: 60 }, (_, i) => (i * 77) & 255)),
+      ttlAt: [23, 300, 65_000],
+      options: Buffer.from([0, 15, 0, 2, 255, 128]),
+      rcodeHigh: 1,
+      optInside: false,
+      outcome: 'synthesized',
+      isMakeshift: true,
+      considered: [0, 0xffffffff],
+      shown: { name: 'www.example', addresses: [0xc0000201, 1], ttlSeconds: 77 },
+    };
+    const plain = { ...answer(600, 60), isMakeshift: false, considered: undefined, shown: undefined };
+    const none = { ...whole, considered: [], shown: undefined, ttlAt: [] };
+    for (const each of [whole, plain, none]) {
+      cache.put('k', each);
+      expect(cache.get('k')?.answer).to.deep.equal(each);
+    }
+  });
+
   it('refuses messages too large for a bounded memory, and everything when it has no room', () => {
-    const cache = new AnswerCache(10, () => 0);
+    const cache = new AnswerCache({ maxEntries: 10, maxBytes: 2 ** 24 }, () => 0);
     cache.put('large', answer(600, 9000));
     expect(cache.size).to.equal(0);
-    const none = new AnswerCache(0, () => 0);
+    const none = new AnswerCache({ maxEntries: 0, maxBytes: 2 ** 24 }, () => 0);
     none.put('k', answer(600));
     expect(none.size).to.equal(0);
   });

@@ -179,7 +179,7 @@ export class Harness {
       translateAll: false,
       excludeAaaa: [parseIp6Net('::ffff:0:0/96')],
       destinations: destinations(),
-      cache: { maxEntries: 1000 },
+      cache: { maxEntries: 1000, maxBytes: 2 ** 24 },
       ...changes,
     };
     const shifted = () => performance.now() + clock.offsetMs;

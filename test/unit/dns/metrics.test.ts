@@ -33,7 +33,7 @@ describe('metrics of the DNS half', () => {
     told = [];
     observer = new DnsMetrics(
       metrics,
-      () => 42,
+      () => ({ cacheEntries: 42, cacheBytes: 4200 }),
       (address) => told.push(address),
     );
     observer.setListen([parseEndpoint('127.0.0.1:5364'), parseEndpoint('[::1]:5364')]);
@@ -72,6 +72,7 @@ describe('metrics of the DNS half', () => {
       ['gate64_dns_cache_hits_total', 1],
       ['gate64_dns_cache_misses_total', 2],
       ['gate64_dns_cache_entries', 42],
+      ['gate64_dns_cache_bytes', 4200],
       ['gate64_dns_clients_refused_total{proto="tcp"}', 2],
       ['gate64_dns_rate_limited_total{action="dropped"}', 1],
     ];
@@ -98,7 +99,7 @@ describe('metrics of the DNS half', () => {
       translateAll: false,
       excludeAaaa: [],
       destinations: destinations(),
-      cache: { maxEntries: 10 },
+      cache: { maxEntries: 10, maxBytes: 2 ** 24 },
       observer,
     };
     const dns = await DnsService.start(options);
@@ -114,7 +115,7 @@ describe('metrics of the DNS half', () => {
       expect({ readings: metrics.readings, names: [...values.keys()] }).to.deep.equal(before);
       expect(values.get('gate64_dns_cache_hits_total')).to.equal(101);
       // Who made the counters anew at a reload would be told.
-      expect(() => new DnsMetrics(metrics, () => 0)).to.throw(/already/);
+      expect(() => new DnsMetrics(metrics, () => ({ cacheEntries: 0, cacheBytes: 0 }))).to.throw(/already/);
     } finally {
       await dns.stop();
     }

@@ -126,9 +126,9 @@ describe('DNS reload', () => {
       h.upstream.on(`n${i}.example`, T.A, { answers: [rr.a(`n${i}.example`, '192.0.2.4')] });
       await a(`n${i}.example`);
     }
-    await h.reload({ cache: { maxEntries: 5000 } });
+    await h.reload({ cache: { maxEntries: 5000, maxBytes: 2 ** 24 } });
     expect(h.dns.stats.cacheEntries).to.equal(4);
-    await h.reload({ cache: { maxEntries: 2 } });
+    await h.reload({ cache: { maxEntries: 2, maxBytes: 2 ** 24 } });
     expect(h.dns.stats.cacheEntries).to.equal(2);
     for (const i of [2, 3, 0, 1]) await a(`n${i}.example`);
     const counts = [0, 1, 2, 3].map((i) => h.upstream.count(`n${i}.example`, T.A));
@@ -197,7 +197,11 @@ describe('DNS reload', () => {
   it('keeps listeners; an address in use is refused and changes nothing', async () => {
     const endpoint = { family: 4 as const, host: '127.0.0.1', port: h.port };
     await aaaa('v4.example');
-    const taken = { listen: [endpoint, h.upstream.endpoint], prefixes: [OTHER], cache: { maxEntries: 0 } };
+    const taken = {
+      listen: [endpoint, h.upstream.endpoint],
+      prefixes: [OTHER],
+      cache: { maxEntries: 0, maxBytes: 2 ** 24 },
+    };
     const error = await h.reload(taken).catch((caught: unknown) => caught);
     expect(error).to.be.instanceOf(Gate64Error).with.property('code', 'G64_LISTEN');
     expect(await aaaa('v4.example')).to.deep.equal(['2001:db8:64::c000:201']);

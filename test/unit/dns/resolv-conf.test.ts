@@ -98,7 +98,7 @@ describe('resolv.conf', () => {
       translateAll: false,
       excludeAaaa: [],
       destinations: destinations(),
-      cache: { maxEntries: 1 },
+      cache: { maxEntries: 1, maxBytes: 2 ** 24 },
     };
     const error = await DnsService.start(options).catch((caught: unknown) => caught);
     expect(error).to.be.instanceOf(Gate64Error).with.property('code', 'G64_DNS_UPSTREAM');

@@ -37,7 +37,7 @@ const forwarder = new Forwarder({
   policy: { prefixes: [P6], translateAll: false, excludeAaaa: [], destinations: destinations() },
   maxUdpSize: 1232,
   upstreams: pool,
-  cache: new AnswerCache(0, now),
+  cache: new AnswerCache({ maxEntries: 0, maxBytes: 0 }, now),
   observer: SILENT_OBSERVER,
   now,
 });

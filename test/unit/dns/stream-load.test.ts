@@ -40,7 +40,7 @@ describe('many questions for one TLS upstream', function () {
   let h: Harness;
   const start = async (onQuery: OnQuery) => {
     server = await TlsServer.start(onQuery);
-    h = await Harness.start({ upstreams: [server.upstream], cache: { maxEntries: 0 } });
+    h = await Harness.start({ upstreams: [server.upstream], cache: { maxEntries: 0, maxBytes: 2 ** 24 } });
   };
   afterEach(async () => {
     await h.stop();

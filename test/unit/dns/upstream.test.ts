@@ -135,7 +135,7 @@ describe('an upstream that drops queries with EDNS', () => {
   const hasOpt = (sent: Buffer) => sent.readUInt16BE(10) > 0;
 
   it('is asked without within the budget, and so for a while', async () => {
-    const h = await Harness.start({ cache: { maxEntries: 0 } });
+    const h = await Harness.start({ cache: { maxEntries: 0, maxBytes: 2 ** 24 } });
     h.upstream.on(name, T.A, {
       raw: (sent) => (hasOpt(sent) ? [] : [encode(sent, { answers: [rr.a(name, '192.0.2.1')] })]),
     });
@@ -148,7 +148,7 @@ describe('an upstream that drops queries with EDNS', () => {
   });
 
   it('is never asked without when it has answered with EDNS', async () => {
-    const h = await Harness.start({ cache: { maxEntries: 0 } });
+    const h = await Harness.start({ cache: { maxEntries: 0, maxBytes: 2 ** 24 } });
     h.upstream.on('first.example', T.A, {
       raw: (sent) => {
         const bytes = Buffer.concat([encode(sent, {}), Buffer.from([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0])]);
@@ -212,7 +212,7 @@ describe('several upstreams', () => {
     run: (h: Harness) => Promise<void>,
     observer?: DnsObserver,
   ) => {
-    const h = await Harness.start({ upstreams, observer, cache: { maxEntries: 0 } }, first);
+    const h = await Harness.start({ upstreams, observer, cache: { maxEntries: 0, maxBytes: 2 ** 24 } }, first);
     try {
       await run(h);
     } finally {
@@ -287,7 +287,7 @@ describe('an upstream that is gate64 itself', () => {
         translateAll: false,
         excludeAaaa: [],
         destinations: destinations(),
-        cache: { maxEntries: 10 },
+        cache: { maxEntries: 10, maxBytes: 2 ** 24 },
       };
       await h.dns.reload({ ...options, upstreams: [own] });
       expect(h.dns.stats.upstreams).to.deep.equal([]);
