@@ -2,7 +2,7 @@
 // The HTTP endpoints: /metrics, /healthz (the event loop turns), /readyz (both halves can serve), /status (JSON, for the
 // command line), and the page, which others make.
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { Gate64Error } from '../errors.ts';
 import { HttpConnections } from './http-connections.ts';
 import type { Metrics } from './metrics.ts';
@@ -24,6 +24,9 @@ export interface HttpReply {
   readonly headers?: Readonly<Record<string, string>>;
   readonly body: string;
 }
+
+// An import of node:http reads all that it exports, undici's WebSocket as well, which takes 12 MiB.
+const { createServer } = process.getBuiltinModule('node:http');
 
 const TEXT = 'text/plain; charset=utf-8';
 const REQUEST_TIMEOUT_MS = 10_000;

@@ -54,6 +54,17 @@ describe('launcher', () => {
     });
   }
 
+  it('has V8 keep its heap small', () => {
+    mkdirSync(join(root, 'bin'));
+    symlinkSync(process.execPath, join(root, 'bin/node'));
+    const program = 'console.log(...process.execArgv)';
+    writeFileSync(join(root, 'dist/lib/cli/main.js'), program);
+    writeFileSync(join(root, 'package.json'), '{}');
+    const { stdout, stderr } = run(command, []);
+    expect(stderr).to.equal('');
+    expect(stdout.trim().split(' ')).to.deep.equal(['--max-semi-space-size=2', '--optimize-for-size']);
+  });
+
   /** Runs the command with a Node on PATH that calls itself `version`, and is this one otherwise. */
   function runWith(version: string) {
     const folder = join(root, 'elsewhere');
