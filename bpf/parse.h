@@ -111,15 +111,26 @@ GLOBAL int parse_extensions(struct __sk_buff *skb, struct packet *p, __u32 base)
 	return N64_DROP_EXTENSION_HEADERS;
 }
 
-/* Reads the transport header at p->l4_off: 8 bytes, and TCP's flags. */
-static __always_inline int parse_transport(struct __sk_buff *skb, struct packet *p)
+/* `length` bytes, one after the other, of a header that stands at `offset`, which is mostly `usual`: read in place there. */
+static __always_inline long load_header(struct __sk_buff *skb, __u32 offset, __u32 usual, void *to, __u32 length)
 {
-	if (p->l4_off + 8 > p->end || bpf_skb_load_bytes(skb, p->l4_off, &p->sport, 8))
+	void *data = (void *)(long)skb->data;
+
+	if (offset != usual || data + usual + length > (void *)(long)skb->data_end)
+		return bpf_skb_load_bytes(skb, offset, to, length);
+	__builtin_memcpy(to, data + usual, length);
+	return 0;
+}
+
+/* Reads the transport header at p->l4_off: 8 bytes, and TCP's flags. Without options or extensions it is at `usual`. */
+static __always_inline int parse_transport(struct __sk_buff *skb, struct packet *p, __u32 usual)
+{
+	if (p->l4_off + 8 > p->end || load_header(skb, p->l4_off, usual, &p->sport, 8))
 		return p->fragmented ? N64_DROP_FRAGMENT_TINY : N64_DROP_MALFORMED;
 	if (p->protocol == IPPROTO_TCP) {
 		/* The whole header must be in the first fragment, or a later one could rewrite its flags (RFC 3128). */
 		if (p->l4_off + sizeof(struct tcphdr) > p->end ||
-		    bpf_skb_load_bytes(skb, p->l4_off + 13, &p->tcp_flags, 1))
+		    load_header(skb, p->l4_off + 13, usual + 13, &p->tcp_flags, 1))
 			return p->fragmented ? N64_DROP_FRAGMENT_TINY : N64_DROP_MALFORMED;
 	}
 	/* RFC 768: a length that reaches beyond the packet, or not over its own header. GSO packets carry what they like. */

@@ -249,7 +249,7 @@ static __always_inline int xlat46(struct __sk_buff *skb)
 			return shared ? PASS_ON : refuse4(skb, &p, N64_DROP_HOP_LIMIT, 0);
 		return later_fragment_4to6(skb, &p, &key, !shared);
 	}
-	reason = parse_transport(skb, &p);
+	reason = parse_transport(skb, &p, L3_OFF + IP4_LEN);
 	if (reason)
 		return shared ? PASS_ON : drop(skb, reason, N64_4TO6);
 	if (index == N64_ICMP) {

@@ -207,7 +207,7 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 	if (p.protocol == IPPROTO_ICMP)
 		index = -1;
 	if (!p.frag_off && index >= 0) {
-		int failed = parse_transport(skb, &p);
+		int failed = parse_transport(skb, &p, L3_OFF + IP6_LEN);
 
 		if (failed)
 			return refuse6(skb, &p, failed, 0);
