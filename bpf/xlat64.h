@@ -125,10 +125,8 @@ GLOBAL int later_fragment_6to4(struct __sk_buff *skb, struct packet *p, const st
 
 /* Notes the packet in its session: time, state, counters. */
 static __always_inline void session_touch6(const struct n64_flow6_key *key, struct n64_flow6 *flow, __u8 tcp_flags,
-					   __u32 packets, __u32 bytes)
+					   __u32 packets, __u32 bytes, __u64 now)
 {
-	__u64 now = now_ns();
-
 	if (key->protocol == N64_TCP && ((tcp_flags & TCP_CONTROL) || !state_is_steady(flow->state)))
 		session_step(key, flow->pool_be, flow->port_be, N64_6TO4, tcp_classify(tcp_flags));
 	else if (ns_after(now, flow->last_ns, NSEC_PER_SEC - 1))
@@ -156,6 +154,7 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 	int prefix, index, reason = N64_PASS;
 	bool hairpin;
 	__be16 id;
+	__u64 now;
 
 	data = (void *)(long)skb->data;
 	if (data + L3_OFF + IP6_LEN > (void *)(long)skb->data_end) {
@@ -257,8 +256,9 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 	}
 	key.protocol = index;
 
+	now = now_ns();
 	flow = bpf_map_lookup_elem(&n64_flow6, &key);
-	if (flow && ns_after(now_ns(), flow->last_ns, timeout_ns(flow->state)) && session6_expired(&key, flow)) {
+	if (flow && ns_after(now, flow->last_ns, timeout_ns(flow->state)) && session6_expired(&key, flow)) {
 		session_delete(&key, flow->pool_be, flow->port_be);
 		flow = NULL;
 	}
@@ -274,7 +274,7 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 		return refuse6(skb, &p, reason, too_big_mtu(&way));
 	length = p.end - L3_OFF;
 	packets = skb->gso_segs ? skb->gso_segs : 1;
-	session_touch6(&key, flow, p.tcp_flags, packets, length);
+	session_touch6(&key, flow, p.tcp_flags, packets, length, now);
 	count_packet(N64_6TO4, index, packets, length);
 	/* RFC 6864: distinct within a flow for 65536 packets, and from a start of its own. */
 	id = bpf_htons((__u16)(flow->packets + (flow->created_ns >> 10)));
