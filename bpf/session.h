@@ -397,6 +397,35 @@ GLOBAL int session_step(const struct n64_flow6_key *of, __be32 pool, __be16 port
 	return 0;
 }
 
+/*
+ * ESTABLISHED has had no segment for so long that it is TRANS, for TCP_TRANS from `now` on (RFC 6146 3.5.2.2). A segment that
+ * came meanwhile goes first. Times before the state: what is TRANS and that old would count as absent.
+ */
+static __noinline void session_fall_silent(const struct n64_flow6_key *key6, __be32 pool, __be16 port, __u64 now)
+{
+	__u64 wanted = timeout_ns(N64_V6_INIT), has = timeout_ns(N64_TRANS);
+	struct n64_flow4_key key4;
+	struct n64_flow6 *six;
+	struct n64_flow4 *four;
+	__u32 old;
+
+	flow4_key_of(&key4, key6, pool, port);
+	six = bpf_map_lookup_elem(&n64_flow6, key6);
+	four = bpf_map_lookup_elem(&n64_flow4, &key4);
+	if (!six || !four)
+		return;
+	old = READ_ONCE(*state_word6(six));
+	if (state_of(old) != N64_ESTABLISHED)
+		return;
+	if (has < wanted)
+		now += wanted - has;
+	WRITE_ONCE(six->last_ns, now);
+	WRITE_ONCE(four->last_ns, now);
+	__sync_val_compare_and_swap(state_word6(six), old, with_state(old, N64_TRANS));
+	if (!state_follow(six, four) && !state_follow(six, four) && !state_follow(six, four))
+		state_follow(six, four);
+}
+
 /* In these states a packet without control flags changes nothing but the time it was seen. */
 static __always_inline bool state_is_steady(__u8 state)
 {

@@ -117,6 +117,42 @@ GLOBAL bool session_denied(const struct n64_flow6_key *key)
 	return !bib || !bib->is_static;
 }
 
+/* The time of ESTABLISHED has that of TRANS in it, for sessions that nobody can probe. */
+static __always_inline __u64 probe_after(void)
+{
+	return timeout_ns(N64_ESTABLISHED) - timeout_ns(N64_V6_INIT);
+}
+
+/*
+ * Has user space probe a session of ESTABLISHED that has been silent for its time: RFC 6146 3.5.2.2 moves it to TRANS, from
+ * where the answer brings it back. False: it is not silent, it is over, or it cannot be probed.
+ */
+static __noinline bool sweep_probe(struct bpf_iter__bpf_map_elem *ctx, struct n64_session_record *record, __u64 now,
+				   __u64 limit)
+{
+	struct n64_flow4_key key4;
+	struct n64_flow4 *four;
+	__u32 zero = 0, *budget;
+
+	budget = bpf_map_lookup_elem(&n64_probes, &zero);
+	if (!budget || !*budget)
+		return false;
+	flow4_key_of(&key4, &record->key, record->six.pool_be, record->six.port_be);
+	four = bpf_map_lookup_elem(&n64_flow4, &key4);
+	if (!four || !ns_after(now, four->last_ns, probe_after()))
+		return false;
+	if (ns_after(now, four->last_ns, limit) && ns_after(now, record->six.last_ns, limit))
+		return false;
+	record->four = *four;
+	record->kind = N64_RECORD_PROBE;
+	/* Without room the kernel shows this entry again. */
+	if (record_session(ctx, record))
+		return true;
+	*budget -= 1;
+	session_fall_silent(&record->key, record->six.pool_be, record->six.port_be, now);
+	return true;
+}
+
 static __always_inline int sweep_session(struct bpf_iter__bpf_map_elem *ctx)
 {
 	struct n64_session_record record = {};
@@ -134,6 +170,11 @@ static __always_inline int sweep_session(struct bpf_iter__bpf_map_elem *ctx)
 	limit = timeout_ns(six->state) + SWEEP_LATER_NS;
 	if (state_is_closed(six->state))
 		limit = closing_limit(&record.key, limit, 1);
+	if (six->state == N64_ESTABLISHED && !denied && ns_after(now, six->last_ns, probe_after())) {
+		record.six = *six;
+		if (sweep_probe(ctx, &record, now, limit))
+			return 0;
+	}
 	/* Most are alive, and a look at the other entry costs more than all else here: only what may be over takes it. */
 	if (!denied && !ns_after(now, six->last_ns, limit) &&
 	    (six->state > N64_OPEN_ICMP || !ns_after(now, six->last_ns, closing_limit(&record.key, limit, ONE_SIDED))))

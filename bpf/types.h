@@ -178,10 +178,16 @@ struct n64_flow4 {
 	__u32 csum_delta;
 };
 
-/* What the sweep writes for a session that ended; a record without created_ns says that it walked on. */
+enum n64_record {
+	N64_RECORD_ENDED,
+	N64_RECORD_PROBE,
+};
+
+/* What the sweep writes for a session that ended, or is to be probed; one without created_ns says that it walked on. */
 struct n64_session_record {
 	struct n64_flow6_key key;
-	__u32 zero;
+	/* enum n64_record */
+	__u32 kind;
 	struct n64_flow6 six;
 	struct n64_flow4 four;
 };

@@ -174,7 +174,7 @@ static __always_inline void watched_session_fill(struct n64_watched_session *tol
 	told->head.kind = kind;
 	told->head.detail = 0;
 	told->session.key = *key;
-	told->session.zero = 0;
+	told->session.kind = N64_RECORD_ENDED;
 	told->session.six = *six;
 	if (four)
 		told->session.four = *four;

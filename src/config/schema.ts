@@ -301,7 +301,7 @@ export const configSchema = section({
       udp: seconds(120, ' (RFC 4787 REQ-5)').default(300).describe('An idle UDP session ends after this.'),
       tcpEstablished: seconds(7200, ' (RFC 5382 REQ-5)')
         .default(7200)
-        .describe('An established TCP connection idle for this and tcpTransitory together ends; no probe is sent.'),
+        .describe('A TCP connection idle for so long is probed and ends tcpTransitory later, unless its pod answers.'),
       tcpTransitory: seconds(1, '')
         .default(240)
         .describe('A TCP connection that opens, or does not answer any more, ends after this.'),

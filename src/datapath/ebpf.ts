@@ -46,6 +46,7 @@ import { FragmentPort } from './fragment-port.ts';
 import { Hooks } from './hooks.ts';
 import { loadObject, misfit, type EbpfOptions } from './load-object.ts';
 import type { Pins } from './pins.ts';
+import { Probes } from './probes.ts';
 import { sessionRow } from './rows.ts';
 import { StaticStore } from './static-store.ts';
 import { SweepWalk } from './sweep-walk.ts';
@@ -89,6 +90,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
   readonly #blocks: BlockStore;
   readonly #statics: StaticStore;
   readonly #fragments: FragmentPort;
+  readonly #probes: Probes;
   readonly #ring: RingBuffer;
   readonly #listeners = new Set<(event: DatapathEvent) => void>();
   #object: BpfObject;
@@ -115,6 +117,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
     this.#blocks = new BlockStore(maps, options.pins);
     this.#statics = new StaticStore(maps);
     this.#fragments = new FragmentPort(maps, () => this.#loaded);
+    this.#probes = new Probes(this.#fragments);
     this.#ring = new RingBuffer(maps.n64_events, (records) => this.#deliver(records)).unref();
   }
 
@@ -325,9 +328,11 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
     const toEpoch = epochClock();
     this.#walk ??= new SweepWalk(this.#program('n64_sweep'), this.maps.n64_flow6);
     const walk = this.#walk;
-    const { endedCount, finished, records } = walk.go(started + budgetMs, maxRows);
+    this.#probes.allow(this.#object.map('n64_probes'));
+    const { endedCount, finished, records, silent } = walk.go(started + budgetMs, maxRows);
     if (finished) this.#endWalk();
     const config = this.settings();
+    this.#probes.send(silent, config.prefixes);
     return {
       endedCount,
       ended: records.map(({ key, six, four }) => sessionRow(key, six, four, config, toEpoch)),

@@ -55,6 +55,20 @@ export class FragmentPort implements Disposable {
     this.#ends = [device, peer];
   }
 
+  /** Whether anything can be sent. */
+  get isOpen(): boolean {
+    return this.#socket !== undefined;
+  }
+
+  /** Sends an IPv6 packet to the pods, as it comes from the programs when they have translated it. */
+  deliver(packet: Uint8Array): boolean {
+    const frame = new Uint8Array(ETHERNET_BYTES + packet.length);
+    frame.set(this.#config().deviceMac);
+    viewOf(frame).setUint16(12, ETHERTYPE[6]);
+    frame.set(packet, ETHERNET_BYTES);
+    return this.#socket?.send(frame, this.#ends[1], ETHERTYPE[6], 0) ?? false;
+  }
+
   /** Whether the programs have seen the first fragment, and so let the others pass. */
   isPassing(datagram: DatagramId): boolean {
     const key = this.#keyOf(datagram);

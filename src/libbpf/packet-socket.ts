@@ -24,7 +24,7 @@ const maxFramesPerTurn = 256;
 export interface PacketSocketOptions {
   /** Interface whose received frames are wanted. */
   readonly ifindex: number;
-  /** skb->mark of what is sent. */
+  /** skb->mark of what is sent, unless that says otherwise. */
   readonly mark: number;
   /** Bytes of the kernel's that may wait for us. */
   readonly receiveBuffer: number;
@@ -37,7 +37,10 @@ export interface PacketSocketOptions {
 export class PacketSocket implements Disposable {
   readonly #onFrames: (frames: Uint8Array[]) => void;
   readonly #buffer = new Uint8Array(MAX_FRAME);
+  readonly #mark: number;
   #fd = -1;
+  /** SO_MARK as it stands. */
+  #marked: number | undefined;
   #wake: Wake | undefined;
   #pending = false;
 
@@ -46,12 +49,13 @@ export class PacketSocket implements Disposable {
     const { ifindex, mark, receiveBuffer } = options;
     checkInt('ifindex', ifindex, 1, 0x7fffffff);
     this.#onFrames = onFrames;
+    this.#mark = mark;
     // Protocol 0: nothing is received before it is bound to its interface.
     this.#fd = libc().socket(AF_PACKET, SOCK_RAW_NONBLOCK_CLOEXEC, 0);
     if (this.#fd < 0) throw systemError('cannot open a packet socket', lastErrno());
     try {
       this.#set(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1);
-      this.#set(SOL_SOCKET, SO_MARK, mark);
+      this.#setMark(mark);
       this.#set(SOL_SOCKET, SO_RCVBUFFORCE, receiveBuffer);
       const address = linkAddress(ifindex, ETH_P_ALL);
       if (libc().bind(this.#fd, address, address.length) !== 0) {
@@ -66,9 +70,10 @@ export class PacketSocket implements Disposable {
   }
 
   /** Sends a whole frame out of an interface, whose qdisc and programs see it. False if the kernel refused it. */
-  send(frame: Uint8Array, ifindex: number, protocol: number): boolean {
+  send(frame: Uint8Array, ifindex: number, protocol: number, mark = this.#mark): boolean {
     checkBytes('frame', frame);
     if (this.#fd < 0) throw new LibbpfError('LIBBPF_STATE', 'the packet socket is closed');
+    this.#setMark(mark);
     const address = linkAddress(ifindex, protocol);
     return Number(libc().sendto(this.#fd, frame, frame.length, 0, address, address.length)) === frame.length;
   }
@@ -82,6 +87,12 @@ export class PacketSocket implements Disposable {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #setMark(mark: number): void {
+    if (this.#marked === mark) return;
+    this.#set(SOL_SOCKET, SO_MARK, mark);
+    this.#marked = mark;
   }
 
   #set(level: number, option: number, value: number): void {

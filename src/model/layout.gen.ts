@@ -65,6 +65,11 @@ export const STATE = {
   STATES: 9,
 } as const;
 
+export const RECORD = {
+  RECORD_ENDED: 0,
+  RECORD_PROBE: 1,
+} as const;
+
 export const BLOCK_STATE = {
   BLOCK_NONE: 0,
   BLOCK_RESTING: 1,
@@ -381,6 +386,7 @@ export const flow4Codec = {
 
 export interface SessionRecord {
   readonly key: Flow6Key;
+  readonly kind: number;
   readonly six: Flow6;
   readonly four: Flow4;
 }
@@ -390,6 +396,7 @@ export const sessionRecordCodec = {
   read(view: DataView, offset: number): SessionRecord {
     return {
       key: flow6KeyCodec.read(view, offset),
+      kind: view.getUint32(offset + 28, true),
       six: flow6Codec.read(view, offset + 32),
       four: flow4Codec.read(view, offset + 80),
     };
@@ -397,6 +404,7 @@ export const sessionRecordCodec = {
   write(view: DataView, offset: number, value: SessionRecord): void {
     clear(view, offset, 128);
     flow6KeyCodec.write(view, offset, value.key);
+    view.setUint32(offset + 28, value.kind, true);
     flow6Codec.write(view, offset + 32, value.six);
     flow4Codec.write(view, offset + 80, value.four);
   },
