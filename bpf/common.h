@@ -67,8 +67,6 @@
  */
 #define GLOBAL __attribute__((noinline))
 
-const volatile struct n64_config cfg = {};
-
 static __always_inline __u32 min_u32(__u32 a, __u32 b)
 {
 	return a < b ? a : b;

@@ -2,7 +2,7 @@
 /* ICMP errors that the data plane makes itself (RFC 4443, RFC 792): under eBPF host routing the kernel makes none. */
 #pragma once
 
-#include "csum.h"
+#include "csum_packet.h"
 #include "egress.h"
 #include "events.h"
 #include "parse.h"

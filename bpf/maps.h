@@ -7,7 +7,8 @@
  */
 #pragma once
 
-#include "common.h"
+#include "config.h"
+#include "map_kinds.h"
 
 /* Errors: a family each, and sizes apart. Fragments that are handed over: a direction each. */
 #define N64_RATE_HANDED 4
@@ -15,32 +16,6 @@
 /* Who shares a bucket shares its errors. */
 #define N64_RATE_BITS 8
 #define N64_RATE_SOURCES (1 << N64_RATE_BITS)
-
-#define HASH_MAP(name_, key_, value_, entries_)       \
-	struct {                                      \
-		__uint(type, BPF_MAP_TYPE_HASH);      \
-		__uint(map_flags, BPF_F_NO_PREALLOC); \
-		__uint(max_entries, entries_);        \
-		__type(key, key_);                    \
-		__type(value, value_);                \
-	} name_ SEC(".maps")
-
-#define LPM_MAP(name_, key_, value_, entries_)        \
-	struct {                                      \
-		__uint(type, BPF_MAP_TYPE_LPM_TRIE);  \
-		__uint(map_flags, BPF_F_NO_PREALLOC); \
-		__uint(max_entries, entries_);        \
-		__type(key, key_);                    \
-		__type(value, value_);                \
-	} name_ SEC(".maps")
-
-#define ARRAY_MAP(type_, name_, value_, entries_) \
-	struct {                                  \
-		__uint(type, type_);              \
-		__uint(max_entries, entries_);    \
-		__type(key, __u32);               \
-		__type(value, value_);            \
-	} name_ SEC(".maps")
 
 HASH_MAP(n64_flow6, struct n64_flow6_key, struct n64_flow6, 1048576);
 HASH_MAP(n64_flow4, struct n64_flow4_key, struct n64_flow4, 1048576);

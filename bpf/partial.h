@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "csum.h"
+#include "csum_packet.h"
 #include "maps.h"
 #include "parse.h"
 

@@ -2,6 +2,7 @@
 /* RFC 6052 2.2, 2.3: IPv4 addresses inside IPv6 addresses, for all six prefix lengths. */
 #pragma once
 
+#include "config.h"
 #include "csum.h"
 
 /* Whether `address` lies under the prefix. Lengths are whole bytes, 4 to 12. */

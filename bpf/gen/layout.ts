@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-// Makes src/model/layout.gen.ts: codecs of the structs that TypeScript shares with the programs, from the BTF of the
-// built object, and the constants of types.h. `make types` runs it; --check tells whether it is fresh.
+// Makes src/model/layout.gen.ts and dns-layout.gen.ts: codecs of the structs that TypeScript shares with the programs, from
+// the BTF of the built objects, and the constants of types.h and dns_types.h. `make types` runs it; --check tells whether
+// they are fresh.
 
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -57,13 +58,18 @@ const STRUCTS = [
   'watched_lease',
 ];
 
-const object = fileURLToPath(new URL('../../.output/nat64.bpf.o', import.meta.url));
-const dump = execFileSync('bpftool', ['-j', 'btf', 'dump', 'file', object, 'format', 'raw'], {
-  encoding: 'utf8',
-  maxBuffer: 64 << 20,
-});
-const types = (JSON.parse(dump) as { types: BtfType[] }).types;
-const byId = new Map(types.map((type) => [type.id, type]));
+const DNS_STRUCTS = ['dns_question', 'dns_answer', 'dns_told', 'dns_state'];
+
+let byId = new Map<number, BtfType>();
+
+function readBtf(name: string): void {
+  const object = fileURLToPath(new URL(`../../.output/${name}`, import.meta.url));
+  const dump = execFileSync('bpftool', ['-j', 'btf', 'dump', 'file', object, 'format', 'raw'], {
+    encoding: 'utf8',
+    maxBuffer: 64 << 20,
+  });
+  byId = new Map((JSON.parse(dump) as { types: BtfType[] }).types.map((type) => [type.id, type]));
+}
 
 function resolve(id: number): BtfType {
   const type = byId.get(id);
@@ -140,7 +146,7 @@ function camelFirst(name: string): string {
 }
 
 function struct(name: string): string[] {
-  const type = types.find((one) => one.kind === 'STRUCT' && one.name === `n64_${name}`);
+  const type = [...byId.values()].find((one) => one.kind === 'STRUCT' && one.name === `n64_${name}`);
   if (!type) throw new Error(`BTF has no struct n64_${name}: nothing in the object uses it`);
   const fields = (type.members ?? [])
     .filter((member) => !/^zero\d*$/.test(member.name))
@@ -175,8 +181,8 @@ function struct(name: string): string[] {
 }
 
 /** #defines that are plain numbers, and enums. */
-function constants(): string[] {
-  const source = readFileSync(new URL('../types.h', import.meta.url), 'utf8');
+function constants(header: string): string[] {
+  const source = readFileSync(new URL(`../${header}`, import.meta.url), 'utf8');
   const lines: string[] = [];
   for (const [, name, value] of source.matchAll(/^#define N64_(\w+) (0x[0-9a-f]+|\d+)u?$/gm)) {
     lines.push(`export const ${name} = ${value};`);
@@ -195,33 +201,39 @@ function constants(): string[] {
   return lines;
 }
 
-emit(
-  '../../src/model/layout.gen.ts',
-  'the BTF of .output/nat64.bpf.o',
-  [
-    "// Offsets and sizes are the compiler's. Padding is written as zero, since map keys are compared whole.",
-    '// Fields that the programs hold in network order are plain numbers here.',
-    '',
-    ...constants(),
-    'function clear(view: DataView, offset: number, size: number): void {',
-    '  new Uint8Array(view.buffer, view.byteOffset + offset, size).fill(0);',
-    '}',
-    '',
-    'function bytes(view: DataView, offset: number, size: number): Uint8Array {',
-    '  return new Uint8Array(view.buffer, view.byteOffset + offset, size).slice();',
-    '}',
-    '',
-    'function setBytes(view: DataView, offset: number, value: Uint8Array, size: number): void {',
-    '  if (value.length !== size) throw new RangeError(`${value.length} bytes where ${size} are wanted`);',
-    '  new Uint8Array(view.buffer, view.byteOffset + offset, size).set(value);',
-    '}',
-    '',
-    'function repeat<T>(count: number, element: (i: number) => T): T[] {',
-    '  return Array.from({ length: count }, (_, i) => element(i));',
-    '}',
-    '',
-    ...STRUCTS.flatMap((name) => struct(name)),
-  ]
-    .join('\n')
-    .trimEnd(),
-);
+function emitLayout(path: string, object: string, header: string, structs: readonly string[]): void {
+  readBtf(object);
+  emit(
+    path,
+    `the BTF of .output/${object}`,
+    [
+      "// Offsets and sizes are the compiler's. Padding is written as zero, since map keys are compared whole.",
+      '// Fields that the programs hold in network order are plain numbers here.',
+      '',
+      ...constants(header),
+      'function clear(view: DataView, offset: number, size: number): void {',
+      '  new Uint8Array(view.buffer, view.byteOffset + offset, size).fill(0);',
+      '}',
+      '',
+      'function bytes(view: DataView, offset: number, size: number): Uint8Array {',
+      '  return new Uint8Array(view.buffer, view.byteOffset + offset, size).slice();',
+      '}',
+      '',
+      'function setBytes(view: DataView, offset: number, value: Uint8Array, size: number): void {',
+      '  if (value.length !== size) throw new RangeError(`${value.length} bytes where ${size} are wanted`);',
+      '  new Uint8Array(view.buffer, view.byteOffset + offset, size).set(value);',
+      '}',
+      '',
+      'function repeat<T>(count: number, element: (i: number) => T): T[] {',
+      '  return Array.from({ length: count }, (_, i) => element(i));',
+      '}',
+      '',
+      ...structs.flatMap((name) => struct(name)),
+    ]
+      .join('\n')
+      .trimEnd(),
+  );
+}
+
+emitLayout('../../src/model/layout.gen.ts', 'nat64.bpf.o', 'types.h', STRUCTS);
+emitLayout('../../src/model/dns-layout.gen.ts', 'dns.bpf.o', 'dns_types.h', DNS_STRUCTS);

@@ -2,9 +2,9 @@
 // Ways into the data plane: for the service, for who only reads, for who removes it.
 
 import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { Gate64Error } from '../errors.ts';
 import { LibbpfError } from '../libbpf/mod.ts';
+import { builtObject } from '../model/built-object.ts';
 import type { DatapathFacts } from '../model/facts.ts';
 import { detach, hookedDevices, placeOf, unlink } from './attachment.ts';
 import type { Datapath, DatapathReader, DatapathSite, DatapathSizes, HookRow, ProgramConfig } from './datapath.ts';
@@ -14,12 +14,6 @@ import { EbpfWatch } from './ebpf-watch.ts';
 import { guarded } from './error-codes.ts';
 import { Pins } from './pins.ts';
 import type { DatapathWatch, WatchEvent, WatchFilter } from './watch.ts';
-
-/** Built: dist/lib/datapath/ beside dist/bpf/. From source: src/datapath/ beside .output/. */
-function objectPath(): string {
-  const built = fileURLToPath(new URL('../../bpf/nat64.bpf.o', import.meta.url));
-  return existsSync(built) ? built : fileURLToPath(new URL('../../.output/nat64.bpf.o', import.meta.url));
-}
 
 /** Throws G64_DATAPATH_MISSING when this node has no data plane. */
 export function openReader(pinRoot?: string): DatapathReader {
@@ -102,7 +96,7 @@ export class PinnedSite implements DatapathSite {
   }
 
   open(programs: ProgramConfig, sizes: DatapathSizes): Datapath {
-    return guarded(EbpfDatapath.open({ objectPath: objectPath(), pins: this.#pins, sizes }, programs));
+    return guarded(EbpfDatapath.open({ objectPath: builtObject('nat64.bpf.o'), pins: this.#pins, sizes }, programs));
   }
 
   remove(): boolean {

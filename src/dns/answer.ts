@@ -147,6 +147,8 @@ export function answerRcode(answer: Answer): number {
 /** Where an answer comes from: upstream just now, the cache after some seconds, or the cache beyond its time. */
 export interface Served {
   readonly answer: Answer;
+  /** Of the cache's clock, for what comes from the cache within its time. */
+  readonly storedAtMs?: number;
   readonly ageSeconds: number;
   readonly isStale: boolean;
 }

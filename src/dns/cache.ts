@@ -77,7 +77,7 @@ export class AnswerCache {
     if (now >= entry.expiresAtMs) return now < entry.recheckAtMs ? this.#stale(key, entry, now) : undefined;
     if (now - entry.usedAtMs > TOUCH_MS) this.#touch(key, entry, now);
     const ageSeconds = Math.floor((now - entry.storedAtMs) / 1000);
-    return { answer: unpack(entry.packed), ageSeconds, isStale: false };
+    return { answer: unpack(entry.packed), storedAtMs: entry.storedAtMs, ageSeconds, isStale: false };
   }
 
   /** For when upstream has just failed: what is kept, however old; it is then served at once for a while. */

@@ -11,12 +11,19 @@ export const RECEIVE_BUFFER_OCTETS = 4 * 1024 * 1024;
 /** Hands the answer's octets to the client; called at most once per query. */
 export type Reply = (answer: Buffer) => void;
 
+/** Where a question came in: the address and port that were asked, the interface that it came by. */
+export interface Local {
+  readonly address: string;
+  readonly port: number;
+  readonly ifindex: number;
+}
+
 /** A client as its socket names it. */
 export interface Peer {
   readonly address: string;
   readonly port: number;
-  /** Where the query came to, and by which interface; where that is known. */
-  readonly local?: { readonly address: string; readonly port: number; readonly ifindex: number } | undefined;
+  /** Where the listener knows it. */
+  readonly local?: Local | undefined;
 }
 
 /**

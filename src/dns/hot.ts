@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which answers the kernel is to give, and to whom: those that are asked for again and again, to clients that have had them
+// from here. So who may ask, what is refused, and which client was led where is decided and noted here alone.
+
+import { isIPv4 } from 'node:net';
+import { parseIp4, parseIp6 } from '../addr/ip.ts';
+import type { KernelAnswers } from '../kernel-dns/kernel-answers.ts';
+import { DNS_MAX_TTLS, DNS_NAME_OCTETS, DNS_TAIL_OCTETS } from '../model/dns-layout.gen.ts';
+import { render, type Answer, type Served } from './answer.ts';
+import type { Local, Peer } from './listener.ts';
+import type { Query } from './query.ts';
+import { CLASS_IN, FLAG, HEADER_LENGTH } from './wire.ts';
+
+/** An answer is hot when it was given so often from the cache, and so often a second. */
+const MIN_USES = 3;
+const MIN_USES_PER_SECOND = 0.5;
+/** For less it is not worth the writing. */
+const MIN_SECONDS_LEFT = 1;
+const TIDY_MS = 1000;
+const OPT_OCTETS = 11;
+const MAX_OCTETS = 65535;
+/** How clients may ask the same question: RD, AD, CD, OPT, DO. */
+const FORMS = 32;
+
+interface Uses {
+  count: number;
+  /** Of the kernel's answers that `ids` names. */
+  epoch: number;
+  /** By form: the number of the kernel's answer, 0: none. */
+  readonly ids: Uint32Array;
+}
+
+export type OnHotProblem = (error: unknown) => void;
+
+export class HotAnswers {
+  readonly #kernel: KernelAnswers;
+  readonly #onProblem: OnHotProblem;
+  readonly #uses = new WeakMap<Answer, Uses>();
+  /** What is added to performance.now() for CLOCK_MONOTONIC; both count the same seconds. */
+  readonly #monotonicOffsetNs = process.hrtime.bigint() - BigInt(Math.round(performance.now() * 1e6));
+  readonly #timer: NodeJS.Timeout;
+  #epoch = 0;
+  #isFull = false;
+  #isBroken = false;
+
+  constructor(kernel: KernelAnswers, onProblem: OnHotProblem) {
+    this.#kernel = kernel;
+    this.#onProblem = onProblem;
+    this.#timer = setInterval(() => this.#tidy(), TIDY_MS).unref();
+  }
+
+  get kernel(): KernelAnswers {
+    return this.#kernel;
+  }
+
+  /** Listeners or limits have changed: nothing from before is given any more. */
+  configure(ports: readonly number[], maxOctets: number): void {
+    this.#guarded(() => this.#kernel.configure(ports, maxOctets));
+    this.#epoch++;
+  }
+
+  /** Something has changed that answers depend on. */
+  flush(): void {
+    this.#guarded(() => this.#kernel.flush());
+    this.#epoch++;
+  }
+
+  /** An answer was given from the cache over UDP, `limit` octets at most. */
+  served(served: Served, query: Query, from: Peer, limit: number): void {
+    const { local } = from;
+    if (local === undefined || this.#isBroken || !isGiven(served, query, limit)) return;
+    const { answer } = served;
+    const uses = this.#usesOf(answer);
+    uses.count++;
+    if (uses.count < MIN_USES || this.#isFull) return;
+    const nowMs = performance.now();
+    const ageSeconds = (nowMs - (served.storedAtMs as number)) / 1000;
+    if (uses.count < ageSeconds * MIN_USES_PER_SECOND || answer.lifetimeSeconds - ageSeconds < MIN_SECONDS_LEFT) return;
+    this.#guarded(() => {
+      const form = formOf(query);
+      const id = uses.ids[form] || (uses.ids[form] = this.#put(served, query) ?? 0);
+      if (id === 0) this.#isFull = true;
+      else this.#kernel.tell(clientOf(from, local), id);
+    });
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#kernel.close();
+  }
+
+  #usesOf(answer: Answer): Uses {
+    let uses = this.#uses.get(answer);
+    if (uses === undefined) {
+      uses = { count: 0, epoch: this.#epoch, ids: new Uint32Array(FORMS) };
+      this.#uses.set(answer, uses);
+    } else if (uses.epoch !== this.#epoch) {
+      uses.epoch = this.#epoch;
+      uses.ids.fill(0);
+    }
+    return uses;
+  }
+
+  #put(served: Served, query: Query): number | undefined {
+    const { answer } = served;
+    // As a client would have had it at once, whole; what has become of its TTLs since, the kernel counts itself.
+    const bytes = render({ answer, ageSeconds: 0, isStale: false }, query, MAX_OCTETS);
+    const tailAt = query.questionEnd;
+    const name = new Uint8Array(DNS_NAME_OCTETS);
+    name.set(query.bytes.subarray(HEADER_LENGTH, query.nameEnd));
+    for (let i = 0; i < name.length; i++) {
+      const octet = name[i] as number;
+      if (octet >= 0x41 && octet <= 0x5a) name[i] = octet | 0x20;
+    }
+    const storedNs = this.#monotonicNs(served.storedAtMs as number);
+    return this.#kernel.put({
+      question: {
+        name,
+        type: query.type,
+        flags: query.flags,
+        nameOctets: query.nameEnd - HEADER_LENGTH,
+        opt: (query.hasOpt ? 1 : 0) | (query.dnssecOk ? 2 : 0),
+      },
+      flags: bytes.readUInt16BE(2),
+      answers: bytes.readUInt16BE(6),
+      authorities: bytes.readUInt16BE(8),
+      additionals: bytes.readUInt16BE(10),
+      tail: bytes.subarray(tailAt),
+      ttls: answer.ttlAt.map((at) => ({ at: at - tailAt, seconds: bytes.readUInt32BE(at) })),
+      storedNs,
+      expiresNs: storedNs + BigInt(answer.lifetimeSeconds) * 1_000_000_000n,
+    });
+  }
+
+  #monotonicNs(ms: number): bigint {
+    return BigInt(Math.round(ms * 1e6)) + this.#monotonicOffsetNs;
+  }
+
+  #tidy(): void {
+    this.#isFull = false;
+    this.#guarded(() => this.#kernel.tidy(process.hrtime.bigint()));
+  }
+
+  /** What fails once is left: everything is answered here then, as it is without. */
+  #guarded(action: () => void): void {
+    if (this.#isBroken) return;
+    try {
+      action();
+    } catch (error) {
+      this.#isBroken = true;
+      clearInterval(this.#timer);
+      this.#kernel.close();
+      this.#onProblem(error);
+    }
+  }
+}
+
+/** Whether the kernel's program would take this question, and may give this answer. */
+function isGiven({ answer, isStale, storedAtMs }: Served, query: Query, limit: number): boolean {
+  const tailOctets = answer.body.length - query.questionEnd + (query.hasOpt ? OPT_OCTETS + answer.options.length : 0);
+  return (
+    tailOctets <= DNS_TAIL_OCTETS &&
+    query.questionEnd + tailOctets <= limit &&
+    answer.ttlAt.length <= DNS_MAX_TTLS &&
+    storedAtMs !== undefined &&
+    !isStale &&
+    !answer.optInside &&
+    query.klass === CLASS_IN &&
+    (query.flags & ~(FLAG.RD | FLAG.AD | FLAG.CD)) === 0 &&
+    query.nameEnd - HEADER_LENGTH <= DNS_NAME_OCTETS &&
+    query.bytes.length === query.questionEnd + (query.hasOpt ? OPT_OCTETS : 0)
+  );
+}
+
+function formOf({ flags, hasOpt, dnssecOk }: Query): number {
+  return (
+    (flags & FLAG.RD ? 1 : 0) |
+    (flags & FLAG.AD ? 2 : 0) |
+    (flags & FLAG.CD ? 4 : 0) |
+    (hasOpt ? 8 : 0) |
+    (dnssecOk ? 16 : 0)
+  );
+}
+
+function clientOf(from: Peer, local: Local): Parameters<KernelAnswers['tell']>[0] {
+  return { client: octetsOf(from.address), asked: octetsOf(local.address), port: local.port, ifindex: local.ifindex };
+}
+
+function octetsOf(address: string): Uint8Array {
+  if (!isIPv4(address)) return parseIp6(address.replace(/%.*/, ''));
+  const octets = new Uint8Array(16).fill(0xff, 10, 12);
+  new DataView(octets.buffer).setUint32(12, parseIp4(address));
+  return octets;
+}
