@@ -16,6 +16,7 @@ import { DnsService, type DnsOptions } from './dns/dns.ts';
 import { openListeners, type ListenerChoice } from './dns/listeners.ts';
 import { DnsMetrics } from './dns/metrics.ts';
 import { readAuthorities } from './dns/upstream-tls.ts';
+import { openKernelDns, type KernelDns } from './kernel-dns/open.ts';
 import { LinuxHost } from './host/host.ts';
 import { InstanceLock } from './host/instance-lock.ts';
 import { Sysctls } from './host/sysctls.ts';
@@ -63,6 +64,7 @@ class Service {
   #destinations: Destinations | undefined;
   #lastReload: ReloadStatus;
   #draining = false;
+  #kernelDns: KernelDns = { off: 'not started' };
   #dns: DnsService | undefined;
   #node: Reconciler | undefined;
   #lock: InstanceLock | undefined;
@@ -83,7 +85,7 @@ class Service {
     });
     this.#dnsMetrics = new DnsMetrics(
       this.#metrics,
-      () => this.#dns?.stats ?? { cacheEntries: 0, cacheBytes: 0 },
+      () => this.#dns?.stats,
       (client) =>
         this.#log.warn({ client }, 'a DNS client is refused: dns.allowClients does not have it (said once an hour)'),
     );
@@ -131,7 +133,10 @@ class Service {
     if (nat64.enabled) this.#files.push(keepUsage(this.#usage, this.#log));
     if (nat64.enabled) this.#node = await this.#startNat64();
     if (dns.enabled) this.#files.push(keepNames(this.#names, this.#log));
-    if (dns.enabled) this.#dns = await DnsService.start(this.#dnsOptions(this.#config));
+    if (dns.enabled) {
+      this.#kernelDns = await openKernelDns(dns);
+      this.#dns = await DnsService.start(this.#dnsOptions(this.#config));
+    }
     if (this.#destinations !== undefined) this.#dns?.setDestinations(this.#destinations);
     this.#page.start();
     this.#events = this.#startEvents();
@@ -244,6 +249,7 @@ class Service {
       maxRate: dns.maxRate,
       maxUdpSize: dns.maxUdpSize,
       cache: dns.cache,
+      kernel: 'answers' in this.#kernelDns ? this.#kernelDns.answers : undefined,
       observer: this.#dnsMetrics,
       onSynthesized: (name, v4, ttlSeconds, client) => {
         this.#admit(v4, ttlSeconds);
@@ -257,6 +263,7 @@ class Service {
     const node = this.#node?.info();
     const readiness = this.#node?.ready();
     const dnsReady = this.#dns?.ready() ?? false;
+    const stats = this.#dns?.stats;
     return {
       version: gate64Version(),
       pid: process.pid,
@@ -269,9 +276,10 @@ class Service {
         reasons: dnsReady || !this.#dns ? [] : ['no upstream resolver is known'],
         listen: dns.listen.map(formatEndpoint),
         listener: this.#dns?.listeners.find(({ kind }) => kind !== undefined)?.kind ?? null,
-        upstreams: this.#dns?.stats.upstreams ?? [],
-        failing: this.#dns?.stats.failing ?? [],
-        cache: { entries: this.#dns?.stats.cacheEntries ?? 0, bytes: this.#dns?.stats.cacheBytes ?? 0 },
+        kernelCache: stats?.kernel ?? ('off' in this.#kernelDns ? this.#kernelDns : { off: 'it has failed' }),
+        upstreams: stats?.upstreams ?? [],
+        failing: stats?.failing ?? [],
+        cache: { entries: stats?.cacheEntries ?? 0, bytes: stats?.cacheBytes ?? 0 },
       },
       nat64: {
         enabled: nat64.enabled,

@@ -150,6 +150,11 @@ export const configSchema = section({
       .describe(
         "How datagrams are taken: batched is many a system call, dgram Node.js's own sockets, one at a time; auto is batched where native code for it can be loaded. Fixed while the service runs.",
       ),
+    kernelCache: bool()
+      .default(true)
+      .describe(
+        'Whether the kernel gives answers that are asked for again and again, to clients that have had them before; where Linux is 6.6 or newer, the process may load programs, and datagrams are taken batched. Fixed while the service runs.',
+      ),
     allowClients: list(clients, '"local" and networks')
       .min(1, { error: 'a list with a network in it' })
       .prefault(['local'])

@@ -144,11 +144,17 @@ export function answerRcode(answer: Answer): number {
   return (answer.rcodeHigh << 4) | ((answer.body[3] as number) & 15);
 }
 
+/** Where the cache has an answer, and since when on its clock. */
+export interface Kept {
+  readonly key: string;
+  readonly storedAtMs: number;
+}
+
 /** Where an answer comes from: upstream just now, the cache after some seconds, or the cache beyond its time. */
 export interface Served {
   readonly answer: Answer;
-  /** Of the cache's clock, for what comes from the cache within its time. */
-  readonly storedAtMs?: number;
+  /** Its place in the cache, for what comes from there within its time. */
+  readonly kept?: Kept;
   readonly ageSeconds: number;
   readonly isStale: boolean;
 }

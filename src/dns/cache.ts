@@ -2,17 +2,16 @@
 // Answers by question, bounded in number and octets, least recently used first out; kept past their time for when upstream
 // fails (RFC 8767).
 
-import type { Answer, Served } from './answer.ts';
+import type { Answer, Kept, Served } from './answer.ts';
 import { keptOctets, pack, unpack, type Packed } from './packed.ts';
 
 /** Milliseconds on a clock that only counts forward. */
 export type Clock = () => number;
 
 /** Times are whole milliseconds, which need no memory of their own. */
-interface Entry {
+interface Entry extends Kept {
   readonly packed: Packed;
   readonly octets: number;
-  readonly storedAtMs: number;
   readonly expiresAtMs: number;
   usedAtMs: number;
   /** Until then a stale answer is served without asking upstream (RFC 8767 §5, failure recheck timer). */
@@ -77,7 +76,7 @@ export class AnswerCache {
     if (now >= entry.expiresAtMs) return now < entry.recheckAtMs ? this.#stale(key, entry, now) : undefined;
     if (now - entry.usedAtMs > TOUCH_MS) this.#touch(key, entry, now);
     const ageSeconds = Math.floor((now - entry.storedAtMs) / 1000);
-    return { answer: unpack(entry.packed), storedAtMs: entry.storedAtMs, ageSeconds, isStale: false };
+    return { answer: unpack(entry.packed), kept: entry, ageSeconds, isStale: false };
   }
 
   /** For when upstream has just failed: what is kept, however old; it is then served at once for a while. */
@@ -89,6 +88,12 @@ export class AnswerCache {
     return this.#stale(key, entry, now);
   }
 
+  /** It has been given again, though not from here. */
+  use(key: string): void {
+    const entry = this.#entries.get(key);
+    if (entry) this.#touch(key, entry, this.#now);
+  }
+
   put(key: string, answer: Answer): void {
     if (answer.lifetimeSeconds <= 0 || answer.body.length > MAX_OCTETS) return;
     this.#remove(key);
@@ -98,7 +103,7 @@ export class AnswerCache {
     this.#makeRoom(1, octets);
     const now = this.#now;
     const expiresAtMs = now + answer.lifetimeSeconds * 1000;
-    this.#add(key, { packed, octets, storedAtMs: now, expiresAtMs, usedAtMs: now, recheckAtMs: 0 });
+    this.#add(key, { key, packed, octets, storedAtMs: now, expiresAtMs, usedAtMs: now, recheckAtMs: 0 });
   }
 
   get #now(): number {

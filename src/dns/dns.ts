@@ -13,6 +13,8 @@ import { AnswerCache, type CacheBounds, type Clock } from './cache.ts';
 import { Clients, type AllowedClients } from './clients.ts';
 import { areRefusedOtherwise, type Dns64Policy } from './decide.ts';
 import { Forwarder } from './forwarder.ts';
+import { HotAnswers, type KernelStats } from './hot.ts';
+import type { KernelAnswers } from '../kernel-dns/kernel-answers.ts';
 import { isWildcard } from './listener-wildcard.ts';
 import type { Listener, ListenerKind, QueryHandler, Reply } from './listener.ts';
 import { openListeners, type ListenerChoice } from './listeners.ts';
@@ -59,6 +61,8 @@ export interface DnsOptions extends DnsSettings {
   readonly log?: Pick<Logger, 'warn' | 'info'> | undefined;
   /** Told of every answer that may be used for `ttlSeconds`, those of the cache too. */
   readonly onSynthesized?: OnSynthesized | undefined;
+  /** Gives answers that are asked for again and again; ended with this. `now` must be performance.now() then. */
+  readonly kernel?: KernelAnswers | undefined;
   /** Milliseconds on a monotonic clock, for the cache's TTLs. */
   readonly now?: Clock | undefined;
 }
@@ -75,6 +79,8 @@ export interface DnsStats {
   readonly cacheEntries: number;
   /** Octets that they take in memory. */
   readonly cacheBytes: number;
+  /** What the kernel gives; undefined where it gives nothing. */
+  readonly kernel: KernelStats | undefined;
   /** Queries waiting for upstream. */
   readonly inFlight: number;
   readonly upstreams: readonly string[];
@@ -87,10 +93,15 @@ export class DnsService {
   readonly #onSynthesized: DnsOptions['onSynthesized'];
   readonly #now: Clock;
   readonly #pool: UpstreamPool;
+  readonly #hot: HotAnswers | undefined;
   // Listeners outlive the forwarder behind them.
   readonly #handle: QueryHandler = (query, transport, from, reply) => {
     if (this.#clients.allows(from.address)) {
-      if (transport === 'udp' && this.#isTooOften(query, from.address, reply)) return false;
+      if (transport === 'udp' && this.#isLimited(from.address)) {
+        if (this.#isTooOften(query, from.address, reply)) return false;
+        // The kernel would not count its answers.
+        return this.#forwarder.handle(query, transport, { address: from.address, port: from.port }, reply);
+      }
       return this.#forwarder.handle(query, transport, from, reply);
     }
     this.#observer.clientRefused(transport, from.address);
@@ -140,6 +151,13 @@ export class DnsService {
       else options.log?.warn({ upstream: label, reason }, 'the upstream cannot be asked');
     });
     this.#cache = new AnswerCache(options.cache, this.#now);
+    const { kernel, log } = options;
+    this.#hot =
+      kernel &&
+      new HotAnswers(kernel, {
+        onUse: (key) => this.#cache.use(key),
+        onProblem: (error) => log?.warn({ err: error }, 'the kernel gives no DNS answers any more (dns.kernelCache)'),
+      });
     this.#forwarder = this.#makeForwarder();
   }
 
@@ -161,6 +179,7 @@ export class DnsService {
     return {
       cacheEntries: this.#cache.size,
       cacheBytes: this.#cache.bytes,
+      kernel: this.#hot?.stats(),
       inFlight: this.#forwarder.inFlight,
       upstreams: this.#upstreams.map(({ endpoint }) => formatEndpoint(endpoint)),
       failing: this.#pool.failing,
@@ -195,6 +214,9 @@ export class DnsService {
     this.#cache.resize(settings.cache);
     this.#decideAnew(before);
     this.#use(upstreams, authorities);
+    // Clients, sizes, listeners: who has had an answer before is asked anew.
+    const ports = new Set(this.#listeners.map(({ endpoint }) => endpoint.port));
+    this.#hot?.configure([...ports], settings.maxUdpSize ?? OUR_UDP_SIZE);
     if (this.#watch?.path === path) return;
     this.#watch?.close();
     this.#watch =
@@ -216,15 +238,19 @@ export class DnsService {
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#watch?.close();
+    this.#hot?.close();
     const listeners = this.#listeners;
     this.#listeners = [];
     await Promise.all(listeners.map((listener) => listener.close()));
     this.#pool.close();
   }
 
+  #isLimited(address: string): boolean {
+    return this.#rate.rate !== 0 && !this.#unlimited.allows(address);
+  }
+
   /** Whether a query by UDP is beyond the rate; it has then been dealt with. */
   #isTooOften(query: Buffer, address: string, reply: Reply): boolean {
-    if (this.#rate.rate === 0 || this.#unlimited.allows(address)) return false;
     const verdict = this.#rate.judge(address);
     if (verdict === 'answer') return false;
     const truncated = verdict === 'truncate' ? renderTruncated(query) : undefined;
@@ -300,6 +326,7 @@ export class DnsService {
 
   /** What is asked from now on is decided anew; the forwarder before still answers what it was asked. */
   #remake(isKept: (answer: Answer) => boolean): void {
+    this.#hot?.flush();
     this.#cache = this.#cache.successor(isKept);
     this.#forwarder = this.#makeForwarder();
   }
@@ -312,6 +339,7 @@ export class DnsService {
       cache: this.#cache,
       observer: this.#observer,
       onSynthesized: this.#onSynthesized,
+      hot: this.#hot,
       now: this.#now,
     });
   }

@@ -15,6 +15,7 @@ import {
 import { EDE, edeOption, type Answer, type OnSynthesized, type Served } from './answer.ts';
 import { AnswerCache, type Clock } from './cache.ts';
 import { AFTER_ERROR_TTL_SECONDS, judge, judgeAaaa, refusedText, type Dns64Policy } from './decide.ts';
+import type { HotAnswers } from './hot.ts';
 import { answerIpv4Only } from './ipv4only.ts';
 import type { Peer, Reply } from './listener.ts';
 import { rcodeLabel, typeLabel, type DnsObserver, type Transport, type Outcome } from './observer.ts';
@@ -43,6 +44,8 @@ export interface ForwarderOptions {
   readonly now: Clock;
   /** Told of every answer, those of the cache too. */
   readonly onSynthesized?: OnSynthesized | undefined;
+  /** Told of every answer over UDP from the cache. */
+  readonly hot?: HotAnswers | undefined;
 }
 
 export class Forwarder {
@@ -75,6 +78,7 @@ export class Forwarder {
       const served = this.#local(query) ?? this.#cached(this.#decided(query));
       if (served) {
         this.#finish(served, query, transport, from, startedAt, reply);
+        if (transport === 'udp') this.#options.hot?.served(served, query, from, this.#udpLimit(query));
         return true;
       }
     }
@@ -108,14 +112,18 @@ export class Forwarder {
   }
 
   #finish(served: Served, query: Query, transport: Transport, from: Peer, startedAt: number, reply: Reply): void {
-    const { observer, maxUdpSize } = this.#options;
+    const { observer } = this.#options;
     // Before the answer leaves: the client's first packet may come at once.
     this.#tell(served, from.address);
-    reply(render(served, query, transport === 'udp' ? Math.min(query.udpSize, maxUdpSize) : MAX_TCP_SIZE));
+    reply(render(served, query, transport === 'udp' ? this.#udpLimit(query) : MAX_TCP_SIZE));
     const { outcome } = served.answer;
     if (outcome === 'synthesized') observer.synthesized();
     else if (outcome !== undefined) observer.passthrough(outcome);
     observer.response(rcodeLabel(answerRcode(served.answer)), (performance.now() - startedAt) / 1000);
+  }
+
+  #udpLimit(query: Query): number {
+    return Math.min(query.udpSize, this.#options.maxUdpSize);
   }
 
   #tell(served: Served, client: string): void {

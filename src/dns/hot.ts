@@ -4,9 +4,9 @@
 
 import { isIPv4 } from 'node:net';
 import { parseIp4, parseIp6 } from '../addr/ip.ts';
-import type { KernelAnswers } from '../kernel-dns/kernel-answers.ts';
+import type { KernelAnswers, KernelCounts } from '../kernel-dns/kernel-answers.ts';
 import { DNS_MAX_TTLS, DNS_NAME_OCTETS, DNS_TAIL_OCTETS } from '../model/dns-layout.gen.ts';
-import { render, type Answer, type Served } from './answer.ts';
+import { render, type Answer, type Kept, type Served } from './answer.ts';
 import type { Local, Peer } from './listener.ts';
 import type { Query } from './query.ts';
 import { CLASS_IN, FLAG, HEADER_LENGTH } from './wire.ts';
@@ -17,7 +17,11 @@ const MIN_USES_PER_SECOND = 0.5;
 /** For less it is not worth the writing. */
 const MIN_SECONDS_LEFT = 1;
 const TIDY_MS = 1000;
+/** The cache is told so often of what the kernel gives, so that it keeps it for when upstream fails. */
+const USE_TICKS = 60;
 const OPT_OCTETS = 11;
+/** Its index in every network namespace. */
+const LOOPBACK = 1;
 const MAX_OCTETS = 65535;
 /** How clients may ask the same question: RD, AD, CD, OPT, DO. */
 const FORMS = 32;
@@ -30,27 +34,44 @@ interface Uses {
   readonly ids: Uint32Array;
 }
 
-export type OnHotProblem = (error: unknown) => void;
+export interface KernelStats extends KernelCounts {
+  readonly entries: number;
+  /** Those that questions of hot names came by. */
+  readonly interfaces: readonly string[];
+}
+
+export interface HotOptions {
+  /** Told of what is given by the kernel, by its key in the cache. */
+  readonly onUse: (key: string) => void;
+  /** The kernel has refused something: it gives no answer any more. */
+  readonly onProblem: (error: unknown) => void;
+}
 
 export class HotAnswers {
   readonly #kernel: KernelAnswers;
-  readonly #onProblem: OnHotProblem;
+  readonly #options: HotOptions;
+  /** Of the kernel's answers, by number: their keys in the cache. */
+  readonly #keys = new Map<number, string>();
   readonly #uses = new WeakMap<Answer, Uses>();
   /** What is added to performance.now() for CLOCK_MONOTONIC; both count the same seconds. */
   readonly #monotonicOffsetNs = process.hrtime.bigint() - BigInt(Math.round(performance.now() * 1e6));
   readonly #timer: NodeJS.Timeout;
   #epoch = 0;
+  #ticks = 0;
   #isFull = false;
   #isBroken = false;
 
-  constructor(kernel: KernelAnswers, onProblem: OnHotProblem) {
+  constructor(kernel: KernelAnswers, options: HotOptions) {
     this.#kernel = kernel;
-    this.#onProblem = onProblem;
+    this.#options = options;
     this.#timer = setInterval(() => this.#tidy(), TIDY_MS).unref();
   }
 
-  get kernel(): KernelAnswers {
-    return this.#kernel;
+  /** Undefined once it has failed. */
+  stats(): KernelStats | undefined {
+    if (this.#isBroken) return undefined;
+    const { size, interfaces } = this.#kernel;
+    return { ...this.#kernel.counts(), entries: size, interfaces };
   }
 
   /** Listeners or limits have changed: nothing from before is given any more. */
@@ -68,17 +89,17 @@ export class HotAnswers {
   /** An answer was given from the cache over UDP, `limit` octets at most. */
   served(served: Served, query: Query, from: Peer, limit: number): void {
     const { local } = from;
-    if (local === undefined || this.#isBroken || !isGiven(served, query, limit)) return;
-    const { answer } = served;
+    const { answer, kept } = served;
+    if (local === undefined || kept === undefined || this.#isBroken || !isGiven(answer, query, limit)) return;
     const uses = this.#usesOf(answer);
     uses.count++;
     if (uses.count < MIN_USES || this.#isFull) return;
     const nowMs = performance.now();
-    const ageSeconds = (nowMs - (served.storedAtMs as number)) / 1000;
+    const ageSeconds = (nowMs - kept.storedAtMs) / 1000;
     if (uses.count < ageSeconds * MIN_USES_PER_SECOND || answer.lifetimeSeconds - ageSeconds < MIN_SECONDS_LEFT) return;
     this.#guarded(() => {
       const form = formOf(query);
-      const id = uses.ids[form] || (uses.ids[form] = this.#put(served, query) ?? 0);
+      const id = uses.ids[form] || (uses.ids[form] = this.#put(answer, kept, query) ?? 0);
       if (id === 0) this.#isFull = true;
       else this.#kernel.tell(clientOf(from, local), id);
     });
@@ -101,8 +122,7 @@ export class HotAnswers {
     return uses;
   }
 
-  #put(served: Served, query: Query): number | undefined {
-    const { answer } = served;
+  #put(answer: Answer, kept: Kept, query: Query): number | undefined {
     // As a client would have had it at once, whole; what has become of its TTLs since, the kernel counts itself.
     const bytes = render({ answer, ageSeconds: 0, isStale: false }, query, MAX_OCTETS);
     const tailAt = query.questionEnd;
@@ -112,8 +132,8 @@ export class HotAnswers {
       const octet = name[i] as number;
       if (octet >= 0x41 && octet <= 0x5a) name[i] = octet | 0x20;
     }
-    const storedNs = this.#monotonicNs(served.storedAtMs as number);
-    return this.#kernel.put({
+    const storedNs = this.#monotonicNs(kept.storedAtMs);
+    const id = this.#kernel.put({
       question: {
         name,
         type: query.type,
@@ -130,6 +150,8 @@ export class HotAnswers {
       storedNs,
       expiresNs: storedNs + BigInt(answer.lifetimeSeconds) * 1_000_000_000n,
     });
+    if (id !== undefined) this.#keys.set(id, kept.key);
+    return id;
   }
 
   #monotonicNs(ms: number): bigint {
@@ -139,6 +161,8 @@ export class HotAnswers {
   #tidy(): void {
     this.#isFull = false;
     this.#guarded(() => this.#kernel.tidy(process.hrtime.bigint()));
+    for (const id of this.#keys.keys()) if (!this.#kernel.has(id)) this.#keys.delete(id);
+    if (++this.#ticks % USE_TICKS === 0) for (const key of this.#keys.values()) this.#options.onUse(key);
   }
 
   /** What fails once is left: everything is answered here then, as it is without. */
@@ -150,20 +174,18 @@ export class HotAnswers {
       this.#isBroken = true;
       clearInterval(this.#timer);
       this.#kernel.close();
-      this.#onProblem(error);
+      this.#options.onProblem(error);
     }
   }
 }
 
 /** Whether the kernel's program would take this question, and may give this answer. */
-function isGiven({ answer, isStale, storedAtMs }: Served, query: Query, limit: number): boolean {
+function isGiven(answer: Answer, query: Query, limit: number): boolean {
   const tailOctets = answer.body.length - query.questionEnd + (query.hasOpt ? OPT_OCTETS + answer.options.length : 0);
   return (
     tailOctets <= DNS_TAIL_OCTETS &&
     query.questionEnd + tailOctets <= limit &&
     answer.ttlAt.length <= DNS_MAX_TTLS &&
-    storedAtMs !== undefined &&
-    !isStale &&
     !answer.optInside &&
     query.klass === CLASS_IN &&
     (query.flags & ~(FLAG.RD | FLAG.AD | FLAG.CD)) === 0 &&
@@ -183,7 +205,9 @@ function formOf({ flags, hasOpt, dnssecOk }: Query): number {
 }
 
 function clientOf(from: Peer, local: Local): Parameters<KernelAnswers['tell']>[0] {
-  return { client: octetsOf(from.address), asked: octetsOf(local.address), port: local.port, ifindex: local.ifindex };
+  // What the node asks itself comes by loopback, though the kernel names the interface that has the address.
+  const ifindex = from.address === local.address ? LOOPBACK : local.ifindex;
+  return { client: octetsOf(from.address), asked: octetsOf(local.address), port: local.port, ifindex };
 }
 
 function octetsOf(address: string): Uint8Array {

@@ -5,6 +5,7 @@ import type { Histogram } from 'prom-client';
 import { formatEndpoint, type Endpoint } from '../addr/ip.ts';
 import type { MetricDefinition, Metrics } from '../telemetry/metrics.ts';
 import { Tally } from '../telemetry/tally.ts';
+import type { DnsStats } from './dns.ts';
 import type { DnsObserver, PassthroughReason, Transport } from './observer.ts';
 
 /** CoreDNS's buckets, so that its latency and ours can stand in one panel: 0.25 ms, doubling, to 8.192 s. */
@@ -79,6 +80,18 @@ export const DNS_METRICS = {
     help: 'Octets of memory that the answers in the cache take; dns.cache.maxBytes at most.',
     labels: [],
   },
+  kernelAnswers: {
+    name: 'gate64_dns_kernel_answers_total',
+    type: 'counter',
+    help: 'Responses given by the kernel (dns.kernelCache). They count nowhere else.',
+    labels: [],
+  },
+  kernelEntries: {
+    name: 'gate64_dns_kernel_entries',
+    type: 'gauge',
+    help: 'Answers that the kernel gives.',
+    labels: [],
+  },
   cacheEntries: { name: 'gate64_dns_cache_entries', type: 'gauge', help: 'Answers in the cache.', labels: [] },
   clientsRefused: {
     name: 'gate64_dns_clients_refused_total',
@@ -123,8 +136,8 @@ export class DnsMetrics implements DnsObserver {
   #toldAt = -Infinity;
   #server = 'dns://';
 
-  /** `cache` is asked at every scrape; `onClientRefused` is called once an hour at most. */
-  constructor(metrics: Metrics, cache: () => CacheFill, onClientRefused?: (address: string) => void) {
+  /** `stats` is asked at every scrape; `onClientRefused` is called once an hour at most. */
+  constructor(metrics: Metrics, stats: () => DnsStats | undefined, onClientRefused?: (address: string) => void) {
     this.#onClientRefused = onClientRefused;
     this.#clientsRefused = new Tally(metrics, DNS_METRICS.clientsRefused);
     this.#rateLimited = new Tally(metrics, DNS_METRICS.rateLimited);
@@ -137,17 +150,28 @@ export class DnsMetrics implements DnsObserver {
     this.#upstreamDuration = metrics.histogram(DNS_METRICS.upstreamDuration);
     this.#cacheHits = new Tally(metrics, DNS_METRICS.cacheHits);
     this.#cacheMisses = new Tally(metrics, DNS_METRICS.cacheMisses);
+    this.#expose(metrics, stats);
+    this.#corednsTranslated = new Tally(metrics, DNS_METRICS.corednsTranslated);
+  }
+
+  #expose(metrics: Metrics, stats: () => DnsStats | undefined): void {
     const entries = metrics.gauge(DNS_METRICS.cacheEntries);
     const bytes = metrics.gauge(DNS_METRICS.cacheBytes);
+    const kernelEntries = metrics.gauge(DNS_METRICS.kernelEntries);
+    const kernelAnswers = metrics.counter(DNS_METRICS.kernelAnswers);
+    let given = 0;
     metrics.onScrape({
-      into: [entries, bytes],
+      into: [entries, bytes, kernelEntries, kernelAnswers],
       read: () => {
-        const fill = cache();
-        entries.set(fill.cacheEntries);
-        bytes.set(fill.cacheBytes);
+        const { cacheEntries = 0, cacheBytes = 0, kernel } = stats() ?? {};
+        entries.set(cacheEntries);
+        bytes.set(cacheBytes);
+        kernelEntries.set(kernel?.entries ?? 0);
+        const answered = kernel?.answered ?? given;
+        kernelAnswers.inc(Math.max(0, answered - given));
+        given = answered;
       },
     });
-    this.#corednsTranslated = new Tally(metrics, DNS_METRICS.corednsTranslated);
   }
 
   /** The first of these is the label that CoreDNS's dns64 plugin gives its counter, such as "dns://127.0.0.1:5364". */

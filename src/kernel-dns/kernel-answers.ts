@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Answers that the kernel gives: dns.bpf.o, what is in its maps, where it hangs. All of it goes with this process.
 
-import { BpfObject, LibbpfError, TcxLink, TypedMap, isTcxSupported, type Codec } from '../libbpf/mod.ts';
+import { BpfObject, LibbpfError, TcxLink, TypedMap, ifIndexToName, isTcxSupported, type Codec } from '../libbpf/mod.ts';
 import { builtObject } from '../model/built-object.ts';
 import {
   DNS_COUNT,
@@ -114,8 +114,13 @@ export class KernelAnswers implements Disposable {
     return this.#live.size;
   }
 
-  get interfaces(): readonly number[] {
-    return [...this.#links.keys()];
+  has(id: number): boolean {
+    return this.#live.has(id);
+  }
+
+  /** Names of those that it hangs on. */
+  get interfaces(): readonly string[] {
+    return [...this.#links.keys()].map((ifindex) => ifIndexToName(ifindex) ?? `${ifindex}`);
   }
 
   counts(): KernelCounts {
@@ -180,7 +185,7 @@ export class KernelAnswers implements Disposable {
   flush(): void {
     this.#generation = (this.#generation + 1) >>> 0;
     this.#writeState();
-    for (const id of [...this.#live.keys()]) this.#remove(id);
+    for (const id of this.#live.keys()) this.#remove(id);
   }
 
   /** Takes out what is over, and forgets interfaces that are gone. */

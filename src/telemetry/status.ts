@@ -15,6 +15,11 @@ export interface ReloadStatus {
   readonly error?: string;
 }
 
+/** Answers that the kernel gives and has given since the start; or why it gives none. */
+export type KernelCacheStatus =
+  | { readonly off: string }
+  | { readonly entries: number; readonly answered: number; readonly interfaces: readonly string[] };
+
 export interface ServiceStatus {
   readonly version: string;
   readonly pid: number;
@@ -25,6 +30,8 @@ export interface ServiceStatus {
     readonly listen: readonly string[];
     /** How datagrams are taken: batched or dgram. Null while nothing listens; absent where it is not told. */
     readonly listener?: string | null;
+    /** What the kernel answers, or why it does not; absent where it is not told. */
+    readonly kernelCache?: KernelCacheStatus;
     readonly upstreams: readonly string[];
     /** Those that could not be asked the last time; absent where none is told of. */
     /** Absent where none is told of, as by an older service. */

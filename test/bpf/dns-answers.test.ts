@@ -67,10 +67,14 @@ class Rig implements Disposable {
   readonly cache: AnswerCache;
   readonly hot: HotAnswers;
   readonly problems: unknown[] = [];
+  readonly used = new Set<string>();
 
   constructor(now: () => number = () => performance.now()) {
     this.cache = new AnswerCache(10_000, now);
-    this.hot = new HotAnswers(this.kernel, (error) => this.problems.push(error));
+    this.hot = new HotAnswers(this.kernel, {
+      onUse: (key) => this.used.add(key),
+      onProblem: (error) => this.problems.push(error),
+    });
     this.hot.configure([53, PORT], MAX_OCTETS);
   }
 

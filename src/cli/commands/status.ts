@@ -6,7 +6,13 @@ import { Command } from 'commander';
 import { formatEndpoint, type Endpoint } from '../../addr/ip.ts';
 import type { DatapathReader, DropRow } from '../../datapath/datapath.ts';
 import { Gate64Error } from '../../errors.ts';
-import { halfText, isReady, type HalfStatus, type ServiceStatus } from '../../telemetry/status.ts';
+import {
+  halfText,
+  isReady,
+  type HalfStatus,
+  type KernelCacheStatus,
+  type ServiceStatus,
+} from '../../telemetry/status.ts';
 import { configOrDefaults } from '../config.ts';
 import type { CliContext, Output } from '../context.ts';
 import { EXIT_PROBLEM, ExitCode } from '../exit.ts';
@@ -99,6 +105,12 @@ function downPairs(at: string, problem: string | undefined, output: Output): Pai
   return [['service', `${bad('down', output)}: nothing answers at ${at}`]];
 }
 
+function kernelText(cache: KernelCacheStatus): string {
+  if ('off' in cache) return `off: ${cache.off}`;
+  const where = cache.interfaces.length === 0 ? '' : ` on ${cache.interfaces.join(', ')}`;
+  return `${cache.entries} answers${where}, ${cache.answered} given`;
+}
+
 function servicePairs(service: ServiceStatus, context: CliContext): Pair[] {
   const { stdout } = context;
   const half = (status: HalfStatus) => {
@@ -115,6 +127,7 @@ function servicePairs(service: ServiceStatus, context: CliContext): Pair[] {
     ],
     ['dns', half(dns)],
     ['  listen', `${dns.listen.join(', ')}${dns.listener == null ? '' : ` (${dns.listener})`}`],
+    ...(dns.kernelCache === undefined ? [] : [['  kernel cache', kernelText(dns.kernelCache)] satisfies Pair]),
     ['  upstreams', dns.upstreams.join(', ')],
     ...(dns.failing ?? []).map(({ upstream, reason }): Pair => ['', bad(`${upstream}: ${reason}`, stdout)]),
     ...(dns.enabled && dns.cache ? [['  cache', cacheText(dns.cache)] satisfies Pair] : []),

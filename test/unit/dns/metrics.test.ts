@@ -5,6 +5,7 @@ import { expect } from 'chai';
 import { parseEndpoint } from '../../../src/addr/ip.ts';
 import { parsePrefix64 } from '../../../src/addr/rfc6052.ts';
 import { DnsService, type DnsOptions } from '../../../src/dns/dns.ts';
+import type { KernelStats } from '../../../src/dns/hot.ts';
 import { DNS_METRICS, DnsMetrics } from '../../../src/dns/metrics.ts';
 import { Metrics, type Reading } from '../../../src/telemetry/metrics.ts';
 import { destinations } from './harness.ts';
@@ -28,12 +29,14 @@ describe('metrics of the DNS half', () => {
   let metrics: CountingMetrics;
   let observer: DnsMetrics;
   let told: string[];
+  let kernel: KernelStats | undefined;
   beforeEach(() => {
     metrics = new CountingMetrics();
     told = [];
+    kernel = undefined;
     observer = new DnsMetrics(
       metrics,
-      () => ({ cacheEntries: 42, cacheBytes: 4200 }),
+      () => ({ cacheEntries: 42, cacheBytes: 4200, kernel, inFlight: 0, upstreams: [], failing: [] }),
       (address) => told.push(address),
     );
     observer.setListen([parseEndpoint('127.0.0.1:5364'), parseEndpoint('[::1]:5364')]);
@@ -44,6 +47,22 @@ describe('metrics of the DNS half', () => {
     for (const { name, type, help } of Object.values(DNS_METRICS)) {
       expect(text).to.include(`# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`);
     }
+  });
+
+  it('what the kernel gives counts apart, and on where its own count begins anew', async () => {
+    const figures = async () => {
+      const text = await metrics.text();
+      return ['gate64_dns_kernel_answers_total', 'gate64_dns_kernel_entries'].map((name) =>
+        Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1]),
+      );
+    };
+    expect(await figures()).to.deep.equal([0, 0]);
+    kernel = { entries: 3, answered: 100, passed: 2, interfaces: ['lo'] };
+    expect(await figures()).to.deep.equal([100, 3]);
+    kernel = { ...kernel, answered: 150 };
+    expect(await figures()).to.deep.equal([150, 3]);
+    kernel = undefined;
+    expect(await figures(), 'given up').to.deep.equal([150, 0]);
   });
 
   it('counts what is reported', async () => {
@@ -115,7 +134,7 @@ describe('metrics of the DNS half', () => {
       expect({ readings: metrics.readings, names: [...values.keys()] }).to.deep.equal(before);
       expect(values.get('gate64_dns_cache_hits_total')).to.equal(101);
       // Who made the counters anew at a reload would be told.
-      expect(() => new DnsMetrics(metrics, () => ({ cacheEntries: 0, cacheBytes: 0 }))).to.throw(/already/);
+      expect(() => new DnsMetrics(metrics, () => undefined)).to.throw(/already/);
     } finally {
       await dns.stop();
     }
