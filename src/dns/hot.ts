@@ -52,7 +52,7 @@ export class HotAnswers {
   readonly #options: HotOptions;
   /** Of the kernel's answers, by number: their keys in the cache. */
   readonly #keys = new Map<number, string>();
-  readonly #uses = new WeakMap<Answer, Uses>();
+  readonly #uses = new WeakMap<Kept, Uses>();
   /** What is added to performance.now() for CLOCK_MONOTONIC; both count the same seconds. */
   readonly #monotonicOffsetNs = process.hrtime.bigint() - BigInt(Math.round(performance.now() * 1e6));
   readonly #timer: NodeJS.Timeout;
@@ -91,7 +91,7 @@ export class HotAnswers {
     const { local } = from;
     const { answer, kept } = served;
     if (local === undefined || kept === undefined || this.#isBroken || !isGiven(answer, query, limit)) return;
-    const uses = this.#usesOf(answer);
+    const uses = this.#usesOf(kept);
     uses.count++;
     if (uses.count < MIN_USES || this.#isFull) return;
     const nowMs = performance.now();
@@ -110,11 +110,11 @@ export class HotAnswers {
     this.#kernel.close();
   }
 
-  #usesOf(answer: Answer): Uses {
-    let uses = this.#uses.get(answer);
+  #usesOf(kept: Kept): Uses {
+    let uses = this.#uses.get(kept);
     if (uses === undefined) {
       uses = { count: 0, epoch: this.#epoch, ids: new Uint32Array(FORMS) };
-      this.#uses.set(answer, uses);
+      this.#uses.set(kept, uses);
     } else if (uses.epoch !== this.#epoch) {
       uses.epoch = this.#epoch;
       uses.ids.fill(0);

@@ -70,7 +70,7 @@ class Rig implements Disposable {
   readonly used = new Set<string>();
 
   constructor(now: () => number = () => performance.now()) {
-    this.cache = new AnswerCache(10_000, now);
+    this.cache = new AnswerCache({ maxEntries: 10_000, maxBytes: 64 << 20 }, now);
     this.hot = new HotAnswers(this.kernel, {
       onUse: (key) => this.used.add(key),
       onProblem: (error) => this.problems.push(error),

@@ -85,7 +85,9 @@ describe('DNS answers by the kernel, on a node', function () {
     );
     expect(status.service.dns.kernelCache.interfaces).to.include.members(['lo']);
     expect(status.service.dns.kernelCache.entries).to.be.greaterThan(2);
-    expect((await gate64.cli(['status', '-o', 'table'])).stdout).to.match(/kernel cache\s+\d+ answers on .*\blo\b.*, \d+ given/);
+    expect((await gate64.cli(['status', '-o', 'table'])).stdout).to.match(
+      /kernel cache\s+\d+ answers on .*\blo\b.*, \d+ given/,
+    );
   });
 
   it('a Service answers the pod and the node: what is translated is left to user space', async () => {
