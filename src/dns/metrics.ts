@@ -113,11 +113,6 @@ export const DNS_METRICS = {
   },
 } as const satisfies Record<string, MetricDefinition>;
 
-interface CacheFill {
-  readonly cacheEntries: number;
-  readonly cacheBytes: number;
-}
-
 /** Made once a process, since counts go on when the configuration changes. */
 export class DnsMetrics implements DnsObserver {
   readonly #requests: Tally;
@@ -167,9 +162,8 @@ export class DnsMetrics implements DnsObserver {
         entries.set(cacheEntries);
         bytes.set(cacheBytes);
         kernelEntries.set(kernel?.entries ?? 0);
-        const answered = kernel?.answered ?? given;
-        kernelAnswers.inc(Math.max(0, answered - given));
-        given = answered;
+        given = Math.max(given, kernel?.answered ?? 0);
+        kernelAnswers.inc(given);
       },
     });
   }

@@ -49,7 +49,7 @@ describe('metrics of the DNS half', () => {
     }
   });
 
-  it('what the kernel gives counts apart, and on where its own count begins anew', async () => {
+  it('what the kernel gives counts apart, and stays where the kernel gives up', async () => {
     const figures = async () => {
       const text = await metrics.text();
       return ['gate64_dns_kernel_answers_total', 'gate64_dns_kernel_entries'].map((name) =>
