@@ -37,6 +37,8 @@ export class Clients {
   #nets = new BlockList();
   #found: string | undefined;
   #lookedAt = -Infinity;
+  /** The last one that was found to be allowed; most ask again and again. */
+  #latest: string | undefined;
   #refusalsSince = -Infinity;
   #refusals = 0;
 
@@ -75,8 +77,12 @@ export class Clients {
   }
 
   #isAllowed(address: string): boolean {
+    if (address === this.#latest) return true;
     const known = this.#known.get(address);
-    if (known !== undefined) return known;
+    if (known !== undefined) {
+      if (known) this.#latest = address;
+      return known;
+    }
     const bare = address.split('%', 1)[0] as string;
     const isAllowed = this.#nets.check(bare, isIPv6(bare) ? 'ipv6' : 'ipv4');
     if (this.#known.size >= MAX_KNOWN) this.#known.clear();
@@ -98,6 +104,7 @@ export class Clients {
     if (found.join() === this.#found) return;
     this.#found = found.join();
     this.#known.clear();
+    this.#latest = undefined;
     this.#nets = new BlockList();
     const add = (address: string, length: number) =>
       this.#nets.addSubnet(address, length, isIPv6(address) ? 'ipv6' : 'ipv4');

@@ -59,7 +59,10 @@ export interface DnsOptions extends DnsSettings {
   readonly observer?: DnsObserver | undefined;
   /** Gets what an operator should know of the upstreams. */
   readonly log?: Pick<Logger, 'warn' | 'info'> | undefined;
-  /** Told of every answer that may be used for `ttlSeconds`, those of the cache too. */
+  /**
+   * Told of every answer that may be used for `ttlSeconds`, those of the cache too; of a question that one client repeats
+   * within a second once.
+   */
   readonly onSynthesized?: OnSynthesized | undefined;
   /** Gives answers that are asked for again and again; ended with this. `now` must be performance.now() then. */
   readonly kernel?: KernelAnswers | undefined;

@@ -21,6 +21,7 @@ import type { Peer, Reply } from './listener.ts';
 import { rcodeLabel, typeLabel, type DnsObserver, type Transport, type Outcome } from './observer.ts';
 import { answerPtr, answerWellKnownPtr, reverseTarget } from './ptr.ts';
 import { queryKey, readQuery, upstreamQuery, type Query } from './query.ts';
+import { Repeats, type Repeat } from './repeats.ts';
 import { answerResolverArpa } from './resolver-arpa.ts';
 import { retype, synthesize, withoutExcluded } from './synth.ts';
 import type { UpstreamPool } from './upstream.ts';
@@ -42,7 +43,7 @@ export interface ForwarderOptions {
   readonly cache: AnswerCache;
   readonly observer: DnsObserver;
   readonly now: Clock;
-  /** Told of every answer, those of the cache too. */
+  /** Told of every answer, those of the cache too; of a question repeated within a second by one client once. */
   readonly onSynthesized?: OnSynthesized | undefined;
   /** Told of every answer over UDP from the cache. */
   readonly hot?: HotAnswers | undefined;
@@ -51,6 +52,7 @@ export interface ForwarderOptions {
 export class Forwarder {
   readonly #options: ForwarderOptions;
   readonly #inFlight = new Map<string, Promise<Served>>();
+  readonly #repeats = new Repeats();
   #waiting = 0;
 
   constructor(options: ForwarderOptions) {
@@ -64,6 +66,7 @@ export class Forwarder {
   /** As a QueryHandler. */
   handle(bytes: Buffer, transport: Transport, from: Peer, reply: Reply): boolean {
     const startedAt = performance.now();
+    if (transport === 'udp' && this.#again(bytes, from, startedAt, reply)) return true;
     const query = readQuery(bytes);
     if (query === undefined) return false;
     const { observer } = this.#options;
@@ -75,7 +78,7 @@ export class Forwarder {
     }
     observer.request(transport, typeLabel(query.type));
     if (!query.isRaw) {
-      const served = this.#local(query) ?? this.#cached(this.#decided(query));
+      const served = this.#local(query) ?? this.#cached(query, transport);
       if (served) {
         this.#finish(served, query, transport, from, startedAt, reply);
         if (transport === 'udp') this.#options.hot?.served(served, query, from, this.#udpLimit(query));
@@ -98,6 +101,24 @@ export class Forwarder {
     return true;
   }
 
+  /** A question that was answered from the cache before, and is now. */
+  #again(bytes: Buffer, from: Peer, startedAt: number, reply: Reply): boolean {
+    const repeat = this.#repeats.find(bytes);
+    const { cache, observer, maxUdpSize } = this.#options;
+    if (repeat === undefined) return false;
+    const served = cache.get(repeat.key);
+    if (served === undefined) return false;
+    observer.request('udp', repeat.typeLabel);
+    observer.cacheHit();
+    const answer = repeat.render(served, Math.min(repeat.query.udpSize, maxUdpSize));
+    if (served.answer.shown !== undefined && !repeat.isTold(from.address, startedAt)) {
+      this.#tell(served, from.address);
+    }
+    reply(answer);
+    this.#count(served, repeat.rcodeLabel, startedAt);
+    return true;
+  }
+
   async #answer(query: Query, transport: Transport, from: Peer, startedAt: number, reply: Reply): Promise<void> {
     let served: Served;
     try {
@@ -112,14 +133,17 @@ export class Forwarder {
   }
 
   #finish(served: Served, query: Query, transport: Transport, from: Peer, startedAt: number, reply: Reply): void {
-    const { observer } = this.#options;
     // Before the answer leaves: the client's first packet may come at once.
     this.#tell(served, from.address);
     reply(render(served, query, transport === 'udp' ? this.#udpLimit(query) : MAX_TCP_SIZE));
-    const { outcome } = served.answer;
+    this.#count(served, rcodeLabel(answerRcode(served.answer)), startedAt);
+  }
+
+  #count({ answer: { outcome } }: Served, rcode: string, startedAt: number): void {
+    const { observer } = this.#options;
     if (outcome === 'synthesized') observer.synthesized();
     else if (outcome !== undefined) observer.passthrough(outcome);
-    observer.response(rcodeLabel(answerRcode(served.answer)), (performance.now() - startedAt) / 1000);
+    observer.response(rcode, (performance.now() - startedAt) / 1000);
   }
 
   #udpLimit(query: Query): number {
@@ -162,11 +186,14 @@ export class Forwarder {
     return { ...query, bytes, flags };
   }
 
-  #cached(query: Query): Served | undefined {
+  #cached(query: Query, transport: Transport): Served | undefined {
     const { cache, observer } = this.#options;
-    const served = cache.get(queryKey(query, query.type));
-    if (served) observer.cacheHit();
-    else observer.cacheMiss();
+    const key = queryKey(this.#decided(query), query.type);
+    const served = cache.get(key);
+    if (served) {
+      observer.cacheHit();
+      if (transport === 'udp') this.#repeats.add(query, key);
+    } else observer.cacheMiss();
     return served;
   }
 

@@ -64,7 +64,8 @@ export class UdpListener implements Listener {
     this.#handler(bytes, 'udp', from, (answer) => {
       try {
         // Without a callback: an answer that cannot be delivered is lost as any datagram may be; the client asks again.
-        this.#socket.send(answer, from.port, from.address);
+        // A copy, since what the kernel does not take at once waits here.
+        this.#socket.send(Buffer.from(answer), from.port, from.address);
       } catch {
         // Closed meanwhile: the client asks again, as for any datagram that was lost.
       }

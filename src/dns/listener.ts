@@ -8,7 +8,7 @@ import type { Transport } from './observer.ts';
 /** Room for a burst while the event loop is busy; the kernel clamps it to net.core.rmem_max. */
 export const RECEIVE_BUFFER_OCTETS = 4 * 1024 * 1024;
 
-/** Hands the answer's octets to the client; called at most once per query. */
+/** Hands the answer's octets to the client; called at most once per query. They are lent: after the return they are others. */
 export type Reply = (answer: Buffer) => void;
 
 /** Where a question came in: the address and port that were asked, the interface that it came by. */

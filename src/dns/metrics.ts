@@ -4,7 +4,8 @@
 import type { Histogram } from 'prom-client';
 import { formatEndpoint, type Endpoint } from '../addr/ip.ts';
 import type { MetricDefinition, Metrics } from '../telemetry/metrics.ts';
-import { Tally } from '../telemetry/tally.ts';
+import { DurationTally } from '../telemetry/duration-tally.ts';
+import { Tally, type Cell } from '../telemetry/tally.ts';
 import type { DnsStats } from './dns.ts';
 import type { DnsObserver, PassthroughReason, Transport } from './observer.ts';
 
@@ -116,8 +117,10 @@ export const DNS_METRICS = {
 /** Made once a process, since counts go on when the configuration changes. */
 export class DnsMetrics implements DnsObserver {
   readonly #requests: Tally;
+  /** By type, so that no key is made for a request. */
+  readonly #requestCells = { udp: new Map<string, Cell>(), tcp: new Map<string, Cell>() };
   readonly #responses: Tally;
-  readonly #duration: Histogram;
+  readonly #duration: DurationTally;
   readonly #synthesized: Tally;
   readonly #passthrough: Tally;
   readonly #upstreamRequests: Tally;
@@ -138,7 +141,7 @@ export class DnsMetrics implements DnsObserver {
     this.#rateLimited = new Tally(metrics, DNS_METRICS.rateLimited);
     this.#requests = new Tally(metrics, DNS_METRICS.requests);
     this.#responses = new Tally(metrics, DNS_METRICS.responses);
-    this.#duration = metrics.histogram(DNS_METRICS.duration);
+    this.#duration = new DurationTally(metrics, DNS_METRICS.duration);
     this.#synthesized = new Tally(metrics, DNS_METRICS.synthesized);
     this.#passthrough = new Tally(metrics, DNS_METRICS.passthrough);
     this.#upstreamRequests = new Tally(metrics, DNS_METRICS.upstreamRequests);
@@ -174,7 +177,10 @@ export class DnsMetrics implements DnsObserver {
   }
 
   request(transport: Transport, type: string): void {
-    this.#requests.add(`${transport}\n${type}`);
+    const cells = this.#requestCells[transport];
+    let cell = cells.get(type);
+    if (cell === undefined) cells.set(type, (cell = this.#requests.cell(`${transport}\n${type}`)));
+    cell.count++;
   }
 
   response(rcode: string, seconds: number): void {

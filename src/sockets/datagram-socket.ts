@@ -42,6 +42,8 @@ export class DatagramSocket {
   readonly port: number;
   readonly #onDatagram: OnDatagram;
   readonly #isV6: boolean;
+  /** On a wildcard address, each answer says where it leaves from. */
+  readonly #isWildcard: boolean;
   readonly #texts: AddressTexts;
   readonly #received: Messages;
   readonly #answers: Messages;
@@ -62,6 +64,7 @@ export class DatagramSocket {
     const calls = socketCalls();
     this.#onDatagram = onDatagram;
     this.#isV6 = family === AF_INET6;
+    this.#isWildcard = options.address.every((octet) => octet === 0);
     this.#texts = new AddressTexts(family);
     this.#fd = calls.socket(family, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0);
     if (this.#fd < 0) throw socketError('socket', lastErrno());
@@ -118,7 +121,7 @@ export class DatagramSocket {
     const control = i * CONTROL_WORDS;
     this.#answers.setLength(i, length);
     names[name] = to.familyAndPort;
-    headers[i * HEADER.words + HEADER.controlLength] = to.hasLocal ? this.#answers.controlSpace : 0;
+    headers[i * HEADER.words + HEADER.controlLength] = this.#isWildcard && to.hasLocal ? this.#answers.controlSpace : 0;
     if (this.#isV6) {
       const at = name + NAME.v6.address;
       names[at] = to.a;

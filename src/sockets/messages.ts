@@ -36,6 +36,8 @@ export class Messages {
   readonly controlSpace: number;
   readonly headersAt: bigint;
   readonly #iovecs = new BigUint64Array(BATCH * 2);
+  /** The low words of the iovecs' lengths; the high ones stay zero. */
+  readonly #lengths = new Uint32Array(this.#iovecs.buffer, 8);
   readonly #octets = Buffer.alloc(BATCH * SLOT);
   readonly #slots: readonly Buffer[];
 
@@ -72,7 +74,7 @@ export class Messages {
 
   /** What is to be sent of it. */
   setLength(i: number, length: number): void {
-    this.#iovecs[i * 2 + 1] = BigInt(length);
+    this.#lengths[i * 4] = length;
   }
 }
 

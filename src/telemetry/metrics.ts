@@ -62,6 +62,26 @@ export class Metrics {
     return this.#note(definition, new Histogram({ ...this.#common(definition), buckets }));
   }
 
+  /** Registers a histogram without labels that is counted elsewhere: values by bucket, the last one beyond all bounds. */
+  histogramOf(
+    { name, help, buckets = [] }: MetricDefinition<'histogram', never>,
+    read: () => { readonly counts: ArrayLike<number>; readonly sum: number },
+  ): void {
+    const get = () => {
+      const { counts, sum } = read();
+      let count = 0;
+      const values = [...buckets, '+Inf'].map((le, i) => {
+        count += counts[i] ?? 0;
+        return { metricName: `${name}_bucket`, labels: { le }, value: count };
+      });
+      const total = { metricName: `${name}_count`, labels: {}, value: count };
+      const all = [...values, { metricName: `${name}_sum`, labels: {}, value: sum }, total];
+      return Promise.resolve({ name, help, type: 'histogram', aggregator: 'sum', values: all });
+    };
+    // Of a metric the registry uses these two.
+    this.#registry.registerMetric({ name, get } as unknown as Histogram);
+  }
+
   /** Carries `reading` out at every scrape. What it returns ends that, and empties its metrics. */
   onScrape(reading: Reading): () => void {
     this.#readings.add(reading);
