@@ -68,15 +68,19 @@ export class AnswerCache {
     return next;
   }
 
-  /** An answer within its time, or a stale one right after upstream has failed; else undefined. */
-  get(key: string): Served | undefined {
+  /**
+   * An answer within its time, or a stale one right after upstream has failed; else undefined. `at`: of the cache's clock.
+   * Where `last`, of the same question, still stands it is not unpacked again.
+   */
+  get(key: string, at = this.#clock(), last?: Served): Served | undefined {
     const entry = this.#entries.get(key);
     if (entry === undefined) return undefined;
-    const now = this.#now;
+    const now = Math.floor(at);
     if (now >= entry.expiresAtMs) return now < entry.recheckAtMs ? this.#stale(key, entry, now) : undefined;
     if (now - entry.usedAtMs > TOUCH_MS) this.#touch(key, entry, now);
     const ageSeconds = Math.floor((now - entry.storedAtMs) / 1000);
-    return { answer: unpack(entry.packed), kept: entry, ageSeconds, isStale: false };
+    if (last?.kept !== entry) return { answer: unpack(entry.packed), kept: entry, ageSeconds, isStale: false };
+    return last.ageSeconds === ageSeconds ? last : { answer: last.answer, kept: entry, ageSeconds, isStale: false };
   }
 
   /** For when upstream has just failed: what is kept, however old; it is then served at once for a while. */

@@ -53,8 +53,8 @@ export class Clients {
     return isDeepStrictEqual(allowed, this.#allowed) ? this : new Clients(allowed, this.#localNetworks);
   }
 
-  allows(address: string): boolean {
-    const now = performance.now();
+  /** `now`: milliseconds on a monotonic clock. */
+  allows(address: string, now = performance.now()): boolean {
     if (now - this.#lookedAt > LOOK_MS) this.#look(now);
     if (this.#isAllowed(address)) return true;
     if (now - this.#lookedAt <= LOOK_FOR_REFUSED_MS) return false;

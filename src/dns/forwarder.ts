@@ -34,6 +34,8 @@ const PROBE_BUDGET_MS = 450;
 const MAX_TCP_SIZE = 65535;
 /** Questions waiting for upstream; beyond, the newest are turned away rather than all made late. */
 const MAX_WAITING = 20_000;
+/** Of repeated questions one in so many is measured, and stands for those after it. */
+const SAMPLED = 8;
 
 export interface ForwarderOptions {
   readonly policy: Dns64Policy;
@@ -53,6 +55,9 @@ export class Forwarder {
   readonly #options: ForwarderOptions;
   readonly #inFlight = new Map<string, Promise<Served>>();
   readonly #repeats = new Repeats();
+  #repeated = 0;
+  /** What the last one took that was measured. */
+  #repeatSeconds = 0;
   #waiting = 0;
 
   constructor(options: ForwarderOptions) {
@@ -63,9 +68,8 @@ export class Forwarder {
     return this.#waiting;
   }
 
-  /** As a QueryHandler. */
-  handle(bytes: Buffer, transport: Transport, from: Peer, reply: Reply): boolean {
-    const startedAt = performance.now();
+  /** As a QueryHandler. `startedAt`: of the clock, which is then not read again for an answer of the cache. */
+  handle(bytes: Buffer, transport: Transport, from: Peer, reply: Reply, startedAt = this.#options.now()): boolean {
     if (transport === 'udp' && this.#again(bytes, from, startedAt, reply)) return true;
     const query = readQuery(bytes);
     if (query === undefined) return false;
@@ -73,7 +77,7 @@ export class Forwarder {
     if ('rcode' in query) {
       observer.request(transport, 'other');
       reply(renderRefusal(bytes, query));
-      observer.response(rcodeLabel(query.rcode), (performance.now() - startedAt) / 1000);
+      observer.response(rcodeLabel(query.rcode), this.#secondsSince(startedAt));
       return true;
     }
     observer.request(transport, typeLabel(query.type));
@@ -106,7 +110,7 @@ export class Forwarder {
     const repeat = this.#repeats.find(bytes);
     const { cache, observer, maxUdpSize } = this.#options;
     if (repeat === undefined) return false;
-    const served = cache.get(repeat.key);
+    const served = cache.get(repeat.key, startedAt);
     if (served === undefined) return false;
     observer.request('udp', repeat.typeLabel);
     observer.cacheHit();
@@ -115,7 +119,8 @@ export class Forwarder {
       this.#tell(served, from.address);
     }
     reply(answer);
-    this.#count(served, repeat.rcodeLabel, startedAt);
+    if (this.#repeated++ % SAMPLED === 0) this.#repeatSeconds = this.#secondsSince(startedAt);
+    this.#count(served, repeat.rcodeLabel, this.#repeatSeconds);
     return true;
   }
 
@@ -136,14 +141,18 @@ export class Forwarder {
     // Before the answer leaves: the client's first packet may come at once.
     this.#tell(served, from.address);
     reply(render(served, query, transport === 'udp' ? this.#udpLimit(query) : MAX_TCP_SIZE));
-    this.#count(served, rcodeLabel(answerRcode(served.answer)), startedAt);
+    this.#count(served, rcodeLabel(answerRcode(served.answer)), this.#secondsSince(startedAt));
   }
 
-  #count({ answer: { outcome } }: Served, rcode: string, startedAt: number): void {
+  #count({ answer: { outcome } }: Served, rcode: string, seconds: number): void {
     const { observer } = this.#options;
     if (outcome === 'synthesized') observer.synthesized();
     else if (outcome !== undefined) observer.passthrough(outcome);
-    observer.response(rcode, (performance.now() - startedAt) / 1000);
+    observer.response(rcode, seconds);
+  }
+
+  #secondsSince(startedAt: number): number {
+    return (this.#options.now() - startedAt) / 1000;
   }
 
   #udpLimit(query: Query): number {

@@ -37,6 +37,7 @@ export class Datagram {
     this.isAnswered = true;
   };
   isAnswered = false;
+  #address: string | undefined;
   readonly #way: DatagramWay;
   readonly #views: (Buffer | undefined)[] = [];
 
@@ -45,7 +46,7 @@ export class Datagram {
   }
 
   get address(): string {
-    return this.#way.text(this.a, this.b, this.c, this.d, this.zone);
+    return (this.#address ??= this.#way.text(this.a, this.b, this.c, this.d, this.zone));
   }
 
   get port(): number {
@@ -63,6 +64,7 @@ export class Datagram {
   /** `slot` is always the same. */
   arrive(slot: Buffer, length: number): void {
     this.isAnswered = false;
+    this.#address = undefined;
     if (length >= KEPT_LENGTHS) this.bytes = slot.subarray(0, length);
     else this.bytes = this.#views[length] ??= slot.subarray(0, length);
   }
