@@ -122,11 +122,11 @@ demo: deps-demo build ## Show it: an IPv6-only "pod" fetches a file from an IPv4
 
 .PHONY: test
 test: deps build ## All tests: lint, unit, meta, BPF, namespaces (root); ends with 'N passed, N failed'
-	$(Q)$(NODE) test/helpers/layers.ts lint unit meta bpf netns
+	$(Q)$(NODE) test/helpers/layers.ts lint unit unit-dgram meta bpf netns
 
 .PHONY: test-unit test-meta test-bpf test-netns
 test-unit: build ## Unit, property and meta tests (no root)
-	$(Q)$(NODE) test/helpers/layers.ts unit meta
+	$(Q)$(NODE) test/helpers/layers.ts unit unit-dgram meta
 
 test-meta: build
 	$(Q)$(NODE) test/helpers/layers.ts meta

@@ -21,7 +21,7 @@ import type { Peer, Reply } from './listener.ts';
 import { rcodeLabel, typeLabel, type DnsObserver, type Transport, type Outcome } from './observer.ts';
 import { answerPtr, answerWellKnownPtr, reverseTarget } from './ptr.ts';
 import { queryKey, readQuery, upstreamQuery, type Query } from './query.ts';
-import { Repeats, type Repeat } from './repeats.ts';
+import { Repeats } from './repeats.ts';
 import { answerResolverArpa } from './resolver-arpa.ts';
 import { retype, synthesize, withoutExcluded } from './synth.ts';
 import type { UpstreamPool } from './upstream.ts';

@@ -47,10 +47,7 @@ function ticks(pid: number): [user: number, system: number] {
 
 const builds = process.argv.length > 2 ? process.argv.slice(2) : [GATE64];
 let port = FIRST_PORT;
-const servers: Server[] = builds.flatMap((build) => [
-  gate64(build, 'dgram', port++),
-  gate64(build, 'batched', port++),
-]);
+const servers: Server[] = builds.flatMap((build) => [gate64(build, 'dgram', port++), gate64(build, 'batched', port++)]);
 const { unbound } = RESOLVERS;
 servers.push({ title: unbound.title, port: unbound.port, command: unbound.command(directory, unbound.port) });
 
@@ -58,11 +55,11 @@ writeQuestions(questions);
 await using stack = new AsyncDisposableStack();
 stack.defer(() => rmSync(directory, { recursive: true, force: true }));
 const upstream = await startUpstream();
-stack.defer(async () => void (await upstream.stop(9000)));
+stack.defer(() => upstream.stop(9000));
 const running = [];
 for (const server of servers) {
   const child = start(['taskset', '-c', '1', ...server.command]);
-  stack.defer(async () => void (await child.stop(9000)));
+  stack.defer(() => child.stop(9000));
   await eventually(`${server.title} synthesizes`, async () => {
     if (child.exitCode() !== undefined) throw new Error(child.log());
     const dig = ['dig', '+short', '+time=1', '+tries=1', '@127.0.0.1', '-p', String(server.port), 'a.example', 'AAAA'];

@@ -4,6 +4,7 @@
 import { expect } from 'chai';
 import { Metrics, type MetricDefinition } from '../../../src/telemetry/metrics.ts';
 import { SERVICE_METRICS, ServiceMetrics } from '../../../src/telemetry/service-metrics.ts';
+import { DurationTally } from '../../../src/telemetry/duration-tally.ts';
 import { Tally } from '../../../src/telemetry/tally.ts';
 import { samples } from './samples.ts';
 
@@ -121,8 +122,29 @@ describe('metrics', () => {
       ['x_seen_total{from="here",kind="a"}', 2],
       ['x_seen_total{from="there",kind=""}', 1],
     ]);
-    tally.add('here\na');
+    tally.cell('here\na').count++;
     expect((await samples(metrics)).get('x_seen_total{from="here",kind="a"}')).to.equal(3);
+  });
+
+  it('a tally of durations reads as a histogram: buckets that add up, count and sum', async () => {
+    const tally = new DurationTally(metrics, {
+      name: 'x_s',
+      type: 'histogram',
+      help: 'X.',
+      labels: [],
+      buckets: [1, 2],
+    });
+    for (const value of [0.5, 1, 1.5, 8]) tally.observe(value);
+    const expected = [
+      ['x_s_bucket{le="1"}', 2],
+      ['x_s_bucket{le="2"}', 3],
+      ['x_s_bucket{le="+Inf"}', 4],
+      ['x_s_sum', 11],
+      ['x_s_count', 4],
+    ];
+    expect([...(await samples(metrics))]).to.deep.equal(expected);
+    expect([...(await samples(metrics))], 'read again').to.deep.equal(expected);
+    expect(await metrics.text()).to.include('# HELP x_s X.\n# TYPE x_s histogram\n');
   });
 });
 
