@@ -157,6 +157,8 @@ export interface Served {
   readonly kept?: Kept;
   readonly ageSeconds: number;
   readonly isStale: boolean;
+  /** What the cache made it of; of answers within their time alone. */
+  readonly packed?: object;
 }
 
 export function fresh(answer: Answer): Served {

@@ -110,7 +110,7 @@ export class Forwarder {
     const repeat = this.#repeats.find(bytes);
     const { cache, observer, maxUdpSize } = this.#options;
     if (repeat === undefined) return false;
-    const served = cache.get(repeat.key, startedAt);
+    const served = cache.get(repeat.key, startedAt, repeat.served);
     if (served === undefined) return false;
     observer.request('udp', repeat.typeLabel);
     observer.cacheHit();

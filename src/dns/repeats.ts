@@ -2,7 +2,7 @@
 // Questions that were answered from the cache before, octet for octet but for their ID: what was read out of them, and the
 // octets they were answered with, so that neither is worked out again. Whether there is an answer is for the cache to say.
 
-import { answerRcode, render, type Answer, type Served } from './answer.ts';
+import { answerRcode, render, type Served } from './answer.ts';
 import { rcodeLabel, typeLabel } from './observer.ts';
 import { HEADER_LENGTH } from './wire.ts';
 import type { Query } from './query.ts';
@@ -24,9 +24,7 @@ export class Repeat {
   readonly typeLabel: string;
   rcodeLabel = '';
   #image: Buffer | undefined;
-  #answer: Answer | undefined;
-  #ageSeconds = 0;
-  #isStale = false;
+  #served: Served | undefined;
   #limit = 0;
   #client = '';
   #toldAt = -Infinity;
@@ -37,14 +35,17 @@ export class Repeat {
     this.typeLabel = typeLabel(query.type);
   }
 
+  /** What render() rendered last. */
+  get served(): Served | undefined {
+    return this.#served;
+  }
+
   /** As render(); lent until the next call. */
   render(served: Served, limit: number): Buffer {
     let image = this.#image;
-    if (image === undefined || !this.#isOf(served) || limit !== this.#limit) {
+    if (image === undefined || served !== this.#served || limit !== this.#limit) {
       this.#image = image = render(served, this.query, limit);
-      this.#answer = served.answer;
-      this.#ageSeconds = served.ageSeconds;
-      this.#isStale = served.isStale;
+      this.#served = served;
       this.#limit = limit;
       this.#toldAt = -Infinity;
       this.rcodeLabel = rcodeLabel(answerRcode(served.answer));
@@ -62,10 +63,6 @@ export class Repeat {
     this.#toldAt = now;
     this.#client = client;
     return false;
-  }
-
-  #isOf({ answer, ageSeconds, isStale }: Served): boolean {
-    return answer === this.#answer && ageSeconds === this.#ageSeconds && isStale === this.#isStale;
   }
 }
 
