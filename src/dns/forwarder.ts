@@ -85,7 +85,7 @@ export class Forwarder {
       const served = this.#local(query) ?? this.#cached(query, transport);
       if (served) {
         this.#finish(served, query, transport, from, startedAt, reply);
-        if (transport === 'udp') this.#options.hot?.served(served, query, from, this.#udpLimit(query));
+        if (transport === 'udp') this.#options.hot?.served(served, query, from, this.#udpLimit(query), startedAt);
         return true;
       }
     }
@@ -108,19 +108,21 @@ export class Forwarder {
   /** A question that was answered from the cache before, and is now. */
   #again(bytes: Buffer, from: Peer, startedAt: number, reply: Reply): boolean {
     const repeat = this.#repeats.find(bytes);
-    const { cache, observer, maxUdpSize } = this.#options;
+    const { cache, observer, hot } = this.#options;
     if (repeat === undefined) return false;
     const served = cache.get(repeat.key, startedAt, repeat.served);
     if (served === undefined) return false;
     observer.request('udp', repeat.typeLabel);
     observer.cacheHit();
-    const answer = repeat.render(served, Math.min(repeat.query.udpSize, maxUdpSize));
+    const limit = this.#udpLimit(repeat.query);
+    const answer = repeat.render(served, limit);
     if (served.answer.shown !== undefined && !repeat.isTold(from.address, startedAt)) {
       this.#tell(served, from.address);
     }
     reply(answer);
     if (this.#repeated++ % SAMPLED === 0) this.#repeatSeconds = this.#secondsSince(startedAt);
     this.#count(served, repeat.rcodeLabel, this.#repeatSeconds);
+    hot?.served(served, repeat.query, from, limit, startedAt);
     return true;
   }
 

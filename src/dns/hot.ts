@@ -16,6 +16,8 @@ const MIN_USES = 3;
 const MIN_USES_PER_SECOND = 0.5;
 /** For less it is not worth the writing. */
 const MIN_SECONDS_LEFT = 1;
+/** A client is not told again so soon. */
+const RETELL_MS = 100;
 const TIDY_MS = 1000;
 /** The cache is told so often of what the kernel gives, so that it keeps it for when upstream fails. */
 const USE_TICKS = 60;
@@ -32,6 +34,10 @@ interface Uses {
   epoch: number;
   /** By form: the number of the kernel's answer, 0: none. */
   readonly ids: Uint32Array;
+  /** Who was told last, of which form. */
+  client: string;
+  form: number;
+  toldAtMs: number;
 }
 
 export interface KernelStats extends KernelCounts {
@@ -86,19 +92,24 @@ export class HotAnswers {
     this.#epoch++;
   }
 
-  /** An answer was given from the cache over UDP, `limit` octets at most. */
-  served(served: Served, query: Query, from: Peer, limit: number): void {
-    const { local } = from;
+  /** An answer was given from the cache over UDP, `limit` octets at most, at `nowMs` of performance.now(). */
+  served(served: Served, query: Query, from: Peer, limit: number, nowMs: number): void {
     const { answer, kept } = served;
-    if (local === undefined || kept === undefined || this.#isBroken || !isGiven(answer, query, limit)) return;
+    if (kept === undefined || this.#isBroken) return;
     const uses = this.#usesOf(kept);
     uses.count++;
     if (uses.count < MIN_USES || this.#isFull) return;
-    const nowMs = performance.now();
+    // What comes here all the same is not for the kernel to answer: behind address translation, say.
+    const form = formOf(query);
+    if (nowMs - uses.toldAtMs < RETELL_MS && uses.client === from.address && uses.form === form) return;
     const ageSeconds = (nowMs - kept.storedAtMs) / 1000;
     if (uses.count < ageSeconds * MIN_USES_PER_SECOND || answer.lifetimeSeconds - ageSeconds < MIN_SECONDS_LEFT) return;
+    const { local } = from;
+    if (local === undefined || !isGiven(answer, query, limit)) return;
+    uses.client = from.address;
+    uses.form = form;
+    uses.toldAtMs = nowMs;
     this.#guarded(() => {
-      const form = formOf(query);
       const id = uses.ids[form] || (uses.ids[form] = this.#put(answer, kept, query) ?? 0);
       if (id === 0) this.#isFull = true;
       else this.#kernel.tell(clientOf(from, local), id);
@@ -113,11 +124,12 @@ export class HotAnswers {
   #usesOf(kept: Kept): Uses {
     let uses = this.#uses.get(kept);
     if (uses === undefined) {
-      uses = { count: 0, epoch: this.#epoch, ids: new Uint32Array(FORMS) };
+      uses = { count: 0, epoch: this.#epoch, ids: new Uint32Array(FORMS), client: '', form: 0, toldAtMs: -Infinity };
       this.#uses.set(kept, uses);
     } else if (uses.epoch !== this.#epoch) {
       uses.epoch = this.#epoch;
       uses.ids.fill(0);
+      uses.toldAtMs = -Infinity;
     }
     return uses;
   }

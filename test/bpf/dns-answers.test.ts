@@ -91,7 +91,8 @@ class Rig implements Disposable {
     const local = { address: ASKED[family], port: PORT, ifindex: LO };
     for (let i = 0; i < times; i++) {
       const served = this.cache.get(queryKey(q, q.type));
-      if (served) this.hot.served(served, q, { address: client, port: 4000, local }, Math.min(q.udpSize, MAX_OCTETS));
+      const from = { address: client, port: 4000, local };
+      if (served) this.hot.served(served, q, from, Math.min(q.udpSize, MAX_OCTETS), performance.now());
     }
   }
 
