@@ -56,6 +56,8 @@ ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_drop_last, struct n64_drop_sample, N64_DROP_MA
 /* A bucket a kind, and N64_RATE_SOURCES below each: errors by whom they are for, fragments by whom they are of. */
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_rate, struct n64_rate, N64_RATE_KINDS);
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_rate_source, struct n64_rate, N64_RATE_KINDS *N64_RATE_SOURCES);
+/* SYNs that nobody asked for: a bucket for each of N64_RATE_SOURCES senders, then one for all. Not pinned. */
+ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_rate_syn, struct n64_rate, N64_RATE_SOURCES + 1);
 
 /* By a hash of the next hop (egress.h). */
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_silences, struct n64_silence, 256);

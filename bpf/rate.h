@@ -23,6 +23,12 @@ static __always_inline bool rate_take(struct n64_rate *rate, __u32 per_second)
 	return true;
 }
 
+/* Whether rate_take() would get one. */
+static __always_inline bool rate_has(const struct n64_rate *rate, __u32 per_second)
+{
+	return rate->tokens || ns_after(now_ns(), rate->last_ns, NSEC_PER_SEC / per_second);
+}
+
 /* Which of the buckets below a kind is an address's. */
 static __always_inline __u32 rate_source(const void *address, __u32 words)
 {

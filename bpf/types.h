@@ -370,6 +370,8 @@ struct n64_hold {
 
 /* skb->mark of fragments that user space sends again: they are not handed over a second time. Never leaves the node. */
 #define N64_HELD_MARK 0x6e370001
+/* The same of a SYN that nobody asked for and that has waited in vain (syn.h). */
+#define N64_SYN_MARK 0x6e370002
 
 /* ---- counters, samples, events ---- */
 

@@ -4,6 +4,7 @@
 
 #include "icmp_error46.h"
 #include "split.h"
+#include "syn.h"
 #include "xlat64.h"
 
 static __always_inline void rewrite_echo_4to6(struct __sk_buff *skb, struct packet *p, const struct n64_flow4_key *key,
@@ -292,6 +293,9 @@ static __always_inline int xlat46(struct __sk_buff *skb)
 		flow = session4(skb, &key, &p, shared, &reason);
 		if (!flow && !reason)
 			return PASS_ON;
+		/* On an address that is the node's too, silence: its own stack answers for what is not ours. */
+		if (!flow && !shared && syn_is_unasked(&key, &p, reason))
+			return syn_unasked(skb, key.src_be, reason);
 	}
 	if (!flow || reason)
 		return refuse4(skb, &p, reason, 0);

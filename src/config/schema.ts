@@ -316,7 +316,7 @@ export const configSchema = section({
       tcpIncomingSyn: seconds(6, ' (RFC 6146 4)')
         .default(6)
         .describe(
-          'Reserved for holding unasked TCP SYNs from the IPv4 side. None is held yet, so this changes nothing.',
+          'A TCP connection from outside that nobody asked for is refused after this, unless the pod opens it too.',
         ),
       icmp: seconds(60, ' (RFC 5508 REQ-2)').default(60).describe('An idle ICMP echo session ends after this.'),
       fragment: seconds(2, ' (RFC 6146 4)').default(2).describe('How long fragments of a packet are waited for.'),

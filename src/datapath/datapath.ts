@@ -351,4 +351,9 @@ export interface Datapath extends DatapathReader {
   isPassing(datagram: DatagramId): boolean;
   /** Has packets translated; what cannot be is dropped. `whole`: they begin with the first fragment. How many went. */
   sendFragments(datagram: DatagramId, packets: readonly Uint8Array[], whole?: WholeDatagram): number;
+
+  /** SYNs from the IPv4 side that nobody asked for go to `listener`, from their IP headers on, by the way of fragments. */
+  takeSyns(listener: (packets: readonly Uint8Array[]) => void): void;
+  /** Tells a SYN's sender that the port is unreachable; false, and nothing sent, where its connection has come about. */
+  refuseSyn(packet: Uint8Array): boolean;
 }

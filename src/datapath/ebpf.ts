@@ -396,6 +396,16 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
     return this.#fragments.send(datagram, packets, whole);
   }
 
+  // ---- SYNs that nobody asked for ----
+
+  takeSyns(listener: (packets: readonly Uint8Array[]) => void): void {
+    this.#fragments.onSyns = listener;
+  }
+
+  refuseSyn(packet: Uint8Array): boolean {
+    return this.#fragments.refuseSyn(packet);
+  }
+
   /** Lets go of descriptors. Everything stays in place and goes on translating. */
   override [Symbol.dispose](): void {
     this.#endWalk();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where fragments that the programs cannot translate one by one come out (bpf/held.h), and go in again: the two ends of the
+// Where packets that wait in user space come out of the programs (bpf/held.h, bpf/syn.h), and go in again: the two ends of the
 // owned device. What the programs know of a datagram, and what they are told of it, stands in two maps.
 
 import { extractIp4 } from '../addr/rfc6052.ts';
@@ -8,11 +8,13 @@ import { ifIndexToName, ifNameToIndex, PacketSocket, TypedMap } from '../libbpf/
 import { peerName } from '../model/device.ts';
 import {
   DIRECTION,
+  flow4KeyCodec,
   fragCodec,
   fragKeyCodec,
   FRAGS_A_PART,
   FRAG_PARTS,
   HELD_MARK,
+  SYN_MARK,
   holdCodec,
   type FragKey,
 } from '../model/layout.gen.ts';
@@ -20,6 +22,7 @@ import { encode, sameBytes, viewOf } from './bytes.ts';
 import { monotonicNs } from './clock.ts';
 import type { DatagramId, ProgramConfig, WholeDatagram } from './datapath.ts';
 import { u32Codec, type MapSet } from './ebpf-reader.ts';
+import { connectionOf, isSyn } from './syn-packet.ts';
 
 const ETHERNET_BYTES = 14;
 const ETHERTYPE = { 4: 0x0800, 6: 0x86dd } as const;
@@ -28,9 +31,12 @@ const RECEIVE_BUFFER = 8 << 20;
 /** Longer than sending takes: an entry is deleted after it, and stays only if the process dies meanwhile. */
 const HOLD_NS = 2_000_000_000n;
 
+type PacketListener = (packets: readonly Uint8Array[]) => void;
+
 export class FragmentPort implements Disposable {
   readonly #maps: MapSet;
   readonly #config: () => ProgramConfig;
+  #onSyns: PacketListener = () => undefined;
   #socket: PacketSocket | undefined;
   /** Indexes of device and peer that #socket was opened for. */
   #ends: readonly [device: number, peer: number] = [0, 0];
@@ -41,7 +47,7 @@ export class FragmentPort implements Disposable {
   }
 
   /** Opens the socket where the device has come, or come anew. Throws LibbpfError, or G64_DATAPATH_LOAD without a device. */
-  open(listener: (packets: readonly Uint8Array[]) => void): void {
+  open(listener: PacketListener): void {
     const device = this.#config().deviceIfindex;
     const name = ifIndexToName(device);
     if (name === undefined) throw new Gate64Error('G64_DATAPATH_LOAD', 'the device of the programs is not there');
@@ -49,10 +55,29 @@ export class FragmentPort implements Disposable {
     if (this.#socket !== undefined && this.#ends[0] === device && this.#ends[1] === peer) return;
     this.#socket?.close();
     this.#socket = undefined;
-    this.#socket = new PacketSocket({ ifindex: peer, mark: HELD_MARK, receiveBuffer: RECEIVE_BUFFER }, (frames) =>
-      listener(frames.map((frame) => frame.subarray(ETHERNET_BYTES))),
-    );
+    this.#socket = new PacketSocket({ ifindex: peer, mark: HELD_MARK, receiveBuffer: RECEIVE_BUFFER }, (frames) => {
+      const { deviceMac } = this.#config();
+      // What we sent and no program took (the pool has changed) has another destination, and is no SYN a second time.
+      const syns = frames.filter((frame) => isSyn(packetOf(frame)) && sameBytes(frame.subarray(0, 6), deviceMac));
+      if (syns.length > 0) this.#onSyns(syns.map(packetOf));
+      const others = frames.filter((frame) => !isSyn(packetOf(frame)));
+      if (others.length > 0) listener(others.map(packetOf));
+    });
     this.#ends = [device, peer];
+  }
+
+  /** Where SYNs go that nobody asked for, once the socket is open. */
+  set onSyns(listener: PacketListener) {
+    this.#onSyns = listener;
+  }
+
+  /** Has the programs answer a SYN; false where its connection has come about meanwhile, and nothing is sent. */
+  refuseSyn(packet: Uint8Array): boolean {
+    if (this.#maps.n64_flow4.lookup(encode(flow4KeyCodec, connectionOf(packet))) !== undefined) return false;
+    const frame = new Uint8Array(ETHERNET_BYTES + packet.length);
+    viewOf(frame).setUint16(12, ETHERTYPE[4]);
+    frame.set(packet, ETHERNET_BYTES);
+    return this.#socket?.send(frame, this.#ends[0], ETHERTYPE[4], SYN_MARK) ?? false;
   }
 
   /** Whether anything can be sent. */
@@ -123,6 +148,8 @@ export class FragmentPort implements Disposable {
     this.#socket?.close();
   }
 }
+
+const packetOf = (frame: Uint8Array) => frame.subarray(ETHERNET_BYTES);
 
 function inLastBytes(address: Uint8Array): Uint8Array {
   const bytes = new Uint8Array(16);

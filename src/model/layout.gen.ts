@@ -20,6 +20,7 @@ export const BLOCK_CLOSED = 0x80000000;
 export const FRAG_PARTS = 64;
 export const FRAGS_A_PART = 512;
 export const HELD_MARK = 0x6e370001;
+export const SYN_MARK = 0x6e370002;
 
 export const SOURCE_CHECK = {
   SOURCE_UNCHECKED: 0,

@@ -13,6 +13,7 @@ import type { BindingLog } from './binding-log.ts';
 import { SYSTEM_CLOCK, type Clock } from './clock.ts';
 import { PortBlockLedger, type LedgerAddress } from './ledger.ts';
 import { Fragments, type FragmentCounts } from './fragments.ts';
+import { HeldSyns } from './held-syns.ts';
 import type { Log } from './log.ts';
 import { applyStaticBindings, formatStaticBinding, type RefusedBinding } from './static-bindings.ts';
 import { Pressure } from './pressure.ts';
@@ -51,6 +52,7 @@ export class Nat64 {
   readonly #ledger: PortBlockLedger;
   readonly #sweeper: Sweeper;
   readonly #fragments: Fragments;
+  readonly #syns: HeldSyns;
   readonly #pressure: Pressure;
   readonly #complaints = new Map<string, string>();
   /** What the data plane was made last, whole. */
@@ -87,6 +89,7 @@ export class Nat64 {
     });
     this.#pressure = new Pressure(datapath, log);
     this.#fragments = new Fragments({ datapath, clock, log });
+    this.#syns = new HeldSyns({ datapath, clock, log });
     this.#sweeper = new Sweeper({
       datapath,
       clock,
@@ -117,6 +120,7 @@ export class Nat64 {
   stop(): void {
     this.#sweeper.stop();
     this.#fragments.stop();
+    this.#syns.stop();
     this.#unsubscribe?.();
     this.#unsubscribe = undefined;
   }
@@ -134,6 +138,7 @@ export class Nat64 {
     this.#ledger.tick();
     this.#datapath.setPrograms({ ...desired.programs, slots: this.#ledger.slots() });
     this.#giveUpLost(desired);
+    this.#syns.start(desired.timeouts.tcpIncomingSyn * 1000);
     this.#fragments.start(desired.timeouts.fragment * 1000);
     this.#desired = desired;
     this.#attached = true;

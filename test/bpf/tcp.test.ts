@@ -97,8 +97,8 @@ describe('TCP states', () => {
     });
   }
 
-  it('N6146-3.5.2.2-02: T5382-4-a: T5382-4-d: CLOSED, V4 SYN, external connections forbidden: dropped without a word', () => {
-    expect(send('v4', syn).action).to.equal('drop');
+  it('T5382-4-a: CLOSED, V4 SYN, no binding: nothing goes on, nobody is answered', () => {
+    expect(send('v4', syn).action).to.equal('handed');
     expect(session()).to.equal(undefined);
   });
 

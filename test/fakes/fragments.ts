@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The part of the data plane in memory that hands fragments over and takes them again.
+// The part of the data plane in memory that hands over fragments, and SYNs that nobody asked for, and takes them again.
 
 import type { DatagramId, WholeDatagram } from '../../src/datapath/datapath.ts';
 
@@ -8,6 +8,9 @@ export class FakeFragments {
   handFragments: (packets: readonly Uint8Array[]) => void = () => undefined;
   /** Which first fragments have been translated. */
   passing: (datagram: DatagramId) => boolean = () => false;
+  /** Hands over SYNs as the programs do. */
+  handSyns: (packets: readonly Uint8Array[]) => void = () => undefined;
+  readonly refusedSyns: Uint8Array[] = [];
   readonly sentFragments: { packets: readonly Uint8Array[]; whole: WholeDatagram | undefined }[] = [];
 
   takeFragments(listener: (packets: readonly Uint8Array[]) => void): void {
@@ -21,5 +24,14 @@ export class FakeFragments {
   sendFragments(_: DatagramId, packets: readonly Uint8Array[], whole?: WholeDatagram): number {
     this.sentFragments.push({ packets, whole });
     return packets.length;
+  }
+
+  takeSyns(listener: (packets: readonly Uint8Array[]) => void): void {
+    this.handSyns = listener;
+  }
+
+  refuseSyn(packet: Uint8Array): boolean {
+    this.refusedSyns.push(packet);
+    return true;
   }
 }
