@@ -32,6 +32,7 @@ import type {
   SweepOptions,
   SweepResult,
 } from '../../src/datapath/datapath.ts';
+import { isWanted, type SessionsWanted } from '../../src/datapath/wanted.ts';
 import { FakeBlocks, slotsFor, type FakeBlock } from './blocks.ts';
 import { BEGINS_IN, side4, side6, type FakeBinding, type FakeSession, type Mutable } from './records.ts';
 import { countOf, packetRows } from './counts.ts';
@@ -227,8 +228,10 @@ export class FakeDatapath extends FakeFragments implements Datapath {
     return () => this.#listeners.delete(listener);
   }
 
-  sessions(): SessionRow[] {
-    return [...this.#sessions.values()].map(({ row }) => ({ ...row }));
+  sessions(wanted: SessionsWanted = {}): SessionRow[] {
+    return [...this.#sessions.values()]
+      .filter(({ row }) => isWanted(wanted, row.source.v6, row.destination.v4, row.protocol))
+      .map(({ row }) => ({ ...row }));
   }
 
   bindings(): BindingRow[] {
