@@ -229,9 +229,8 @@ export class FakeDatapath extends FakeFragments implements Datapath {
   }
 
   sessions(wanted: SessionsWanted = {}): SessionRow[] {
-    return [...this.#sessions.values()]
-      .filter(({ row }) => isWanted(wanted, row.source.v6, row.destination.v4, row.protocol))
-      .map(({ row }) => ({ ...row }));
+    const rows = [...this.#sessions.values()].map(({ row }) => ({ ...row }));
+    return rows.filter(({ source, destination, protocol }) => isWanted(wanted, source.v6, destination.v4, protocol));
   }
 
   bindings(): BindingRow[] {
@@ -489,13 +488,13 @@ export class FakeDatapath extends FakeFragments implements Datapath {
       }
     }
     if (mine.length >= this.programs.maxBlocksPerPod) return 'pod_quota';
-    const held = mine[0] === undefined ? undefined : serving.get(mine[0].v4);
     const seen = new Set(serving.values());
-    for (const slot of slotsFor(pod, held, this.programs.slots).filter((one) => seen.has(one))) {
-      const block = this.#blocks.lease(slot, pod);
-      if (block === undefined) continue;
-      const event: DatapathEvent = { type: 'blockLeased', at: this.#now(), block: block.index, holder: pod };
-      for (const listener of this.#listeners) listener(event);
+    for (const slot of slotsFor(pod, mine[0] && serving.get(mine[0].v4), this.programs.slots).filter((one) =>
+      seen.has(one),
+    )) {
+      const index = this.#blocks.lease(slot, pod)?.index;
+      if (index === undefined) continue;
+      for (const tell of this.#listeners) tell({ type: 'blockLeased', at: this.#now(), block: index, holder: pod });
       return this.#takePort(protocol, pod, wanted);
     }
     return 'pool_exhausted';
