@@ -230,7 +230,7 @@ export class FakeDatapath extends FakeFragments implements Datapath {
 
   sessions(wanted: SessionsWanted = {}): SessionRow[] {
     const rows = [...this.#sessions.values()].map(({ row }) => ({ ...row }));
-    return rows.filter(({ source, destination, protocol }) => isWanted(wanted, source.v6, destination.v4, protocol));
+    return rows.filter((row) => isWanted(wanted, row.source.v6, row.destination.v4, row.protocol));
   }
 
   bindings(): BindingRow[] {
@@ -488,10 +488,8 @@ export class FakeDatapath extends FakeFragments implements Datapath {
       }
     }
     if (mine.length >= this.programs.maxBlocksPerPod) return 'pod_quota';
-    const seen = new Set(serving.values());
-    for (const slot of slotsFor(pod, mine[0] && serving.get(mine[0].v4), this.programs.slots).filter((one) =>
-      seen.has(one),
-    )) {
+    for (const slot of slotsFor(pod, mine[0] && serving.get(mine[0].v4), this.programs.slots)) {
+      if (![...serving.values()].includes(slot)) continue;
       const index = this.#blocks.lease(slot, pod)?.index;
       if (index === undefined) continue;
       for (const tell of this.#listeners) tell({ type: 'blockLeased', at: this.#now(), block: index, holder: pod });
