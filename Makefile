@@ -187,6 +187,10 @@ bench: deps build ## Bulk, packet and DNS rates against peers, interleaved in on
 test-load: deps build ## Optional, not part of test: a minute each of short connections, none refused (root)
 	$(Q)$(NODE) test/load/main.ts
 
+.PHONY: test-million
+test-million: deps build ## Optional, not part of test: a million sessions held, listed, swept and run out (root)
+	$(Q)$(NODE) test/load/million.ts
+
 # Some twenty minutes; one alone: make test-hostile ONLY=fragments SECONDS=20
 .PHONY: test-hostile
 test-hostile: deps build ## Optional, not part of test: floods and races, a minute each, another pod measured beside (root)

@@ -9,6 +9,7 @@ import type { Protocol, StaticBinding, TransportAddress4, TransportAddress6 } fr
 import type { DropReason } from '../model/drops.gen.ts';
 import type { DatapathFacts } from '../model/facts.ts';
 import type { Config, Prefix } from '../model/layout.gen.ts';
+import type { SessionsWanted } from './wanted.ts';
 
 /** Direction of a packet: from the IPv6 side to the IPv4 side, or back. */
 export type Direction = '6to4' | '4to6';
@@ -248,8 +249,8 @@ export interface WholeDatagram {
 
 /** What can be read, with the service up or down. */
 export interface DatapathReader extends Disposable {
-  /** A snapshot; a session that changes meanwhile may appear in either state. */
-  sessions(): SessionRow[];
+  /** A snapshot, of all or of those that are wanted; a session that changes meanwhile may appear in either state. */
+  sessions(wanted?: SessionsWanted): SessionRow[];
   bindings(): BindingRow[];
   blocks(): BlockRow[];
   /** Every reason that ever counted, sorted by count, highest first. */

@@ -37,10 +37,12 @@ import {
   poolAddressCodec,
   PROTOCOL,
   type Config,
+  type Flow6Key,
   type PoolAddress,
 } from '../model/layout.gen.ts';
 import { PINNED_MAPS, type Pins } from './pins.ts';
-import { bindingRow, dropSample, flow4KeyOf, sessionRow } from './rows.ts';
+import { bindingRow, dropSample, flow4KeyOf, protocolName, sessionRow } from './rows.ts';
+import { isWanted, type SessionsWanted } from './wanted.ts';
 
 export type MapSet = Readonly<Record<(typeof PINNED_MAPS)[number], BpfMap>>;
 
@@ -93,11 +95,19 @@ export function openMaps(pins: Pins): MapSet {
   return Object.fromEntries(opened) as Record<keyof MapSet, BpfMap>;
 }
 
-/** All entries of a map, by batches. An entry that changes meanwhile may be missed or come twice. */
-function* entries<K, V>(map: BpfMap, key: Codec<K>, value: Codec<V>): IterableIterator<[K, V]> {
+/** Entries of a map, by batches: the values of wanted keys. One that changes meanwhile may be missed or come twice. */
+function* entries<K, V>(
+  map: BpfMap,
+  keyCodec: Codec<K>,
+  value: Codec<V>,
+  isWanted: (key: K) => boolean = () => true,
+): IterableIterator<[K, V]> {
   for (const batch of map.lookupBatch()) {
     const [keys, values] = [viewOf(batch.keys), viewOf(batch.values)];
-    for (let i = 0; i < batch.count; i++) yield [key.read(keys, i * key.size), value.read(values, i * value.size)];
+    for (let i = 0; i < batch.count; i++) {
+      const key = keyCodec.read(keys, i * keyCodec.size);
+      if (isWanted(key)) yield [key, value.read(values, i * value.size)];
+    }
   }
 }
 
@@ -118,11 +128,12 @@ export class EbpfReader implements DatapathReader {
     return config;
   }
 
-  sessions(): SessionRow[] {
+  sessions(wanted: SessionsWanted = {}): SessionRow[] {
     const toEpoch = epochClock();
     const config = this.settings();
     const rows: SessionRow[] = [];
-    for (const [key, six] of entries(this.maps.n64_flow6, flow6KeyCodec, flow6Codec)) {
+    const isRead = ({ src, dst4, protocol }: Flow6Key) => isWanted(wanted, src, dst4, protocolName(protocol));
+    for (const [key, six] of entries(this.maps.n64_flow6, flow6KeyCodec, flow6Codec, isRead)) {
       rows.push(sessionRow(key, six, this.#flow4.lookup(flow4KeyOf(key, six)), config, toEpoch));
     }
     return rows;

@@ -2,18 +2,14 @@
 // Pure functions over rows of the data plane, for the command line, the metrics and the page.
 
 import type { DropReason } from '../model/drops.gen.ts';
-import { formatIp4, formatIp6, ip4InNet, ip6InNet, type Ip4Net, type Ip6Net } from '../addr/ip.ts';
+import { formatIp4, formatIp6 } from '../addr/ip.ts';
 import type { NameFound } from '../names/name-table.ts';
 import type { Usage } from '../names/usage.ts';
 import type { Protocol } from '../model/binding.ts';
 import type { BlockRow, BlockState, DropRow, DropSample, SessionRow, SessionState } from '../datapath/datapath.ts';
+import { isWanted, type SessionsWanted } from '../datapath/wanted.ts';
 
-export interface SessionFilter {
-  /** Pods: X' lies in one of these. */
-  readonly sources?: readonly Ip6Net[];
-  /** IPv4 destinations: Z lies in one of these. */
-  readonly destinations?: readonly Ip4Net[];
-  readonly protocol?: Protocol;
+export interface SessionFilter extends SessionsWanted {
   readonly state?: SessionState;
   /** Any further condition, such as the name that led to the destination. */
   readonly where?: (row: SessionRow) => boolean;
@@ -22,14 +18,12 @@ export interface SessionFilter {
 
 /** Rows that match, the most recently used first. */
 export function filterSessions(rows: readonly SessionRow[], filter: SessionFilter): SessionRow[] {
-  const { sources, destinations, protocol, state, where, limit } = filter;
+  const { state, where, limit } = filter;
   return rows
     .filter(
       (row) =>
-        (protocol === undefined || row.protocol === protocol) &&
+        isWanted(filter, row.source.v6, row.destination.v4, row.protocol) &&
         (state === undefined || row.state === state) &&
-        (sources === undefined || sources.some((net) => ip6InNet(row.source.v6, net))) &&
-        (destinations === undefined || destinations.some((net) => ip4InNet(row.destination.v4, net))) &&
         (where === undefined || where(row)),
     )
     .sort((a, b) => b.lastSeenAt - a.lastSeenAt)

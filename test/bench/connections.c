@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Short TCP connections: connect, one byte each way, reset (so that no TIME_WAIT limits the rate).
 // Usage: connections serve PORT                      IPv4, any address
-//        connections connect ADDRESS PORT SECONDS    the last octet of ADDRESS goes from 1 to 250; prints how many
+//        connections connect ADDRESS PORT SECONDS [ADDRESSES]
+// The last octet of ADDRESS goes from 1 to 250; with ADDRESSES 1 it stays. Prints how many were made, how many failed, and
+// the seconds it took.
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -82,12 +84,13 @@ int main(int argc, char **argv)
 {
 	struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM }, *to;
 	long(*counts)[2], good = 0, bad = 0;
+	int addresses = argc == 6 ? atoi(argv[5]) : 250;
 	double start, end;
 
 	if (argc == 3 && strcmp(argv[1], "serve") == 0)
 		serve(atoi(argv[2]));
-	if (argc != 5 || strcmp(argv[1], "connect") || getaddrinfo(argv[2], argv[3], &hints, &to)) {
-		fprintf(stderr, "usage: connections serve PORT | connect ADDRESS PORT SECONDS\n");
+	if (argc < 5 || argc > 6 || strcmp(argv[1], "connect") || getaddrinfo(argv[2], argv[3], &hints, &to)) {
+		fprintf(stderr, "usage: connections serve PORT | connect ADDRESS PORT SECONDS [ADDRESSES]\n");
 		return 2;
 	}
 	counts = mmap(NULL, WORKERS * sizeof(*counts), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -103,7 +106,8 @@ int main(int argc, char **argv)
 		if (fork())
 			continue;
 		for (unsigned n = i; now() < end; n += WORKERS) {
-			*octet = 1 + n % 250;
+			if (addresses > 1)
+				*octet = 1 + n % addresses;
 			counts[i][once(to) ? 0 : 1]++;
 		}
 		return 0;

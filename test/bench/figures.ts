@@ -50,6 +50,14 @@ export const FIGURES = {
     meaning:
       'The same, every packet a flow never seen before (16 source ports, ever new destinations): session set-up.',
   },
+  newPodFlows: {
+    part: 'packets',
+    title: 'New UDP flows, 200 pods',
+    unit: 'k flows/s',
+    digits: 0,
+    base: 'plain',
+    meaning: 'The same from 200 pods in turn, eight source ports of each: every pod has ports and counts of its own.',
+  },
   connections: {
     part: 'packets',
     title: 'Short TCP connections',
@@ -59,6 +67,26 @@ export const FIGURES = {
     meaning:
       'Four clients connect to 250 destinations in turn, send and receive one octet, and reset: the whole of set-up, ' +
       'state changes and tear-down, the cost of both end hosts included.',
+  },
+  onePort: {
+    part: 'packets',
+    title: 'Short TCP connections, one server port',
+    unit: 'connections/s',
+    digits: 0,
+    base: 'nat44',
+    meaning:
+      'The same to one address and port; the ratio is to nftables NAT44. Those that came about count, and those that ' +
+      'did not are in the next row.',
+  },
+  refused: {
+    part: 'packets',
+    title: 'Of these, failed',
+    unit: 'in a thousand',
+    digits: 2,
+    base: 'nat44',
+    meaning:
+      'Connections of that measurement that were refused, reset or not answered within a second. A port of the pod is ' +
+      'used again some 0.1 s after its connection was reset. Lower is better.',
   },
   cached: {
     part: 'dns',

@@ -35,7 +35,7 @@ int generate(struct xdp_md *ctx)
 {
 	__u8 *data = (void *)(long)ctx->data;
 	__u8 *end = (void *)(long)ctx->data_end;
-	__u32 zero = 0, octet = 0, number, source, destination = 9;
+	__u32 zero = 0, octet = 0, pod = 0, number, source, destination = 9;
 	struct generator_config *c = bpf_map_lookup_elem(&config, &zero);
 	__u8 *udp, *last;
 	__u16 sum;
@@ -45,6 +45,14 @@ int generate(struct xdp_md *ctx)
 	number = c->next++;
 	if (c->flows) {
 		source = c->first_port + number % c->flows;
+	} else if (c->pods) {
+		/* Eight ports of each pod, so that a block of 16 is enough for it; 250 destinations, and then their next port. */
+		pod = GENERATOR_FIRST_POD + number % c->pods;
+		number /= c->pods;
+		source = c->first_port + (number & 7);
+		number >>= 3;
+		octet = 1 + number % 250;
+		destination = 1024 + (number / 250 & 0x7fff);
 	} else {
 		/* 16 source ports, so that a NAT64 needs few bindings; 32768 ports of 250 destinations. */
 		source = c->first_port + (number & 15);
@@ -56,7 +64,7 @@ int generate(struct xdp_md *ctx)
 		if (data + FRAME4 > end)
 			return XDP_ABORTED;
 		__builtin_memcpy(data, c->packet, FRAME4);
-		put16(data + ETHERNET + 10, fold(c->header_sum + octet));
+		put16(data + ETHERNET + 10, fold(c->header_sum + octet + pod));
 		last = data + ETHERNET + 19;
 		udp = data + ETHERNET + 20;
 	} else {
@@ -68,9 +76,11 @@ int generate(struct xdp_md *ctx)
 	}
 	if (!c->flows)
 		*last = octet;
+	if (pod)
+		*(last - (c->family == 4 ? 4 : 16)) = pod;
 	put16(udp, source);
 	put16(udp + 2, destination);
-	sum = fold(c->udp_sum + source + destination + octet);
+	sum = fold(c->udp_sum + source + destination + octet + pod);
 	put16(udp + 6, sum ? sum : 0xffff);
 	return bpf_redirect(c->ifindex, 0);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sends COUNT 64-byte (IPv4; 84-byte IPv6) UDP packets as fast as one core makes them. The last octet of DESTINATION is
-// varied when FLOWS is 0. Prints the seconds it took.
-// Usage: generator OBJECT INTERFACE TO_MAC SOURCE DESTINATION FLOWS FIRST_PORT START COUNT
+// varied when FLOWS is 0, and that of SOURCE when PODS is not. Prints the seconds it took.
+// Usage: generator OBJECT INTERFACE TO_MAC SOURCE DESTINATION FLOWS FIRST_PORT START COUNT PODS
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -55,6 +55,8 @@ static int build(struct generator_config *c, const char *to_mac, const char *sou
 		die(destination, EINVAL);
 	if (!c->flows)
 		addresses[2 * size - 1] = 0;
+	if (c->pods)
+		addresses[size - 1] = 0;
 	udp[5] = UDP_BYTES;
 	c->family = v6 ? 6 : 4;
 	c->header_sum = sum16(ip, 20);
@@ -70,9 +72,9 @@ int main(int argc, char **argv)
 	__u32 zero = 0;
 	int error, length, program;
 
-	if (argc != 10) {
+	if (argc != 11) {
 		fprintf(stderr,
-			"usage: generator OBJECT INTERFACE TO_MAC SOURCE DESTINATION FLOWS FIRST_PORT START COUNT\n");
+			"usage: generator OBJECT INTERFACE TO_MAC SOURCE DESTINATION FLOWS FIRST_PORT START COUNT PODS\n");
 		return 2;
 	}
 	c.ifindex = if_nametoindex(argv[2]);
@@ -81,6 +83,9 @@ int main(int argc, char **argv)
 	c.flows = strtoul(argv[6], NULL, 10);
 	c.first_port = strtoul(argv[7], NULL, 10);
 	c.next = strtoull(argv[8], NULL, 10);
+	c.pods = strtoul(argv[10], NULL, 10);
+	if (c.pods > 239 || (c.pods && c.flows))
+		die(argv[10], EINVAL);
 	length = build(&c, argv[3], argv[4], argv[5]);
 
 	object = bpf_object__open_file(argv[1], NULL);

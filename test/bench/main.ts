@@ -15,7 +15,7 @@ import { Resolver, RESOLVERS, startUpstream, type ResolverName } from './resolve
 import { Samples } from './statistics.ts';
 import { System, SYSTEMS, type SystemName } from './systems.ts';
 import { buildTools, ROOT } from './tools.ts';
-import { bulk, connections, packets, startServers } from './traffic.ts';
+import { bulk, connections, onePort, packets, startServers } from './traffic.ts';
 
 const USAGE = `Usage: node test/bench/main.ts [--rounds N] [--only ${PARTS.join('|')}] [--json FILE] [--write]
   --rounds N     how often every system is measured (default 3)
@@ -27,6 +27,8 @@ const USAGE = `Usage: node test/bench/main.ts [--rounds N] [--only ${PARTS.join(
 const REPEATS: Partial<Record<FigureName, number>> = { oneFlow: 5, manyFlows: 5, connections: 2 };
 const BULK_SECONDS = 3;
 const CONNECTION_SECONDS = 2;
+const ONE_PORT_SECONDS = 3;
+const PODS = 200;
 const DNSPERF_SECONDS = 3;
 
 interface Options {
@@ -74,6 +76,13 @@ async function measureTraffic(samples: Samples, { rounds, parts }: Options): Pro
     manyFlows: async (system) => (await packets(system, 1000)) / 1000,
     newFlows: async (system) => (await packets(system, 0)) / 1000,
     connections: (system) => connections(system, CONNECTION_SECONDS),
+    // Behind others, so that connection tracking has had time to forget the flows before.
+    newPodFlows: async (system) => (await packets(system, 0, PODS)) / 1000,
+    onePort: async (system) => {
+      const { good, failed } = await onePort(system, ONE_PORT_SECONDS);
+      samples.add('refused', system.name, failed);
+      return good;
+    },
   };
   const wanted = Object.entries(measures).filter(([name]) => parts.includes(FIGURES[name as FigureName].part));
   if (wanted.length === 0) return;

@@ -33,7 +33,7 @@ const number = (value: number, digits: number) => value.toFixed(digits);
 
 /** "1.00", and more digits where there is little to show. */
 function ratio(value: number): string {
-  if (Number.isNaN(value)) return '–';
+  if (!Number.isFinite(value)) return '–';
   return value.toFixed(value < 0.1 ? 3 : 2);
 }
 

@@ -4,7 +4,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { GATE64 } from '../helpers/gate64.ts';
-import { eventually } from '../helpers/processes.ts';
+import { eventually, type Background } from '../helpers/processes.ts';
 import { MANY, Rig, SERVER } from './rig.ts';
 
 export const SYSTEMS = {
@@ -13,7 +13,10 @@ export const SYSTEMS = {
   direct: { title: 'gate64, direct', family: 6, setup: (rig: Rig) => startGate64(rig, 'direct') },
   masquerade: { title: 'gate64, masquerade', family: 6, setup: (rig: Rig) => startGate64(rig, 'masquerade') },
   tayga: { title: 'Tayga + nft masquerade', family: 6, setup: startTayga },
-} as const satisfies Record<string, { title: string; family: 4 | 6; setup: (rig: Rig) => Promise<void> | undefined }>;
+} as const satisfies Record<
+  string,
+  { title: string; family: 4 | 6; setup: (rig: Rig) => Promise<unknown> | undefined }
+>;
 
 export type SystemName = keyof typeof SYSTEMS;
 
@@ -75,7 +78,7 @@ async function startTayga(rig: Rig): Promise<void> {
 ipv4-addr 192.0.2.1
 ipv6-addr 2001:db8:ffff::1
 prefix 2001:db8:64::/96
-dynamic-pool 192.0.2.128/25
+dynamic-pool 192.0.3.0/24
 data-dir ${rig.directory}
 `,
   );
@@ -83,20 +86,21 @@ data-dir ${rig.directory}
   await rig.sh(
     'node',
     `ip link set tayga0 up
-     ip route add 192.0.2.0/24 dev tayga0; ip -6 route add 2001:db8:64::/96 dev tayga0
+     ip route add 192.0.3.0/24 dev tayga0; ip -6 route add 2001:db8:64::/96 dev tayga0
      ip -6 route add 2001:db8:ffff::1 dev tayga0`,
   );
-  await nftMasquerade('192.0.2.0/24')(rig);
+  await nftMasquerade('192.0.3.0/24')(rig);
   rig.start('node', ['tayga', '-d', '-c', conf, '--pidfile', join(rig.directory, 'tayga.pid')]);
 }
 
-function startGate64(rig: Rig, egress: 'direct' | 'masquerade'): Promise<void> {
+function startGate64(rig: Rig, egress: 'direct' | 'masquerade'): Promise<unknown> {
   return runGate64(
     rig,
     `dns: { enabled: false }
 nat64:
   egress: ${egress}
   maxBlocksPerPod: 64
+  maxSessions: 4194304
   # One pod makes all the flows here.
   maxSessionsPerPod: 1048576
   allowNonGlobalIpv4: [198.51.100.0/24, 203.0.113.0/24]
@@ -106,7 +110,7 @@ log: { level: warn }
 }
 
 /** Runs it on the node until the rig goes; resolves when it is ready. */
-export async function runGate64(rig: Rig, configuration: string): Promise<void> {
+export async function runGate64(rig: Rig, configuration: string): Promise<Background> {
   const conf = join(rig.directory, 'gate64.yaml');
   writeFileSync(conf, configuration);
   // Two of them at once: each needs pins of its own, and the devices of its own network namespace in /sys.
@@ -123,4 +127,5 @@ export async function runGate64(rig: Rig, configuration: string): Promise<void> 
   ).catch((cause: unknown) => {
     throw new Error(`gate64 does not get ready:\n${gate64.log()}`, { cause });
   });
+  return gate64;
 }

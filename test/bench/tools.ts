@@ -14,6 +14,9 @@ export const GENERATOR_OBJECT = join(output, 'generator.bpf.o');
 export const SINK_OBJECT = join(output, 'sink.bpf.o');
 export const CONNECTIONS = join(output, 'connections');
 export const SHORT_CONNECTIONS = join(output, 'short-connections');
+export const FLOWS = join(output, 'flows');
+export const REFLECT_OBJECT = join(output, 'reflect.bpf.o');
+export const LATENCY = join(output, 'latency');
 
 /** Throws when clang does, which says why on stderr. */
 export function buildTools(): void {
@@ -24,6 +27,9 @@ export function buildTools(): void {
   compile('generator.c', GENERATOR, ['-O2'], ['-lbpf']);
   compile('connections.c', CONNECTIONS, ['-O2']);
   compile('../load/short-connections.c', SHORT_CONNECTIONS, ['-O2']);
+  compile('../load/reflect.bpf.c', REFLECT_OBJECT, bpf);
+  compile('../load/flows.c', FLOWS, ['-O2']);
+  compile('../load/latency.c', LATENCY, ['-O2']);
 }
 
 function compile(source: string, to: string, flags: readonly string[], libraries: readonly string[] = []): void {

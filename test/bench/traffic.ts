@@ -41,16 +41,34 @@ export async function connections(system: System, seconds: number): Promise<numb
   return good / took;
 }
 
-/** Datagrams a second that reach the server of as many as one core can send; `flows` 0: each is a flow of its own. */
-export async function packets(system: System, flows: number): Promise<number> {
+export interface OnePort {
+  /** Connections a second. */
+  readonly good: number;
+  /** In a thousand of all. */
+  readonly failed: number;
+}
+
+/** Short connections to one address and port; failures count. */
+export async function onePort(system: System, seconds: number): Promise<OnePort> {
+  const to = [system.destination(SERVER), CONNECTIONS_PORT, seconds, 1].map(String);
+  const { stdout } = await system.rig.run('pod', [CONNECTIONS, 'connect', ...to]);
+  const [good = 0, bad = 0, took = 1] = stdout.split(' ').map(Number);
+  return { good: good / took, failed: (1000 * bad) / Math.max(1, good + bad) };
+}
+
+/**
+ * Datagrams a second that reach the server of as many as one core can send; `flows` 0: each is a flow of its own, of `pods`
+ * pods in turn (0: of one).
+ */
+export async function packets(system: System, flows: number, pods = 0): Promise<number> {
   const { rig } = system;
   await rig.packetMode(true);
   try {
-    const warm = await generate(system, flows, WARM_PACKETS);
+    const warm = await generate(system, { flows, pods, start: take(flows, WARM_PACKETS), count: WARM_PACKETS });
     const count = Math.ceil((WARM_PACKETS / warm) * (flows === 0 ? NEW_FLOWS_SECONDS : MEASURED_SECONDS));
     await sleep(50);
     const before = await rig.arrived();
-    const seconds = await generate(system, flows, count);
+    const seconds = await generate(system, { flows, pods, start: take(flows, count), count });
     await sleep(50);
     return ((await rig.arrived()) - before) / seconds;
   } finally {
@@ -61,10 +79,24 @@ export async function packets(system: System, flows: number): Promise<number> {
 /** No flow is met twice in a run of the bench. */
 let nextFlow = 0;
 
-async function generate({ rig, manyDestinations }: System, flows: number, count: number): Promise<number> {
+function take(flows: number, count: number): number {
   const start = nextFlow;
   if (flows === 0) nextFlow += count;
+  return start;
+}
+
+interface Generated {
+  readonly flows: number;
+  readonly pods: number;
+  /** Number of the first one. */
+  readonly start: number;
+  readonly count: number;
+}
+
+/** Seconds that sending took. */
+async function generate({ rig, manyDestinations }: System, { flows, pods, start, count }: Generated): Promise<number> {
   const argv = ['taskset', '-c', '0', GENERATOR, GENERATOR_OBJECT, 'eth0', rig.nodeMac, rig.podAddress];
-  const { stdout } = await rig.run('pod', [...argv, manyDestinations, ...[flows, 10_000, start, count].map(String)]);
+  const numbers = [flows, 10_000, start, count, pods].map(String);
+  const { stdout } = await rig.run('pod', [...argv, manyDestinations, ...numbers]);
   return Number(stdout);
 }

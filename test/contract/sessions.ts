@@ -3,6 +3,7 @@
 
 import { expect } from 'chai';
 import type { BlockRow } from '../../src/datapath/datapath.ts';
+import type { SessionsWanted } from '../../src/datapath/wanted.ts';
 import { FIRST_PORT, IDLE_MS, SERVER, pod, textOf, type Play, type Stage } from './bench.ts';
 
 const PROTOCOLS = ['tcp', 'udp', 'icmp'] as const;
@@ -45,6 +46,26 @@ function expectAgreement({ datapath }: Stage): void {
 
 export function sessions(play: Play): void {
   describe('sessions', () => {
+    it('of all, those that are wanted are read', () => {
+      const stage = play();
+      const { datapath } = stage;
+      stage.stock({ blocks: 2 });
+      stage.passed(1, 5);
+      stage.passed(1, 6, { protocol: 'tcp' });
+      stage.passed(2, 7);
+      stage.passed(2, 8, { to: SERVER + 1 });
+      const ports = (wanted: SessionsWanted) =>
+        datapath
+          .sessions(wanted)
+          .map(({ source }) => source.port)
+          .sort((a, b) => a - b);
+      expect(ports({})).to.deep.equal([5, 6, 7, 8]);
+      expect(ports({ sources: [{ v6: pod(1), length: 128 }] })).to.deep.equal([5, 6]);
+      expect(ports({ sources: [{ v6: pod(1), length: 128 }], protocol: 'tcp' })).to.deep.equal([6]);
+      expect(ports({ destinations: [{ v4: SERVER, length: 32 }] })).to.deep.equal([5, 6, 7]);
+      expect(ports({ sources: [] })).to.deep.equal([]);
+    });
+
     for (const [protocol, state, seconds] of [
       ['udp', 'open', 300],
       ['tcp', 'v6Init', 240],

@@ -32,6 +32,7 @@ import type {
   SweepOptions,
   SweepResult,
 } from '../../src/datapath/datapath.ts';
+import { isWanted, type SessionsWanted } from '../../src/datapath/wanted.ts';
 import { FakeBlocks, slotsFor, type FakeBlock } from './blocks.ts';
 import { BEGINS_IN, side4, side6, type FakeBinding, type FakeSession, type Mutable } from './records.ts';
 import { countOf, packetRows } from './counts.ts';
@@ -227,8 +228,9 @@ export class FakeDatapath extends FakeFragments implements Datapath {
     return () => this.#listeners.delete(listener);
   }
 
-  sessions(): SessionRow[] {
-    return [...this.#sessions.values()].map(({ row }) => ({ ...row }));
+  sessions(wanted: SessionsWanted = {}): SessionRow[] {
+    const rows = [...this.#sessions.values()].map(({ row }) => ({ ...row }));
+    return rows.filter((row) => isWanted(wanted, row.source.v6, row.destination.v4, row.protocol));
   }
 
   bindings(): BindingRow[] {
@@ -486,13 +488,11 @@ export class FakeDatapath extends FakeFragments implements Datapath {
       }
     }
     if (mine.length >= this.programs.maxBlocksPerPod) return 'pod_quota';
-    const held = mine[0] === undefined ? undefined : serving.get(mine[0].v4);
-    const seen = new Set(serving.values());
-    for (const slot of slotsFor(pod, held, this.programs.slots).filter((one) => seen.has(one))) {
-      const block = this.#blocks.lease(slot, pod);
-      if (block === undefined) continue;
-      const event: DatapathEvent = { type: 'blockLeased', at: this.#now(), block: block.index, holder: pod };
-      for (const listener of this.#listeners) listener(event);
+    for (const slot of slotsFor(pod, mine[0] && serving.get(mine[0].v4), this.programs.slots)) {
+      if (![...serving.values()].includes(slot)) continue;
+      const index = this.#blocks.lease(slot, pod)?.index;
+      if (index === undefined) continue;
+      for (const tell of this.#listeners) tell({ type: 'blockLeased', at: this.#now(), block: index, holder: pod });
       return this.#takePort(protocol, pod, wanted);
     }
     return 'pool_exhausted';

@@ -16,6 +16,7 @@ import type {
   ProgramConfig,
   SessionRow,
 } from '../../src/datapath/datapath.ts';
+import { isWanted, type SessionsWanted } from '../../src/datapath/wanted.ts';
 
 export interface ReaderRows {
   readonly sessions?: readonly SessionRow[];
@@ -38,8 +39,10 @@ export class MemoryReader implements DatapathReader {
     this.rows = rows;
   }
 
-  sessions(): SessionRow[] {
-    return [...(this.rows.sessions ?? [])];
+  sessions(wanted: SessionsWanted = {}): SessionRow[] {
+    return (this.rows.sessions ?? []).filter(({ source, destination, protocol }) =>
+      isWanted(wanted, source.v6, destination.v4, protocol),
+    );
   }
 
   bindings(): BindingRow[] {

@@ -62,7 +62,8 @@ export function sessionsCommand(context: CliContext): Command {
       const isNamed = options.name === undefined ? undefined : await nameFilter(options.name, options, names, context);
       using reader = await context.openReader();
       const now = context.now();
-      const rows = filterSessions(reader.sessions(), filterOf({ ...options, limit: undefined }))
+      const filter = filterOf({ ...options, limit: undefined });
+      const rows = filterSessions(reader.sessions(filter), filter)
         .map((row) => namedSession(row, names, now))
         .filter((row) => isNamed?.(row) ?? true);
       const shown = rows.slice(0, options.limit);

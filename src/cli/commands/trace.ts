@@ -105,7 +105,8 @@ async function probeLive(key: FlowKey, netns: string | undefined, context: CliCo
   using reader = await context.openReader();
   const { protocol, source, destination } = key;
   const dropsBefore = reader.drops();
-  const known = flowSessions(reader.sessions(), key);
+  const read = () => reader.sessions({ sources: [{ v6: source, length: 128 }], protocol });
+  const known = flowSessions(read(), key);
   const growth = () => dropGrowth(dropsBefore, reader.drops());
   let sourcePort = 0;
   const find = (rows: readonly SessionRow[]) =>
@@ -131,11 +132,11 @@ async function probeLive(key: FlowKey, netns: string | undefined, context: CliCo
       ),
     );
     await settle();
-    after = find(reader.sessions());
+    after = find(read());
     dropped = growth();
     show(sessionStage(after, dropped));
   });
-  after = find(reader.sessions()) ?? after;
+  after = find(read()) ?? after;
   dropped = growth();
   const before =
     after && known.find((row) => row.source.port === after?.source.port && row.createdAt === after.createdAt);

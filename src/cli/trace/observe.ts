@@ -126,7 +126,7 @@ export interface FlowKey extends Pick<TraceQuestion, 'source' | 'protocol' | 'po
 export function readFlow(reader: DatapathReader, key: FlowKey): DatapathFlow {
   const { source, protocol } = key;
   const pod = Buffer.from(source);
-  const ofPod = reader.sessions().filter((row) => pod.equals(row.source.v6));
+  const ofPod = reader.sessions({ sources: [{ v6: source, length: 128 }] });
   const sessions = flowSessions(ofPod, key);
   const table = reader.mapFill().find(({ map }) => map === 'flow6');
   const blocks = reader.blocks();
