@@ -156,7 +156,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
   }
 
   info(): DatapathInfo {
-    const names = ['n64_gate', 'n64_uplink', 'n64_sweep', 'n64_reclaim'];
+    const names = ['n64_gate', 'n64_uplink', 'n64_accel', 'n64_sweep', 'n64_reclaim'];
     return {
       attach: this.#hooks.kind,
       ...this.#origin,

@@ -11,7 +11,7 @@ export const BPFFS = '/sys/fs/bpf';
 export const PIN_ROOT = `${BPFFS}/gate64`;
 
 /** Counts up when a struct of bpf/types.h or the meaning of a map changes. */
-export const LAYOUT = 4;
+export const LAYOUT = 5;
 
 /** Pinned, so that they outlive the process; what is left out is scratch space. */
 export const PINNED_MAPS = [
@@ -31,6 +31,9 @@ export const PINNED_MAPS = [
   'n64_stock',
   'n64_devices',
   'n64_packets',
+  'n64_accelerated',
+  'n64_pod_devices',
+  'n64_pod_ways',
   'n64_live',
   'n64_statics',
   'n64_current',

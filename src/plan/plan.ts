@@ -134,7 +134,7 @@ function desiredDatapath(
   return {
     programs: desiredPrograms(
       prefixes,
-      { ...nat64, maxBlocksPerPod, reservedBlocks: Math.floor(blocks / RESERVED_PART) },
+      { ...nat64, maxBlocksPerPod, reservedBlocks: Math.floor(blocks / RESERVED_PART), accelerate: false },
       { device, uplinks: outside, returns, node6, places },
     ),
     destinations: destinationRules({
