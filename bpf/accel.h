@@ -8,6 +8,11 @@
 #include "accel_way.h"
 #include "xlat64.h"
 
+/* A connection's first packets are the node's, so that its connection tracking sees it established. */
+#define ACCEL_AFTER_PACKETS 4
+/* How often a flow's packet is the node's again: as often as session_touch6() writes the time. */
+#define ACCEL_SHOWN_NS (NSEC_PER_SEC - 1)
+
 /* Whether the flow is one that nobody need be asked about: both ends have spoken and neither has begun to end it. */
 static __always_inline bool accel_is_steady(const struct n64_flow6_key *key, struct n64_flow6 *flow, __u8 tcp_flags)
 {
@@ -15,7 +20,8 @@ static __always_inline bool accel_is_steady(const struct n64_flow6_key *key, str
 	struct n64_flow4 *four;
 
 	if (key->protocol == N64_TCP)
-		return flow->state == N64_ESTABLISHED && !(tcp_flags & TCP_CONTROL);
+		return flow->state == N64_ESTABLISHED && !(tcp_flags & TCP_CONTROL) &&
+		       flow->packets >= ACCEL_AFTER_PACKETS;
 	if (flow->flags & N64_FLOW_ANSWERED)
 		return true;
 	flow4_key_of(&key4, key, flow->pool_be, flow->port_be);
@@ -89,7 +95,11 @@ static __always_inline int accel64(struct __sk_buff *skb)
 	flow = bpf_map_lookup_elem(&n64_flow6, &key);
 	if (!flow || flow->flags & N64_FLOW_HAIRPIN)
 		return PASS_ON;
-	if (ns_after(now_ns(), flow->last_ns, timeout_ns(flow->state)) && session6_expired(&key, flow))
+	/*
+	 * A packet a second goes the node's way: its firewall judges the flow anew, and its connection tracking keeps it. The
+	 * time is written by the gate alone, so once the node refuses the flow all of it goes there. Covers expiry.
+	 */
+	if (ns_after(now_ns(), flow->last_ns, ACCEL_SHOWN_NS))
 		return PASS_ON;
 	if (!accel_is_steady(&key, flow, p.tcp_flags))
 		return PASS_ON;

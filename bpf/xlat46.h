@@ -315,7 +315,8 @@ static __always_inline int xlat46(struct __sk_buff *skb, bool from_uplink)
 	mtu = cfg.device_mtu - (p.fragmented ? FRAG_LEN : 0);
 	if (split ? !split_possible(&p) : IP6_LEN + payload > mtu)
 		return refuse4(skb, &p, N64_DROP_TOO_BIG, mtu - 20);
-	if (from_uplink && cfg.accelerate && !split && !p.fragmented)
+	/* What begins or ends a flow is for the node's connection tracking to see, its first answer too. */
+	if (from_uplink && cfg.accelerate && !split && !p.fragmented && flow->packets && !(p.tcp_flags & TCP_CONTROL))
 		pod_ifindex = pod_way_find(skb, flow, IP6_LEN + payload);
 
 	length = p.end - L3_OFF;

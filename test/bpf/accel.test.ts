@@ -46,9 +46,18 @@ function openUdp(plane: Plane): void {
   expectSound(plane.uplink(udp4()));
 }
 
-function openTcp(plane: Plane): void {
-  expectSound(plane.gate(from6().tcp({ sport: T, dport: 80, flags: TCP.syn })));
-  expectSound(plane.uplink(from4().tcp({ sport: 80, dport: T, flags: TCP.syn | TCP.ack })));
+const segment = (flags: number) => from6().tcp({ sport: T, dport: 80, flags });
+const answer = (flags: number) => from4().tcp({ sport: 80, dport: T, flags });
+
+/** The handshake, then a request by so many segments and its answer. */
+function openTcp(plane: Plane, requests = 2): void {
+  expectSound(plane.gate(segment(TCP.syn)));
+  expectSound(plane.uplink(answer(TCP.syn | TCP.ack)));
+  for (let i = 0; i <= requests; i++) {
+    untouched(plane, segment(TCP.ack));
+    expectSound(plane.gate(segment(TCP.ack)));
+  }
+  expectSound(plane.uplink(answer(TCP.ack)));
 }
 
 const sysctl = (name: string, value: string) => execFileSync('sysctl', ['-qw', `${name}=${value}`]);
@@ -87,14 +96,37 @@ describe('accelerator', () => {
 
   it('takes an established connection’s segments, none with SYN, FIN or RST', () => {
     withPlane(OPTIONS, (plane) => {
-      const segment = (flags: number) => from6().tcp({ sport: T, dport: 80, flags });
-      expectSound(plane.gate(segment(TCP.syn)));
-      untouched(plane, segment(TCP.ack));
       openTcp(plane);
       expectSound(atPod(plane, segment(TCP.ack)));
       for (const flags of [TCP.syn, TCP.fin | TCP.ack, TCP.rst]) untouched(plane, segment(flags));
       expectSound(plane.gate(segment(TCP.fin | TCP.ack)));
       untouched(plane, segment(TCP.ack));
+    });
+  });
+
+  it('a packet a second is the node’s, and every one from then on until the node has let one pass', () => {
+    withPlane(OPTIONS, (plane) => {
+      openUdp(plane);
+      expectSound(atPod(plane, udp6()));
+      plane.age(1.1);
+      for (let i = 0; i < 3; i++) untouched(plane, udp6());
+      expectSound(plane.gate(udp6()));
+      expectSound(atPod(plane, udp6()));
+    });
+  });
+
+  it('answers that begin or end something go the node’s way, and so does a flow’s first one', () => {
+    withPlane(OPTIONS, (plane) => {
+      const isStraight = (packet: Packet) => plane.uplink(packet, { ingress: 1 }).l3[7] === 63;
+      openTcp(plane);
+      expectSound(atPod(plane, segment(TCP.ack)));
+      expect(isStraight(answer(TCP.ack))).to.equal(true);
+      for (const flags of [TCP.syn | TCP.ack, TCP.fin | TCP.ack, TCP.rst]) {
+        expect(isStraight(answer(flags)), `${flags}`).to.equal(false);
+      }
+      expectSound(plane.gate(udp6()));
+      expect(isStraight(udp4())).to.equal(false);
+      expect(isStraight(udp4())).to.equal(true);
     });
   });
 
@@ -133,10 +165,10 @@ describe('accelerator', () => {
       openUdp(plane);
       expect(plane.uplink(udp4(), { ingress: 1 }).l3[7], 'nothing is learned yet').to.equal(64);
       expectSound(atPod(plane, udp6()));
-      const answer = plane.uplink(udp4(), { ingress: 1 });
-      expectOut(answer, eth().ip6({ src: SERVER6, dst: POD, hopLimit: 63 }).udp({ sport: 53, dport: T }));
-      expect(answer.frame.slice(0, 6)).to.deep.equal(bytesOf(MACS.pod));
-      expect(answer.frame.slice(6, 12)).to.deep.equal(bytesOf(MACS.node));
+      const reply = plane.uplink(udp4(), { ingress: 1 });
+      expectOut(reply, eth().ip6({ src: SERVER6, dst: POD, hopLimit: 63 }).udp({ sport: 53, dport: T }));
+      expect(reply.frame.slice(0, 6)).to.deep.equal(bytesOf(MACS.pod));
+      expect(reply.frame.slice(6, 12)).to.deep.equal(bytesOf(MACS.node));
       expect(accelerated(plane)).to.deep.equal([1, 1]);
     });
   });
