@@ -11,6 +11,11 @@ export const SYSTEMS = {
   plain: { title: 'plain IPv4 routing', family: 4, setup: () => undefined },
   nat44: { title: 'nftables NAT44', family: 4, setup: nftMasquerade('192.0.2.0/24') },
   direct: { title: 'gate64, direct', family: 6, setup: (rig: Rig) => startGate64(rig, 'direct') },
+  accelerated: {
+    title: 'gate64, direct, accelerated',
+    family: 6,
+    setup: (rig: Rig) => startGate64(rig, 'direct', "accelerate: ['pod*']"),
+  },
   masquerade: { title: 'gate64, masquerade', family: 6, setup: (rig: Rig) => startGate64(rig, 'masquerade') },
   tayga: { title: 'Tayga + nft masquerade', family: 6, setup: startTayga },
 } as const satisfies Record<string, { title: string; family: 4 | 6; setup: (rig: Rig) => Promise<void> | undefined }>;
@@ -90,12 +95,13 @@ data-dir ${rig.directory}
   rig.start('node', ['tayga', '-d', '-c', conf, '--pidfile', join(rig.directory, 'tayga.pid')]);
 }
 
-function startGate64(rig: Rig, egress: 'direct' | 'masquerade'): Promise<void> {
+function startGate64(rig: Rig, egress: 'direct' | 'masquerade', more = ''): Promise<void> {
   return runGate64(
     rig,
     `dns: { enabled: false }
 nat64:
   egress: ${egress}
+  ${more}
   maxBlocksPerPod: 64
   # One pod makes all the flows here.
   maxSessionsPerPod: 1048576

@@ -14,7 +14,7 @@ export class FakePodDevices extends FakeFragments {
   }
 
   acceleratedCounters(): AcceleratedCounterRow[] {
-    return [];
+    return (['6to4', '4to6'] as const).map((direction) => ({ direction, packets: 0 }));
   }
 
   protected accelerators(): AttachmentRow[] {
