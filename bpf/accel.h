@@ -45,6 +45,7 @@ static __always_inline int accel64(struct __sk_buff *skb)
 	__u32 length, payload, packets, suffix, csum_delta;
 	int prefix, index;
 	__be16 id;
+	__u64 now;
 
 	data = (void *)(long)skb->data;
 	if (data + L3_OFF + IP6_LEN > (void *)(long)skb->data_end) {
@@ -78,7 +79,7 @@ static __always_inline int accel64(struct __sk_buff *skb)
 	copy16(key.src, &ip6->saddr);
 	key.prefix = prefix;
 	/* A trailer would have to be cut off. */
-	if (p.end > skb->len || (p.end < skb->len && !skb->gso_size) || parse_transport(skb, &p))
+	if (p.end > skb->len || (p.end < skb->len && !skb->gso_size) || parse_transport(skb, &p, 0))
 		return PASS_ON;
 	if (index == N64_ICMP) {
 		if (p.icmp_type != ICMPV6_ECHO_REQUEST && p.icmp_type != ICMPV6_ECHO_REPLY)
@@ -99,7 +100,8 @@ static __always_inline int accel64(struct __sk_buff *skb)
 	 * A packet a second goes the node's way: its firewall judges the flow anew, and its connection tracking keeps it. The
 	 * time is written by the gate alone, so once the node refuses the flow all of it goes there. Covers expiry.
 	 */
-	if (ns_after(now_ns(), flow->last_ns, ACCEL_SHOWN_NS))
+	now = now_ns();
+	if (ns_after(now, flow->last_ns, ACCEL_SHOWN_NS))
 		return PASS_ON;
 	if (!accel_is_steady(&key, flow, p.tcp_flags))
 		return PASS_ON;
@@ -110,7 +112,7 @@ static __always_inline int accel64(struct __sk_buff *skb)
 		return PASS_ON;
 	length = p.end - L3_OFF;
 	packets = skb->gso_segs ? skb->gso_segs : 1;
-	session_touch6(&key, flow, p.tcp_flags, packets, length);
+	session_touch6(&key, flow, p.tcp_flags, packets, length, now);
 	count_packet(N64_6TO4, index, packets, length);
 	count_accelerated(N64_6TO4, packets, length);
 	/* RFC 6864, as xlat64() has it. */
