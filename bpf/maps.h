@@ -47,6 +47,10 @@ HASH_MAP(n64_devices, __u32, __u32, 4096);
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_stock, __u64, N64_STOCK_COUNTS);
 ARRAY_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, n64_packets, struct n64_counter, N64_DIRECTIONS *N64_PROTOCOLS);
 ARRAY_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, n64_live, __s64, N64_LIVE_KINDS *N64_PROTOCOLS);
+/* Of those packets, the ones that went by the accelerator. */
+ARRAY_MAP(BPF_MAP_TYPE_PERCPU_ARRAY, n64_accelerated, struct n64_counter, N64_DIRECTIONS);
+/* Interfaces that have the accelerator's program, for who looks for it later. */
+HASH_MAP(n64_pod_devices, __u32, __u32, N64_MAX_POD_DEVICES);
 /* How many static bindings there are, a protocol; user space makes them and counts them. */
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_statics, __u32, N64_PROTOCOLS);
 /* What the loaded programs have as cfg, for who reads while the service is down. */
@@ -58,6 +62,14 @@ ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_rate, struct n64_rate, N64_RATE_KINDS);
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_rate_source, struct n64_rate, N64_RATE_KINDS *N64_RATE_SOURCES);
 /* SYNs that nobody asked for: a bucket for each of N64_RATE_SOURCES senders, then one for all. Not pinned. */
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_rate_syn, struct n64_rate, N64_RATE_SOURCES + 1);
+
+/* A memory of what can be learned again (accel_way.h), and so the one table that may evict. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, __u8[16]);
+	__type(value, struct n64_pod_way);
+} n64_pod_ways SEC(".maps");
 
 /* By a hash of the next hop (egress.h). */
 ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_silences, struct n64_silence, 256);
@@ -134,6 +146,7 @@ struct n64_making {
 	struct n64_watched_drop told;
 	struct n64_watched_session begun;
 	struct n64_watched_lease leased;
+	struct n64_pod_way pod_way;
 	/* Bytes of a packet that step aside (partial.h). */
 	__u8 moved[PARTIAL_MOVED];
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /* Entry points of the data plane. What they do stands in the headers, one concern each. */
 
+#include "accel.h"
 #include "xlat46.h"
 #include "sweep.h"
 
@@ -14,7 +15,7 @@ int n64_gate(struct __sk_buff *skb)
 			return split_piece(skb) ? drop(skb, N64_DROP_REWRITE_FAILED, N64_4TO6) : egress_ip6(skb);
 		return xlat64(skb);
 	case bpf_htons(ETH_P_IP):
-		return xlat46(skb);
+		return xlat46(skb, false);
 	}
 	return PASS_ON;
 }
@@ -28,7 +29,17 @@ int n64_uplink(struct __sk_buff *skb)
 	/* A VLAN is another network: its frames come by again at the interface of its own, if there is one. */
 	if (skb->vlan_present)
 		return PASS_ON;
-	return xlat46(skb);
+	return xlat46(skb, true);
+}
+
+/* Ingress of a pod's interface, in direct mode: packets of established sessions. */
+SEC("tc")
+int n64_accel(struct __sk_buff *skb)
+{
+	if (!cfg.accelerate || skb->protocol != bpf_htons(ETH_P_IPV6) || skb->pkt_type != 0 /* PACKET_HOST */ ||
+	    skb->vlan_present)
+		return PASS_ON;
+	return accel64(skb);
 }
 
 SEC("iter/bpf_map_elem")

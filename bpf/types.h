@@ -11,6 +11,7 @@
 #define N64_MAX_PREFIXES 8
 #define N64_MAX_UPLINKS 8
 #define N64_MAX_RETURNS 16
+#define N64_MAX_POD_DEVICES 1024
 #define N64_MAX_BLOCKS_PER_POD 256
 #define N64_MAX_SLOTS 1024
 /* A block holds up to 1024 ports. */
@@ -105,7 +106,8 @@ struct n64_config {
 	__u32 check_sources;
 	/* The MSS that TCP's SYNs announce at most; 0: what they like; N64_MSS_AUTO. */
 	__u32 mss_clamp;
-	__u32 zero;
+	/* Direct: whether interfaces of pods have a program (accel.h). */
+	__u32 accelerate;
 	/* What of an address says whose it is: addresses that agree in it are one pod. */
 	__u8 pod_mask[16];
 	/* Source of errors of our own, and of those whose router the prefix may not show: routed to the device. */
@@ -136,6 +138,8 @@ struct n64_flow6_key {
 #define N64_FLOW_OUTSIDE 1
 /* Z is a pool address: the other end is a pod, too (RFC 6146 3.8). */
 #define N64_FLOW_HAIRPIN 2
+/* An answer has been seen; noted for UDP and ICMP, by the accelerator alone. */
+#define N64_FLOW_ANSWERED 4
 
 struct n64_flow6 {
 	__u64 last_ns;
@@ -372,6 +376,17 @@ struct n64_hold {
 #define N64_HELD_MARK 0x6e370001
 /* The same of a SYN that nobody asked for and that has waited in vain (syn.h). */
 #define N64_SYN_MARK 0x6e370002
+
+/* ---- accelerator ---- */
+
+/* Where a pod's address is, and when its packet came by there. */
+struct n64_pod_way {
+	__u64 seen_ns;
+	__u32 ifindex;
+	__u8 pod_mac[6];
+	/* Of the node's end. */
+	__u8 device_mac[6];
+};
 
 /* ---- counters, samples, events ---- */
 

@@ -2,6 +2,7 @@
 /* From IPv4 to IPv6: RFC 6146 3.4 to 3.7 and RFC 7915 4. */
 #pragma once
 
+#include "accel_way.h"
 #include "icmp_error46.h"
 #include "split.h"
 #include "syn.h"
@@ -194,7 +195,8 @@ GLOBAL int udp_checksum_compute(struct __sk_buff *skb, struct packet *p, const s
 	return bpf_skb_store_bytes(skb, p->l4_off + offsetof(struct udphdr, check), &check, 2, BPF_F_RECOMPUTE_CSUM);
 }
 
-static __always_inline int xlat46(struct __sk_buff *skb)
+/* `from_uplink` is known when compiling: what comes by the device goes to no pod straight, and has no stack to spare. */
+static __always_inline int xlat46(struct __sk_buff *skb, bool from_uplink)
 {
 	struct n64_flow4_key key = {};
 	struct n64_pool_address *pool;
@@ -207,7 +209,7 @@ static __always_inline int xlat46(struct __sk_buff *skb)
 	__u32 length, payload, packets, mtu;
 	__u16 frag;
 	void *data;
-	int index, reason = N64_PASS;
+	int index, reason = N64_PASS, pod_ifindex = 0;
 
 	data = (void *)(long)skb->data;
 	if (data + L3_OFF + IP4_LEN > (void *)(long)skb->data_end) {
@@ -317,11 +319,19 @@ static __always_inline int xlat46(struct __sk_buff *skb)
 	mtu = cfg.device_mtu - (p.fragmented ? FRAG_LEN : 0);
 	if (split ? !split_possible(&p) : IP6_LEN + payload > mtu)
 		return refuse4(skb, &p, N64_DROP_TOO_BIG, mtu - 20);
+	/* What begins or ends a flow is for the node's connection tracking to see, its first answer too. */
+	if (from_uplink && cfg.accelerate && !split && !p.fragmented && flow->packets && !(p.tcp_flags & TCP_CONTROL))
+		pod_ifindex = pod_way_find(skb, flow, IP6_LEN + payload);
 
 	length = p.end - L3_OFF;
 	packets = skb->gso_segs ? skb->gso_segs : 1;
 	session_touch4(&key, flow, p.tcp_flags, packets, length);
 	count_packet(N64_4TO6, index, packets, length);
+	if (pod_ifindex) {
+		/* The node's forwarding, which decrements, is left out. */
+		p.hop_limit_out = p.hop_limit - 1;
+		count_accelerated(N64_4TO6, packets, length);
+	}
 	rfc6052_compose(&cfg.prefixes[flow->prefix & (N64_MAX_PREFIXES - 1)], key.src_be, (__u8 *)&ip6.saddr);
 	copy16(&ip6.daddr, flow->src);
 	if (p.more) {
@@ -354,5 +364,7 @@ static __always_inline int xlat46(struct __sk_buff *skb)
 		rewrite_port(skb, &p, flow->csum_delta, p.dport, flow->port_be, p.l4_off + 2);
 	if (rewrite_headers_4to6(skb, &p, &ip6))
 		return drop(skb, N64_DROP_REWRITE_FAILED, N64_4TO6);
+	if (pod_ifindex)
+		return egress_pod(skb);
 	return split ? split_away(skb, &p) : egress_ip6(skb);
 }

@@ -110,9 +110,10 @@ export class Reconciler {
     return this.#datapath;
   }
 
-  info(): { uplink: string | null; attach: string; adopted: boolean } {
+  info(): { uplink: string | null; attach: string; adopted: boolean; accelerated: number } {
     const { attach, adopted } = this.datapath.info();
-    return { uplink: this.#desired?.uplinks[0] ?? null, attach, adopted };
+    const accelerated = this.datapath.attachments().filter(({ name, attached }) => name === 'accel' && attached);
+    return { uplink: this.#desired?.uplinks[0] ?? null, attach, adopted, accelerated: accelerated.length };
   }
 
   /** None while NAT64 has not started. */

@@ -289,6 +289,7 @@ class Service {
         uplink: node?.uplink ?? null,
         attach: node?.attach ?? null,
         adopted: node?.adopted ?? null,
+        ...(nat64.accelerate.length === 0 ? {} : { accelerated: node?.accelerated ?? 0 }),
       },
     };
   }

@@ -45,6 +45,7 @@ export function checkRules(raw: unknown): { errors: Finding[]; warnings: Finding
     ...checkPrefixes(raw),
     ...checkPool(raw),
     ...checkNodeAddresses(raw),
+    ...checkAccelerate(raw),
     ...checkStatic(raw),
     ...checkListeners(raw),
   ];
@@ -127,6 +128,15 @@ function checkNodeAddresses(raw: unknown): Finding[] {
   const value = valueAt(raw, path);
   if (valueAt(raw, ['nat64', 'egress']) !== 'direct' || !Array.isArray(value) || value.length === 0) return [];
   const message = `${keyName(path)}: with nat64.egress "direct" packets do not come to the node itself; expected egress "masquerade", or none of these`;
+  return [{ path, message }];
+}
+
+/** By masquerade the host stack has to see every packet. */
+function checkAccelerate(raw: unknown): Finding[] {
+  const path = ['nat64', 'accelerate'];
+  const value = valueAt(raw, path);
+  if (valueAt(raw, ['nat64', 'egress']) === 'direct' || !Array.isArray(value) || value.length === 0) return [];
+  const message = `${keyName(path)}: with nat64.egress "masquerade" every packet goes through the host's stack; expected egress "direct", or none of these`;
   return [{ path, message }];
 }
 

@@ -16,6 +16,7 @@ import {
   UPSTREAM_EXPECTED,
   parseClients,
   parseInterfaceName,
+  parseInterfacePattern,
   parseListen,
   parsePoolAddress,
   parsePorts,
@@ -254,6 +255,14 @@ export const configSchema = section({
       .prefault([])
       .describe(
         "Addresses of this node (a VIP, one with a hostPort) that pods may reach all the same, with egress masquerade. Dangerous: every port of them is open to every pod, the kubelet's, those of host-network pods and of agents that give out credentials included, and the node's firewall sees an address of the pool instead of the pod's. Broadcast addresses, and what deny has, stay refused.",
+      ),
+    accelerate: list(
+      parsed(text('a pattern of names of network interfaces'), parseInterfacePattern),
+      'patterns of names of network interfaces',
+    )
+      .prefault([])
+      .describe(
+        "Interfaces of pods, by name with * for any characters (cali*, lxc*), where packets of established sessions are translated before the node's own forwarding, with egress direct. The node's firewall sees a flow's first and last packets and one a second. Empty: none.",
       ),
     allowSources: list(ip6Net, 'IPv6 networks')
       .prefault([])

@@ -161,3 +161,13 @@ export function parseInterfaceName(text: string, maxLength: number, why = ''): s
   }
   return text;
 }
+
+/** A name in which * stands for any characters. */
+export function parseInterfacePattern(text: string): string {
+  if (!/^[A-Za-z0-9_*][A-Za-z0-9_.@*-]*$/.test(text) || text.length > MAX_INTERFACE_NAME) {
+    throw new ValueError(
+      `a name of a network interface in which * stands for any characters, at most ${MAX_INTERFACE_NAME} characters`,
+    );
+  }
+  return text;
+}

@@ -12,6 +12,8 @@ type Side = 'ingress' | 'egress';
 
 /** Before everybody else's usual filters; the handle is "n6". */
 const FILTER = { priority: 1, handle: 0x6e36 };
+/** An interface of pods may be one that answers come by, too. */
+export const POD_FILTER = { priority: 1, handle: 0x6e37 };
 
 export function attachKind(): AttachKind {
   return isTcxSupported() ? 'tcx' : 'clsact';
@@ -23,9 +25,16 @@ function liveLink(pin: string): TcxLink | undefined {
 }
 
 /** Puts `program` at the side of the device, in place of whatever was attached under this pin before. */
-export function attach(program: BpfProgram, ifindex: number, side: Side, pin: string, kind = attachKind()): void {
+export function attach(
+  program: BpfProgram,
+  ifindex: number,
+  side: Side,
+  pin: string,
+  kind = attachKind(),
+  filter = FILTER,
+): void {
   if (kind === 'clsact') {
-    ClsactFilter.attach(program, ifindex, side, FILTER);
+    ClsactFilter.attach(program, ifindex, side, filter);
     return;
   }
   using link = liveLink(pin);
@@ -47,8 +56,14 @@ export function attach(program: BpfProgram, ifindex: number, side: Side, pin: st
  * The kernel's id of the program that hangs there by this pin, undefined when none does: somebody may have deleted the
  * device or cleared its filters.
  */
-export function attachedProgram(ifindex: number, side: Side, pin: string, kind = attachKind()): number | undefined {
-  if (kind === 'clsact') return ifindex === 0 ? undefined : ClsactFilter.query(ifindex, side, FILTER);
+export function attachedProgram(
+  ifindex: number,
+  side: Side,
+  pin: string,
+  kind = attachKind(),
+  filter = FILTER,
+): number | undefined {
+  if (kind === 'clsact') return ifindex === 0 ? undefined : ClsactFilter.query(ifindex, side, filter);
   using link = liveLink(pin);
   const info = link?.info();
   return info?.ifindex === ifindex && info.direction === side ? info.programId : undefined;
@@ -71,8 +86,8 @@ export function placeOf(ifindex: number, side: Side, pin: string, kind = attachK
 }
 
 /** Detaches and unpins; nothing there is fine. `ifindex` is what a clsact filter is found by. */
-export function detach(ifindex: number, side: Side, pin: string, kind = attachKind()): void {
-  if (kind === 'clsact') detachFilter(ifindex, side);
+export function detach(ifindex: number, side: Side, pin: string, kind = attachKind(), filter = FILTER): void {
+  if (kind === 'clsact') detachFilter(ifindex, side, filter);
   unlink(pin);
 }
 
@@ -86,13 +101,13 @@ export function unlink(pin: string): void {
 
 /** A filter belongs to its device and stays there, unlike a link, when the program is put somewhere else. */
 export function leave(ifindex: number, side: Side, kind = attachKind()): void {
-  if (kind === 'clsact') detachFilter(ifindex, side);
+  if (kind === 'clsact') detachFilter(ifindex, side, FILTER);
 }
 
-function detachFilter(ifindex: number, side: Side): void {
+function detachFilter(ifindex: number, side: Side, filter: typeof FILTER): void {
   if (ifindex === 0) return;
   try {
-    new ClsactFilter(ifindex, side, FILTER).detach();
+    new ClsactFilter(ifindex, side, filter).detach();
   } catch (error) {
     // Its filters go with a device.
     if (!(error instanceof LibbpfError && error.code === 'ENODEV')) throw error;

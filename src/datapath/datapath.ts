@@ -109,6 +109,12 @@ export interface PacketCounterRow {
   readonly bytes: number;
 }
 
+/** Of those packets, the ones that passed the node's IPv6 forwarding by (nat64.accelerate). */
+export interface AcceleratedCounterRow {
+  readonly direction: Direction;
+  readonly packets: number;
+}
+
 /** What is there now, static bindings included. */
 export interface LiveCounts {
   readonly sessions: Readonly<Record<Protocol, number>>;
@@ -204,12 +210,22 @@ export interface DatapathInfo {
   readonly programs: readonly { readonly name: string; readonly instructions: number }[];
 }
 
-/** Where a program has to hang: `gate` at the egress of gate64's device, `uplink` at the ingress of a direct way out. */
+/**
+ * Where a program has to hang: `gate` at the egress of gate64's device, `uplink` at the ingress of a direct way out, `accel`
+ * at that of a pod's interface.
+ */
 export interface AttachmentRow {
-  readonly name: 'gate' | 'uplink';
+  readonly name: 'gate' | 'uplink' | 'accel';
   readonly ifindex: number;
   /** Whether any program of gate64's hangs there now. */
   readonly attached: boolean;
+}
+
+export interface PodDevicesResult {
+  /** Whether anything was attached or detached. */
+  readonly changed: boolean;
+  /** Why not, by interface; those that have gone meanwhile are left out. */
+  readonly failed: ReadonlyMap<number, Error>;
 }
 
 /** What stands before a program of gate64's: by TCX the kernel tells it, clsact filters are listed by `tc`. */
@@ -225,7 +241,7 @@ export interface ForeignProgram {
 
 /** A program of gate64's that hangs. */
 export interface HookRow {
-  readonly name: AttachmentRow['name'];
+  readonly name: Exclude<AttachmentRow['name'], 'accel'>;
   readonly ifindex: number;
   readonly side: 'ingress' | 'egress';
   readonly place: HookPlace;
@@ -256,6 +272,7 @@ export interface DatapathReader extends Disposable {
   /** Every reason that ever counted, sorted by count, highest first. */
   drops(): DropRow[];
   packetCounters(): PacketCounterRow[];
+  acceleratedCounters(): AcceleratedCounterRow[];
   counts(): LiveCounts;
   mapFill(): MapFillRow[];
   /** Of the addresses that were told last, those that are shared; in order. */
@@ -303,6 +320,9 @@ export interface Datapath extends DatapathReader {
    * Throws G64_DATAPATH_LOAD.
    */
   setPrograms(wanted: ProgramConfig): 'nothing' | 'attached' | 'loaded';
+
+  /** Has the accelerator hang at these interfaces and no others. One that fails keeps none of the others from it. */
+  setPodDevices(ifindexes: readonly number[]): PodDevicesResult;
 
   setDestinations(rules: readonly DestinationRule[]): void;
   setSources(nets: readonly Ip6Net[]): void;

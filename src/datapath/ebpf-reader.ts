@@ -3,12 +3,13 @@
 
 import { Gate64Error } from '../errors.ts';
 import { BpfMap, TypedMap, type Codec } from '../libbpf/mod.ts';
-import { attachedProgram, hookedDevices } from './attachment.ts';
+import { attachedProgram, hookedDevices, POD_FILTER } from './attachment.ts';
 import { blockRow } from './block-view.ts';
 import { viewOf } from './bytes.ts';
 import { epochClock } from './clock.ts';
 import { PROTOCOLS, type Protocol } from '../model/binding.ts';
 import {
+  type AcceleratedCounterRow,
   type AttachmentRow,
   type BindingRow,
   type BlockRow,
@@ -189,6 +190,14 @@ export class EbpfReader implements DatapathReader {
     );
   }
 
+  acceleratedCounters(): AcceleratedCounterRow[] {
+    const counters = new TypedMap(this.maps.n64_accelerated, u32Codec, counterCodec);
+    return DIRECTIONS.map((direction, side) => {
+      const cpus = counters.lookupPerCpu(side) ?? [];
+      return { direction, packets: Number(cpus.reduce((sum, { packets }) => sum + packets, 0n)) };
+    });
+  }
+
   counts(): LiveCounts {
     const live = new TypedMap(this.maps.n64_live, u32Codec, s64Codec);
     const statics = new TypedMap(this.maps.n64_statics, u32Codec, u32Codec);
@@ -232,7 +241,16 @@ export class EbpfReader implements DatapathReader {
       ...returns.map((ifindex): AttachmentRow => {
         return { name: 'uplink', ifindex, attached: hangs(ifindex, 'ingress', pins.returnLink(ifindex)) };
       }),
+      ...this.#podDevices().map((ifindex): AttachmentRow => {
+        const hung = attachedProgram(ifindex, 'ingress', pins.podLink(ifindex), undefined, POD_FILTER);
+        return { name: 'accel', ifindex, attached: hung !== undefined };
+      }),
     ];
+  }
+
+  #podDevices(): number[] {
+    const devices = entries(this.maps.n64_pod_devices, u32Codec, u32Codec);
+    return Array.from(devices, ([ifindex]) => ifindex).toSorted((a, b) => a - b);
   }
 
   sharedAddresses(): number[] {

@@ -19,6 +19,7 @@ import {
   type DatapathEvent,
   type DatapathInfo,
   type DatapathLimits,
+  type PodDevicesResult,
   type PodRow,
   type PoolAddress,
   type ProgramConfig,
@@ -44,6 +45,7 @@ import { ageSessionsOf } from './ageing.ts';
 import { withCode } from './error-codes.ts';
 import { FragmentPort } from './fragment-port.ts';
 import { Hooks } from './hooks.ts';
+import { PodHooks, podDevicesOf } from './pod-hooks.ts';
 import { loadObject, misfit, type EbpfOptions } from './load-object.ts';
 import type { Pins } from './pins.ts';
 import { Probes } from './probes.ts';
@@ -77,6 +79,13 @@ export function currentPrograms(pins: Pins): ProgramConfig | undefined {
   return map.valueSize === configCodec.size ? new TypedMap(map, u32Codec, configCodec).lookup(0) : undefined;
 }
 
+/** Interfaces that the accelerator of before hangs at, whatever layout its maps have. */
+export function pinnedPodDevices(pins: Pins): number[] {
+  if (!existsSync(pins.map('n64_pod_devices'))) return [];
+  using map = BpfMap.openPinned(pins.map('n64_pod_devices'));
+  return map.keySize === 4 && map.valueSize === 4 ? podDevicesOf(map) : [];
+}
+
 /** How the maps were come by. */
 interface Origin {
   readonly adopted: boolean;
@@ -87,6 +96,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
   readonly #options: EbpfOptions;
   readonly #origin: Origin;
   readonly #hooks: Hooks;
+  readonly #podHooks: PodHooks;
   readonly #blocks: BlockStore;
   readonly #statics: StaticStore;
   readonly #fragments: FragmentPort;
@@ -106,6 +116,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
     object: BpfObject,
     loaded: ProgramConfig,
     hooks: Hooks,
+    podHooks: PodHooks,
     origin: Origin,
   ) {
     super(maps, options.pins);
@@ -113,6 +124,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
     this.#object = object;
     this.#loaded = loaded;
     this.#hooks = hooks;
+    this.#podHooks = podHooks;
     this.#origin = origin;
     this.#blocks = new BlockStore(maps, options.pins);
     this.#statics = new StaticStore(maps);
@@ -130,6 +142,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
       const foreign = pins.foreignMapFolders();
       const had = pins.haveMaps;
       const before = had ? currentPrograms(pins) : undefined;
+      const podsBefore = had ? pinnedPodDevices(pins) : [];
       let replaced = had ? misfit(options) : undefined;
       if (replaced !== undefined) pins.removeMaps();
       if (!had && foreign.length > 0) replaced = `${foreign.join(', ')} is of another version`;
@@ -139,7 +152,8 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
       opened.defer(() => Object.values(maps).forEach((map) => map.close()));
       const { attach: kind } = options;
       const hooks = new Hooks(maps, pins, { before, ...(kind === undefined ? {} : { kind }) });
-      const datapath = new EbpfDatapath(options, maps, object, programs, hooks, origin);
+      const podHooks = new PodHooks(maps, pins, hooks.kind, podsBefore);
+      const datapath = new EbpfDatapath(options, maps, object, programs, hooks, podHooks, origin);
       // It closes object and maps with itself.
       opened.move();
       using undo = new DisposableStack();
@@ -156,7 +170,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
   }
 
   info(): DatapathInfo {
-    const names = ['n64_gate', 'n64_uplink', 'n64_sweep', 'n64_reclaim'];
+    const names = ['n64_gate', 'n64_uplink', 'n64_accel', 'n64_sweep', 'n64_reclaim'];
     return {
       attach: this.#hooks.kind,
       ...this.#origin,
@@ -187,6 +201,10 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
     return 'attached';
   }
 
+  setPodDevices(ifindexes: readonly number[]): PodDevicesResult {
+    return this.#podHooks.set(this.#object, ifindexes);
+  }
+
   /** Until the new programs hang, those of before are the ones to go back to. */
   #swap(wanted: ProgramConfig): void {
     const object = loadObject(this.#options, wanted, this.#idleBlockMs);
@@ -207,6 +225,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
   #hang(object: BpfObject, config: ProgramConfig): void {
     try {
       this.#hooks.hang(object, config);
+      this.#podHooks.renew(object);
     } catch (error) {
       throw withCode(error, 'G64_DATAPATH_LOAD', 'the programs cannot be attached');
     }

@@ -6,9 +6,9 @@ import { Gate64Error } from '../errors.ts';
 import { LibbpfError } from '../libbpf/mod.ts';
 import { builtObject } from '../model/built-object.ts';
 import type { DatapathFacts } from '../model/facts.ts';
-import { detach, hookedDevices, placeOf, unlink } from './attachment.ts';
+import { detach, hookedDevices, placeOf, POD_FILTER, unlink } from './attachment.ts';
 import type { Datapath, DatapathReader, DatapathSite, DatapathSizes, HookRow, ProgramConfig } from './datapath.ts';
-import { currentPrograms, EbpfDatapath } from './ebpf.ts';
+import { currentPrograms, EbpfDatapath, pinnedPodDevices } from './ebpf.ts';
 import { EbpfReader, openMaps } from './ebpf-reader.ts';
 import { EbpfWatch } from './ebpf-watch.ts';
 import { guarded } from './error-codes.ts';
@@ -114,7 +114,10 @@ export class PinnedSite implements DatapathSite {
     const { gate, returns } = hookedDevices(attempt(() => currentPrograms(pins)));
     attempt(() => detach(gate, 'egress', pins.gateLink));
     for (const ifindex of returns) attempt(() => detach(ifindex, 'ingress', pins.returnLink(ifindex)));
-    for (const pin of pins.returnLinks()) attempt(() => unlink(pin));
+    for (const ifindex of attempt(() => pinnedPodDevices(pins)) ?? []) {
+      attempt(() => detach(ifindex, 'ingress', pins.podLink(ifindex), undefined, POD_FILTER));
+    }
+    for (const pin of [...pins.returnLinks(), ...pins.podLinks()]) attempt(() => unlink(pin));
     const { removed, foreign, failed: kept } = pins.removeAll();
     failed.push(...kept.map(({ message }) => message));
     // Somebody else's things alone are nothing of gate64's.

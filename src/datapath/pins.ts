@@ -11,7 +11,7 @@ export const BPFFS = '/sys/fs/bpf';
 export const PIN_ROOT = `${BPFFS}/gate64`;
 
 /** Counts up when a struct of bpf/types.h or the meaning of a map changes. */
-export const LAYOUT = 4;
+export const LAYOUT = 5;
 
 /** Pinned, so that they outlive the process; what is left out is scratch space. */
 export const PINNED_MAPS = [
@@ -31,6 +31,9 @@ export const PINNED_MAPS = [
   'n64_stock',
   'n64_devices',
   'n64_packets',
+  'n64_accelerated',
+  'n64_pod_devices',
+  'n64_pod_ways',
   'n64_live',
   'n64_statics',
   'n64_current',
@@ -50,6 +53,7 @@ const MAP_FOLDER = /^maps-\d+$/;
 /** Of every layout. */
 const MAP_PIN = /^(?:n64_\w+|free-\d+)$/;
 const LINK_PIN = /^link-\w+$/;
+const POD_LINK = /^link-accel\d+$/;
 
 export type PinnedMap = (typeof PINNED_MAPS)[number] | (typeof WATCH_MAPS)[number];
 
@@ -92,13 +96,24 @@ export class Pins {
     return join(this.root, `link-return${ifindex}`);
   }
 
-  /** Links but the gate's, of other versions too. */
+  /** Links but the gate's and those of pods, of other versions too. */
   returnLinks(): string[] {
+    return this.#links((name) => !POD_LINK.test(name)).filter((path) => path !== this.gateLink);
+  }
+
+  /** Of the program at the ingress of a pod's interface. */
+  podLink(ifindex: number): string {
+    return join(this.root, `link-accel${ifindex}`);
+  }
+
+  podLinks(): string[] {
+    return this.#links((name) => POD_LINK.test(name));
+  }
+
+  #links(are: (name: string) => boolean): string[] {
     if (!existsSync(this.root)) return [];
-    return readdirSync(this.root)
-      .filter((name) => LINK_PIN.test(name))
-      .map((name) => join(this.root, name))
-      .filter((path) => path !== this.gateLink);
+    const names = readdirSync(this.root).filter((name) => LINK_PIN.test(name) && are(name));
+    return names.map((name) => join(this.root, name));
   }
 
   /** Whether maps of this layout are there. */

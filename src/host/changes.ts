@@ -101,7 +101,8 @@ function recordChanges(facts: NodeFacts, desired: DesiredNode): Change[] {
       ...desired.proxies,
       ...record.proxies.filter((entry) => !has(desired.proxies, entry) && has(proxies, entry)),
     ],
-    withoutQdisc: [...record.withoutQdisc, ...bare],
+    // Pods' devices come and go; a qdisc goes with its device.
+    withoutQdisc: [...record.withoutQdisc.filter((name) => facts.interfaces.some((one) => one.name === name)), ...bare],
     wasRouter,
   };
   return JSON.stringify(wanted) === JSON.stringify(record) ? [] : [{ kind: 'record', record: wanted }];

@@ -7,12 +7,14 @@
 export const MAX_PREFIXES = 8;
 export const MAX_UPLINKS = 8;
 export const MAX_RETURNS = 16;
+export const MAX_POD_DEVICES = 1024;
 export const MAX_BLOCKS_PER_POD = 256;
 export const MAX_SLOTS = 1024;
 export const BLOCK_WORDS = 16;
 export const MSS_AUTO = 0xffffffff;
 export const FLOW_OUTSIDE = 1;
 export const FLOW_HAIRPIN = 2;
+export const FLOW_ANSWERED = 4;
 export const REFS_DEAD = 0x80000000;
 export const NO_BLOCK = 0xffffffff;
 export const ALL_DEVICES = 0xffffffff;
@@ -167,6 +169,7 @@ export interface Config {
   readonly reservedBlocks: number;
   readonly checkSources: number;
   readonly mssClamp: number;
+  readonly accelerate: number;
   readonly podMask: Uint8Array;
   readonly node6: Uint8Array;
   readonly errorPrefix: Prefix;
@@ -201,6 +204,7 @@ export const configCodec = {
       reservedBlocks: view.getUint32(offset + 424, true),
       checkSources: view.getUint32(offset + 428, true),
       mssClamp: view.getUint32(offset + 432, true),
+      accelerate: view.getUint32(offset + 436, true),
       podMask: bytes(view, offset + 440, 16),
       node6: bytes(view, offset + 456, 16),
       errorPrefix: prefixCodec.read(view, offset + 472),
@@ -233,6 +237,7 @@ export const configCodec = {
     view.setUint32(offset + 424, value.reservedBlocks, true);
     view.setUint32(offset + 428, value.checkSources, true);
     view.setUint32(offset + 432, value.mssClamp, true);
+    view.setUint32(offset + 436, value.accelerate, true);
     setBytes(view, offset + 440, value.podMask, 16);
     setBytes(view, offset + 456, value.node6, 16);
     prefixCodec.write(view, offset + 472, value.errorPrefix);

@@ -5,6 +5,7 @@ import { release } from 'node:os';
 import type { Counter, Gauge, Histogram } from 'prom-client';
 import { formatIp4 } from '../addr/ip.ts';
 import type {
+  AcceleratedCounterRow,
   BlockRow,
   BlockState,
   Datapath,
@@ -34,6 +35,12 @@ export const NAT64_METRICS = {
     type: 'counter',
     help: 'Bytes of translated packets from the IP header on, by direction and protocol.',
     labels: ['direction', 'protocol'],
+  },
+  accelerated: {
+    name: 'gate64_nat64_accelerated_packets_total',
+    type: 'counter',
+    help: "Packets translated past the node's IPv6 forwarding (`nat64.accelerate`), by direction; the others count them too.",
+    labels: ['direction'],
   },
   drops: {
     name: 'gate64_nat64_drops_total',
@@ -120,6 +127,7 @@ export class Nat64Metrics {
   readonly #metrics: Metrics;
   readonly #packets: Counter<'direction' | 'protocol'>;
   readonly #bytes: Counter<'direction' | 'protocol'>;
+  readonly #accelerated: Counter<'direction'>;
   readonly #drops: Counter<'direction' | 'reason'>;
   readonly #fragments: Counter<'outcome'>;
   readonly #sessions: Gauge<'protocol'>;
@@ -139,6 +147,7 @@ export class Nat64Metrics {
     this.#metrics = metrics;
     this.#packets = metrics.counter(NAT64_METRICS.packets);
     this.#bytes = metrics.counter(NAT64_METRICS.bytes);
+    this.#accelerated = metrics.counter(NAT64_METRICS.accelerated);
     this.#drops = metrics.counter(NAT64_METRICS.drops);
     this.#fragments = metrics.counter(NAT64_METRICS.fragments);
     this.#sessions = metrics.gauge(NAT64_METRICS.sessions);
@@ -159,6 +168,7 @@ export class Nat64Metrics {
     this.stop();
     this.#ends = [
       { into: [this.#packets, this.#bytes], read: () => this.#readPackets(datapath.packetCounters()) },
+      { into: [this.#accelerated], read: () => this.#readAccelerated(datapath.acceleratedCounters()) },
       { into: [this.#drops, this.#allocationFailures], read: () => this.#readDrops(datapath.drops()) },
       { into: [this.#fragments], read: () => this.#readFragments(fragments()) },
       { into: [this.#sessions, this.#bindings], read: () => this.#readCounts(datapath.counts()) },
@@ -190,6 +200,10 @@ export class Nat64Metrics {
       this.#packets.inc({ direction, protocol }, packets);
       this.#bytes.inc({ direction, protocol }, bytes);
     }
+  }
+
+  #readAccelerated(rows: readonly AcceleratedCounterRow[]): void {
+    for (const { direction, packets } of rows) this.#accelerated.inc({ direction }, packets);
   }
 
   #readDrops(rows: readonly DropRow[]): void {

@@ -137,6 +137,7 @@ export class Nat64 {
     this.#setPoolAddresses(desired);
     this.#ledger.tick();
     this.#datapath.setPrograms({ ...desired.programs, slots: this.#ledger.slots() });
+    this.#setPodDevices(desired.podDevices);
     this.#giveUpLost(desired);
     this.#syns.start(desired.timeouts.tcpIncomingSyn * 1000);
     this.#fragments.start(desired.timeouts.fragment * 1000);
@@ -232,6 +233,13 @@ export class Nat64 {
     this.#datapath.setDestinations(rules.slice(0, destinations));
     const fields = { addresses: beyond.slice(0, 8), count: beyond.length, room: destinations };
     this.#complain('destinations', beyond, fields, 'too many addresses of the node; pods reach these through NAT64');
+  }
+
+  /** Where the accelerator cannot hang, packets go the node's way: slower, and no reason to be unready. */
+  #setPodDevices(ifindexes: readonly number[]): void {
+    const { failed } = this.#datapath.setPodDevices(ifindexes);
+    const fields = { interfaces: [...failed.keys()].slice(0, 8), err: [...failed.values()][0] };
+    this.#complain('podDevices', [...failed.keys()].map(String), fields, 'interfaces that cannot be accelerated');
   }
 
   /** Logs an error once for what is there, and again when that changes. */

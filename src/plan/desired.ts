@@ -52,6 +52,8 @@ export interface DesiredDatapath {
   readonly programs: DesiredPrograms;
   readonly destinations: readonly DestinationRule[];
   readonly sources: readonly Ip6Net[];
+  /** Indexes of the interfaces of pods that the accelerator hangs at. */
+  readonly podDevices: readonly number[];
   readonly pool: readonly PoolRange[];
   readonly blockSize: number;
   readonly timeouts: Timeouts;

@@ -16,6 +16,7 @@ import { peerName } from '../model/device.ts';
 import { deviceConflict, deviceMtu } from './device.ts';
 import { FindingError, type Finding } from './findings.ts';
 import { forwardDrops } from './forwarding.ts';
+import { podDevices } from './pod-devices.ts';
 import { poolRanges } from './pool.ts';
 import { ruleConflicts } from './rules.ts';
 import { parsePortList } from './ports.ts';
@@ -23,7 +24,14 @@ import { desiredPrograms } from './programs.ts';
 import { desiredProxies, desiredRoutes, drainingRanges, errorNets, routedPoolNets, translatedNets } from './routes.ts';
 import { snatFindings } from './snat.ts';
 import { leavingSources, lostSources } from './sources.ts';
-import { ALL_FORWARDING6, closedInterfaces, desiredSysctls, LOCAL_PORT_RANGE, RESERVED_PORTS } from './sysctls.ts';
+import {
+  ALL_FORWARDING6,
+  closedInterfaces,
+  desiredSysctls,
+  LIBERAL_TRACKING,
+  LOCAL_PORT_RANGE,
+  RESERVED_PORTS,
+} from './sysctls.ts';
 import { trackingFindings } from './tracking.ts';
 import {
   errorSource6,
@@ -53,6 +61,9 @@ export function plan(config: Config, node: NodeFacts, datapath: DatapathFacts): 
   const outside = outsideInterfaces(interfaces, node.routes4, node.routes6, uplink);
   const own = [nat64.device, peerName(nat64.device)];
   const returns = isDirect ? returnInterfaces(interfaces, node.routes4, { uplink, own }).slice(0, MAX_RETURNS) : [];
+  const accelerates = isDirect && nat64.accelerate.length > 0;
+  const outsideNames = outside.map(({ name }) => name);
+  const accelerated = accelerates ? podDevices(interfaces, nat64.accelerate, [...outsideNames, ...own]) : [];
   const translated = translatedNets(prefixes, nat64.destinations);
   const sysctls = desiredSysctls({
     device: nat64.device,
@@ -60,6 +71,8 @@ export function plan(config: Config, node: NodeFacts, datapath: DatapathFacts): 
     forwardingUplink: !isDirect || proxies.length > 0 ? uplink.name : undefined,
     pool,
     reserved: node.sysctl(RESERVED_PORTS) ?? '',
+    // Nothing to be set where the kernel tracks no connections.
+    liberalTracking: accelerates && node.sysctl(LIBERAL_TRACKING) !== undefined,
   });
   return {
     node: {
@@ -77,9 +90,9 @@ export function plan(config: Config, node: NodeFacts, datapath: DatapathFacts): 
         tcpEstablished: nat64.timeouts.tcpEstablished,
         tcpTransitory: nat64.timeouts.tcpTransitory,
       },
-      tcDevices: returns.map(({ name }) => name),
+      tcDevices: [...new Set([...returns, ...accelerated].map(({ name }) => name))],
     },
-    datapath: desiredDatapath(config, node, datapath, { outside, returns, pool, nodeAddresses, node6 }),
+    datapath: desiredDatapath(config, node, datapath, { outside, returns, accelerated, pool, nodeAddresses, node6 }),
     egress: nat64.egress,
     uplinks: outside.map(({ name }) => name),
   };
@@ -111,12 +124,14 @@ function desiredDatapath(
   {
     outside,
     returns,
+    accelerated,
     pool,
     nodeAddresses,
     node6,
   }: Omit<WayOut, 'uplink'> & {
     readonly outside: readonly Interface[];
     readonly returns: readonly Interface[];
+    readonly accelerated: readonly Interface[];
   },
 ): DesiredDatapath | undefined {
   const device = interfaces.find(({ name }) => name === nat64.device);
@@ -134,7 +149,12 @@ function desiredDatapath(
   return {
     programs: desiredPrograms(
       prefixes,
-      { ...nat64, maxBlocksPerPod, reservedBlocks: Math.floor(blocks / RESERVED_PART) },
+      {
+        ...nat64,
+        maxBlocksPerPod,
+        reservedBlocks: Math.floor(blocks / RESERVED_PART),
+        accelerate: nat64.accelerate.length > 0,
+      },
       { device, uplinks: outside, returns, node6, places },
     ),
     destinations: destinationRules({
@@ -147,6 +167,7 @@ function desiredDatapath(
       pool: pool.map(({ net }) => net),
     }),
     sources: allowSources,
+    podDevices: accelerated.map(({ ifindex }) => ifindex),
     pool,
     blockSize,
     timeouts: nat64.timeouts,

@@ -70,6 +70,8 @@ export type ProgramSettings = Pick<
   readonly maxBlocksPerPod: number;
   /** The last blocks, for pods that hold none. */
   readonly reservedBlocks: number;
+  /** Whether answers go straight to the devices of pods that n64_accel hangs at; with a direct way out alone. */
+  readonly accelerate: boolean;
 };
 
 /** What programs know of the node. */
@@ -129,6 +131,7 @@ export function desiredPrograms(
     node6: facts.node6,
     errorPrefix: settings.errorSources === 'translator' ? NO_ERROR_PREFIX : prefixStruct(settings.errorSources),
     deviceMac: facts.device.mac,
+    accelerate: Number(settings.egress === 'direct' && settings.accelerate),
   };
 }
 

@@ -8,6 +8,8 @@ import { formatPortList, parsePortList } from './ports.ts';
 
 export const RESERVED_PORTS = 'ipv4/ip_local_reserved_ports';
 export const LOCAL_PORT_RANGE = 'ipv4/ip_local_port_range';
+/** Connection tracking that does not see all of a connection must not judge its sequence numbers. */
+export const LIBERAL_TRACKING = 'netfilter/nf_conntrack_tcp_be_liberal';
 export const ALL_FORWARDING6 = 'ipv6/conf/all/forwarding';
 /** Written, it sets every interface's own; packets are forwarded by the one of the interface that they come in by. */
 export const IP_FORWARD = 'ipv4/ip_forward';
@@ -50,8 +52,10 @@ export function desiredSysctls(options: {
   readonly pool: readonly PoolRange[];
   /** Value of ip_local_reserved_ports now. */
   readonly reserved: string;
+  /** Whether the node sees only some of a connection's segments (nat64.accelerate). */
+  readonly liberalTracking: boolean;
 }): DesiredSysctl[] {
-  const { device, forwardingUplink, pool, reserved } = options;
+  const { device, forwardingUplink, pool, reserved, liberalTracking } = options;
   const desired = [
     // Routes to the prefix are refused on a device without IPv6.
     { name: `ipv6/conf/${device}/disable_ipv6`, value: '0', owned: true },
@@ -65,6 +69,7 @@ export function desiredSysctls(options: {
   if (forwardingUplink !== undefined) {
     desired.push({ name: forwardingOf(forwardingUplink), value: '1', owned: false });
   }
+  if (liberalTracking) desired.push({ name: LIBERAL_TRACKING, value: '1', owned: false });
   const shared = pool.filter((range) => range.shared);
   if (shared.length > 0) {
     const ports = parsePortList(reserved);

@@ -44,6 +44,8 @@ export interface ServiceStatus {
     /** Null while the data plane is not in place. */
     readonly attach: string | null;
     readonly adopted: boolean | null;
+    /** Interfaces of pods that have the accelerator; absent where none are to. */
+    readonly accelerated?: number;
   };
 }
 

@@ -11,6 +11,11 @@ export const SYSTEMS = {
   plain: { title: 'plain IPv4 routing', family: 4, setup: () => undefined },
   nat44: { title: 'nftables NAT44', family: 4, setup: nftMasquerade('192.0.2.0/24') },
   direct: { title: 'gate64, direct', family: 6, setup: (rig: Rig) => startGate64(rig, 'direct') },
+  accelerated: {
+    title: 'gate64, direct, accelerated',
+    family: 6,
+    setup: (rig: Rig) => startGate64(rig, 'direct', "accelerate: ['pod*']"),
+  },
   masquerade: { title: 'gate64, masquerade', family: 6, setup: (rig: Rig) => startGate64(rig, 'masquerade') },
   tayga: { title: 'Tayga + nft masquerade', family: 6, setup: startTayga },
 } as const satisfies Record<
@@ -93,12 +98,13 @@ data-dir ${rig.directory}
   rig.start('node', ['tayga', '-d', '-c', conf, '--pidfile', join(rig.directory, 'tayga.pid')]);
 }
 
-function startGate64(rig: Rig, egress: 'direct' | 'masquerade'): Promise<unknown> {
+function startGate64(rig: Rig, egress: 'direct' | 'masquerade', more = ''): Promise<unknown> {
   return runGate64(
     rig,
     `dns: { enabled: false }
 nat64:
   egress: ${egress}
+  ${more}
   maxBlocksPerPod: 64
   maxSessions: 4194304
   # One pod makes all the flows here.

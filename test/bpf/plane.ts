@@ -80,6 +80,7 @@ const CLEARED = [
   'n64_pods',
   'n64_frags',
   'n64_devices',
+  'n64_pod_ways',
   'n64_hold',
   'n64_dst4',
   'n64_src6',
@@ -87,6 +88,7 @@ const CLEARED = [
 ] as const;
 const ZEROED = [
   'n64_packets',
+  'n64_accelerated',
   'n64_live',
   'n64_drops',
   'n64_drop_last',
@@ -204,6 +206,7 @@ export class Plane implements Disposable {
     for (const name of WATCH_MAPS) this.#object.map(name).setPinPath(this.pins.map(name));
     // Verifying takes most of a test's time.
     const unused = options.uplink || options.uplinkMtu ? [] : ['n64_uplink'];
+    if (!options.config?.accelerate) unused.push('n64_accel');
     for (const name of ['n64_sweep', 'n64_reclaim', ...unused]) this.#object.program(name).setAutoload(false);
     this.#object.load();
     this.#gate = this.#object.program('n64_gate');
@@ -287,6 +290,11 @@ export class Plane implements Disposable {
   uplink(packet: Packet | Uint8Array, options: RunOptions = {}): Outcome {
     // By the loopback device, for which every frame is the host's.
     return this.#run(this.#object.program('n64_uplink'), packet, options, 0);
+  }
+
+  /** Ingress of a pod's interface, which is `device`. */
+  accel(packet: Packet | Uint8Array, options: RunOptions = {}): Outcome {
+    return this.#run(this.#object.program('n64_accel'), packet, options, 0);
   }
 
   /** Reasons that counted during `act`, with how often. */

@@ -13,7 +13,7 @@ const INSTRUCTION_BYTES = 8;
 const [LOAD, STORE, STORE_REGISTER, ADD_IMMEDIATE, CALL] = [0x01, 0x02, 0x03, 0x07, 0x85];
 const PSEUDO_CALL = 1;
 const FRAME_POINTER = 10;
-const PROGRAMS = ['n64_gate', 'n64_uplink', 'n64_sweep', 'n64_reclaim'];
+const PROGRAMS = ['n64_gate', 'n64_uplink', 'n64_accel', 'n64_sweep', 'n64_reclaim'];
 
 interface Code {
   /** Bytes of stack that it names. */

@@ -25,7 +25,7 @@ const CONFIGURATIONS: Readonly<Record<string, PlaneOptions>> = {
       '64:ff9b::/96',
       '64:ff9b:1:fffe::/96',
     ],
-    config: { restrictSources: true, maxBlocksPerPod: 16, slots: 1 },
+    config: { restrictSources: true, maxBlocksPerPod: 16, slots: 1, accelerate: true },
   },
 };
 

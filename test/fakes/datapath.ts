@@ -36,7 +36,7 @@ import { isWanted, type SessionsWanted } from '../../src/datapath/wanted.ts';
 import { FakeBlocks, slotsFor, type FakeBlock } from './blocks.ts';
 import { BEGINS_IN, side4, side6, type FakeBinding, type FakeSession, type Mutable } from './records.ts';
 import { countOf, packetRows } from './counts.ts';
-import { FakeFragments } from './fragments.ts';
+import { FakePodDevices } from './pod-devices.ts';
 import { FakeDrops, PACKET_BYTES, type FakeFlow } from './drops.ts';
 import {
   addressesThat,
@@ -60,7 +60,7 @@ export interface FakeOptions {
 
 const DEFAULT_MAX_BLOCKS = 16384;
 
-export class FakeDatapath extends FakeFragments implements Datapath {
+export class FakeDatapath extends FakePodDevices implements Datapath {
   /** What was set last, for assertions. */
   programs: ProgramConfig;
   destinations: readonly DestinationRule[] = [];
@@ -296,7 +296,7 @@ export class FakeDatapath extends FakeFragments implements Datapath {
     const { deviceIfindex, returnCount, returnIfindex } = this.programs;
     const gate = { name: 'gate', ifindex: deviceIfindex, attached: this.isAttached } as const;
     const returns = returnIfindex.slice(0, returnCount);
-    return [gate, ...returns.map((ifindex) => ({ ...gate, name: 'uplink' as const, ifindex }))];
+    return [gate, ...returns.map((ifindex) => ({ ...gate, name: 'uplink' as const, ifindex })), ...this.accelerators()];
   }
 
   [Symbol.dispose](): void {

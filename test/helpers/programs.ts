@@ -44,6 +44,7 @@ export function testPrograms(overrides: Partial<TestPrograms> = {}): TestProgram
     reservedBlocks: 0,
     admit: 'all',
     endDeniedSessions: true,
+    accelerate: false,
     maxBlocksPerPod: 8,
     maxSessionsPerPod: 1000,
     lowestIpv6Mtu: 1280,

@@ -5,6 +5,7 @@ import { parseIp4, parseIp6 } from '../../src/addr/ip.ts';
 import type { Protocol } from '../../src/model/binding.ts';
 import { configCodec } from '../../src/model/layout.gen.ts';
 import type {
+  AcceleratedCounterRow,
   AttachmentRow,
   BindingRow,
   BlockRow,
@@ -80,6 +81,10 @@ export class MemoryReader implements DatapathReader {
   settings(): ProgramConfig {
     const zero = configCodec.read(new DataView(new ArrayBuffer(configCodec.size)), 0);
     return { ...zero, slots: 1, maxBlocksPerPod: 64, maxSessionsPerPod: 65536, ...this.rows.settings };
+  }
+
+  acceleratedCounters(): AcceleratedCounterRow[] {
+    return [];
   }
 
   attachments(): AttachmentRow[] {

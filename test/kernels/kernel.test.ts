@@ -19,7 +19,7 @@ import { NODE6, POD, SERVER4, Topology } from '../helpers/topology.ts';
 const ROOT = join(import.meta.dirname, '../..');
 const SERVER6 = '64:ff9b::c633:640a';
 const URL = `http://[${SERVER6}]/file`;
-const PROGRAMS = ['n64_gate', 'n64_uplink', 'n64_sweep', 'n64_reclaim'];
+const PROGRAMS = ['n64_gate', 'n64_uplink', 'n64_accel', 'n64_sweep', 'n64_reclaim'];
 const OBJECTS = ['.output/nat64.bpf.o', ...globSync('.cache/kernels/objects/*/nat64.bpf.o', { cwd: ROOT }).toSorted()];
 const BOOT_MS = 120_000;
 

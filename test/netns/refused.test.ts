@@ -40,6 +40,11 @@ const WRONG: readonly [what: string, yaml: string, expected: RegExp][] = [
     'nat64:\n  egress: direct\n  allowNodeAddresses: [192.0.2.1]\n',
     /:3:\d+: .*allowNodeAddresses.*masquerade/,
   ],
+  [
+    'accelerated pods without the direct way out',
+    'nat64:\n  accelerate: ["lxc*"]\n',
+    /:2:\d+: .*accelerate.*masquerade.*direct/,
+  ],
   ['a bad CIDR', 'nat64:\n  deny: [10.0.0.0/33]\n', /:2:10: .*10\.0\.0\.0\/33/],
   [
     'a bad static binding',

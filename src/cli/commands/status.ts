@@ -134,6 +134,9 @@ function servicePairs(service: ServiceStatus, context: CliContext): Pair[] {
     ['nat64', half(nat64)],
     ['  way out', `${nat64.egress}${nat64.uplink === null ? '' : ` by ${nat64.uplink}`}`],
     ['  attached', attachText(nat64)],
+    ...(nat64.accelerated === undefined
+      ? []
+      : [['  accelerated', `${nat64.accelerated} interface${nat64.accelerated === 1 ? '' : 's'}`] as const]),
     ['configuration', config.file ?? 'the defaults'],
     ['  last read', `${reload.at} ${reload.successful ? good('accepted', stdout) : bad('refused', stdout)}`],
     ...(reload.error ?? '')

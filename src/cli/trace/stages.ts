@@ -135,11 +135,13 @@ function deviceStage({ config, node, datapath }: TraceFacts): Stage {
   }
   if (datapath === undefined) return unknown('device', `${seen}; its program was not looked at`);
   if (isUnseen(datapath)) return problem('device', datapath.unseen, datapath.hint);
-  for (const { name: program, attached } of datapath.attachments) {
+  // Without the accelerator packets go the node's way.
+  const attachments = datapath.attachments.filter(({ name: program }) => program !== 'accel');
+  for (const { name: program, attached } of attachments) {
     const where = program === 'gate' ? `the egress of ${name}` : 'the ingress of the uplink';
     if (!attached) return problem('device', `no program of gate64 hangs at ${where}: nothing is translated`, RESTART);
   }
-  const hooks = datapath.attachments.map(({ name: program }) => `n64_${program}`).join(' and ');
+  const hooks = attachments.map(({ name: program }) => `n64_${program}`).join(' and ');
   return ok('device', `${seen}; ${hooks} attached`);
 }
 

@@ -65,6 +65,7 @@ describe('configuration: defaults', () => {
       allowNonGlobalIpv4: [],
       deny: [],
       allowNodeAddresses: [],
+      accelerate: [],
       allowSources: [],
       podPrefixLength: 128,
       checkSources: 'loose',

@@ -436,7 +436,8 @@ describe('host/changes', () => {
 
     it('is remembered as missing where it was looked for and is not there, once', () => {
       expect(qdisc([])).to.deep.equal(['up0']);
-      expect(qdisc(['up1'], ['up1'])).to.deep.equal(['up1', 'up0']);
+      expect(qdisc(['gate64'], ['gate64'])).to.deep.equal(['gate64', 'up0']);
+      expect(qdisc([], ['pod7']), 'that of an interface that went is forgotten').to.deep.equal(['up0']);
       expect(qdisc([], ['up0']), 'no change').to.equal(undefined);
       expect(qdisc(['up0'])).to.equal(undefined);
       expect(qdisc(undefined)).to.equal(undefined);

@@ -145,6 +145,7 @@ export function desired(changed: Settings, node: Facts): DesiredDatapath {
     timeouts: TIMEOUTS,
     statics,
     nodeAddresses,
+    podDevices: [],
     sizes: { maxSessions: 10_000, maxBlocks: 16_384 },
   };
 }
