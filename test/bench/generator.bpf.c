@@ -35,7 +35,7 @@ int generate(struct xdp_md *ctx)
 {
 	__u8 *data = (void *)(long)ctx->data;
 	__u8 *end = (void *)(long)ctx->data_end;
-	__u32 zero = 0, octet = 0, pod = 0, number, source, destination = 9;
+	__u32 zero = 0, octet = 0, pod = 0, number, source, destination;
 	struct generator_config *c = bpf_map_lookup_elem(&config, &zero);
 	__u8 *udp, *last;
 	__u16 sum;
@@ -43,6 +43,7 @@ int generate(struct xdp_md *ctx)
 	if (!c)
 		return XDP_ABORTED;
 	number = c->next++;
+	destination = c->port;
 	if (c->flows) {
 		source = c->first_port + number % c->flows;
 	} else if (c->pods) {

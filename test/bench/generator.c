@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sends COUNT 64-byte (IPv4; 84-byte IPv6) UDP packets as fast as one core makes them. The last octet of DESTINATION is
-// varied when FLOWS is 0, and that of SOURCE when PODS is not. Prints the seconds it took.
-// Usage: generator OBJECT INTERFACE TO_MAC SOURCE DESTINATION FLOWS FIRST_PORT START COUNT PODS
+// varied when FLOWS is 0, and that of SOURCE when PODS is not. With a NAME of four letters they ask for its AAAA, as DNS, at
+// PORT. Prints the seconds it took.
+// Usage: generator OBJECT INTERFACE TO_MAC SOURCE DESTINATION FLOWS FIRST_PORT START COUNT PODS [NAME PORT]
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -15,6 +16,7 @@
 #include "generator.h"
 
 #define PAYLOAD 22
+#define DISCARD_PORT 9
 #define UDP_BYTES (8 + PAYLOAD)
 
 static void die(const char *what, int error)
@@ -32,8 +34,17 @@ static __u32 sum16(const __u8 *bytes, int count)
 	return sum;
 }
 
+/* RD, one question: a name of one label, AAAA, IN. */
+static void ask(__u8 *payload, const char *name)
+{
+	memcpy(payload, "\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x04", 13);
+	memcpy(payload + 13, name, 4);
+	memcpy(payload + 17, "\x00\x00\x1c\x00\x01", 5);
+}
+
 /* Addresses are consecutive in both families, and the varied octet is the last of them. */
-static int build(struct generator_config *c, const char *to_mac, const char *source, const char *destination)
+static int build(struct generator_config *c, const char *to_mac, const char *source, const char *destination,
+		 const char *name)
 {
 	int v6 = strchr(source, ':') != NULL, size = v6 ? 16 : 4, length = 14 + (v6 ? 40 : 20) + UDP_BYTES;
 	__u8 *eth = c->packet, *ip = eth + 14, *addresses = ip + (v6 ? 8 : 12), *udp = ip + (v6 ? 40 : 20);
@@ -58,6 +69,8 @@ static int build(struct generator_config *c, const char *to_mac, const char *sou
 	if (c->pods)
 		addresses[size - 1] = 0;
 	udp[5] = UDP_BYTES;
+	if (name)
+		ask(udp + 8, name);
 	c->family = v6 ? 6 : 4;
 	c->header_sum = sum16(ip, 20);
 	c->udp_sum = sum16(addresses, 2 * size) + 17 + UDP_BYTES + sum16(udp, UDP_BYTES);
@@ -72,9 +85,9 @@ int main(int argc, char **argv)
 	__u32 zero = 0;
 	int error, length, program;
 
-	if (argc != 11) {
-		fprintf(stderr,
-			"usage: generator OBJECT INTERFACE TO_MAC SOURCE DESTINATION FLOWS FIRST_PORT START COUNT PODS\n");
+	if (argc != 11 && (argc != 13 || strlen(argv[11]) != 4)) {
+		fprintf(stderr, "usage: generator OBJECT INTERFACE TO_MAC SOURCE DESTINATION FLOWS FIRST_PORT START "
+				"COUNT PODS [NAME PORT]\n");
 		return 2;
 	}
 	c.ifindex = if_nametoindex(argv[2]);
@@ -86,7 +99,8 @@ int main(int argc, char **argv)
 	c.pods = strtoul(argv[10], NULL, 10);
 	if (c.pods > 239 || (c.pods && c.flows))
 		die(argv[10], EINVAL);
-	length = build(&c, argv[3], argv[4], argv[5]);
+	c.port = argc == 13 ? strtoul(argv[12], NULL, 10) : DISCARD_PORT;
+	length = build(&c, argv[3], argv[4], argv[5], argc == 13 ? argv[11] : NULL);
 
 	object = bpf_object__open_file(argv[1], NULL);
 	if (!object)

@@ -18,4 +18,5 @@ struct generator_config {
 	__u32 header_sum; /* IPv4 header, without the octets that vary */
 	__u32 udp_sum;	  /* UDP with pseudo header, without ports and those octets */
 	__u8 packet[GENERATOR_MAX_PACKET];
+	__u32 port; /* of the destination, with flows */
 };
