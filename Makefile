@@ -122,7 +122,7 @@ demo: deps-demo build ## Show it: an IPv6-only "pod" fetches a file from an IPv4
 
 .PHONY: test
 test: deps build ## All tests: lint, unit, meta, BPF, namespaces (root); ends with 'N passed, N failed'
-	$(Q)$(NODE) test/helpers/layers.ts lint unit unit-dgram meta bpf netns
+	$(Q)$(NODE) test/helpers/layers.ts lint unit unit-dgram unit-kernel meta bpf netns
 
 .PHONY: test-unit test-meta test-bpf test-netns
 test-unit: build ## Unit, property and meta tests (no root)

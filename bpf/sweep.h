@@ -41,7 +41,7 @@ static __noinline long record_block(struct bpf_iter__bpf_map_elem *ctx, struct n
 	return bpf_seq_write(ctx->meta->seq, record, sizeof(*record));
 }
 
-#define SWEEP_STEP 32
+#define SWEEP_STEP 64
 
 /*
  * A read goes on until enough is written. An empty record now and then ends one that finds nothing to delete, so that user

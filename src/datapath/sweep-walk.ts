@@ -7,7 +7,7 @@ import { encode, viewOf } from './bytes.ts';
 import { RECORD, sessionRecordCodec, type SessionRecord } from '../model/layout.gen.ts';
 
 /**
- * What one read deletes at most. It walks 32 times as many that live at most (SWEEP_STEP of bpf/sweep.h): some 2 ms of a full
+ * What one read deletes at most. It walks 64 times as many that live at most (SWEEP_STEP of bpf/sweep.h): some 2 ms of a full
  * table, where the deadline is looked at between two reads.
  */
 const RECORDS_PER_READ = 64;

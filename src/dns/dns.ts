@@ -66,6 +66,8 @@ export interface DnsOptions extends DnsSettings {
   readonly onSynthesized?: OnSynthesized | undefined;
   /** Gives answers that are asked for again and again; ended with this. `now` must be performance.now() then. */
   readonly kernel?: KernelAnswers | undefined;
+  /** An answer is the kernel's when it was given so often from the cache; default 3. */
+  readonly kernelAfter?: number | undefined;
   /** Milliseconds on a monotonic clock, for the cache's TTLs. */
   readonly now?: Clock | undefined;
 }
@@ -160,6 +162,7 @@ export class DnsService {
     this.#hot =
       kernel &&
       new HotAnswers(kernel, {
+        minUses: options.kernelAfter,
         onUse: (key) => this.#cache.use(key),
         onProblem: (error) => log?.warn({ err: error }, 'the kernel gives no DNS answers any more (dns.kernelCache)'),
       });

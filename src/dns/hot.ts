@@ -11,8 +11,8 @@ import type { Local, Peer } from './listener.ts';
 import type { Query } from './query.ts';
 import { CLASS_IN, FLAG, HEADER_LENGTH } from './wire.ts';
 
-/** An answer is hot when it was given so often from the cache, and so often a second. */
 const MIN_USES = 3;
+/** And so often a second. */
 const MIN_USES_PER_SECOND = 0.5;
 /** For less it is not worth the writing. */
 const MIN_SECONDS_LEFT = 1;
@@ -47,6 +47,8 @@ export interface KernelStats extends KernelCounts {
 }
 
 export interface HotOptions {
+  /** An answer is hot when it was given so often from the cache; default 3. */
+  readonly minUses?: number | undefined;
   /** Told of what is given by the kernel, by its key in the cache. */
   readonly onUse: (key: string) => void;
   /** The kernel has refused something: it gives no answer any more. */
@@ -56,6 +58,7 @@ export interface HotOptions {
 export class HotAnswers {
   readonly #kernel: KernelAnswers;
   readonly #options: HotOptions;
+  readonly #minUses: number;
   /** Of the kernel's answers, by number: their keys in the cache. */
   readonly #keys = new Map<number, string>();
   readonly #uses = new WeakMap<Kept, Uses>();
@@ -70,6 +73,7 @@ export class HotAnswers {
   constructor(kernel: KernelAnswers, options: HotOptions) {
     this.#kernel = kernel;
     this.#options = options;
+    this.#minUses = options.minUses ?? MIN_USES;
     this.#timer = setInterval(() => this.#tidy(), TIDY_MS).unref();
   }
 
@@ -98,7 +102,7 @@ export class HotAnswers {
     if (kept === undefined || this.#isBroken) return;
     const uses = this.#usesOf(kept);
     uses.count++;
-    if (uses.count < MIN_USES || this.#isFull) return;
+    if (uses.count < this.#minUses || this.#isFull) return;
     // What comes here all the same is not for the kernel to answer: behind address translation, say.
     const form = formOf(query);
     if (nowMs - uses.toldAtMs < RETELL_MS && uses.client === from.address && uses.form === form) return;

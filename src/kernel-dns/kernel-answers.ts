@@ -81,6 +81,7 @@ export class KernelAnswers implements Disposable {
   #generation = 1;
   #ports: readonly number[] = [];
   #maxOctets = 0;
+  #isClosed = false;
 
   private constructor(object: BpfObject) {
     this.#object = object;
@@ -198,7 +199,10 @@ export class KernelAnswers implements Disposable {
     }
   }
 
+  /** What is done after it fails with LIBBPF_STATE; closing again is nothing. */
   close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     for (const link of this.#links.values()) link.close();
     this.#links.clear();
     this.#object.close();

@@ -10,7 +10,7 @@ import type { Log } from './log.ts';
 /** Between two sweeps; also how often the caller is called. */
 const MIN_INTERVAL_MS = 1000;
 /** DNS answers wait for a turn. A million empty buckets alone take some 20 ms, whatever the budget. */
-const TURN_MS = 10;
+const TURN_MS = 4;
 /** After a turn of d ms the next begins 99·d ms later at the earliest. */
 const REST_PER_WORK = 99;
 /** The same after a turn that ended sessions and came to no end: as fast as they run out has to be swept. */

@@ -93,7 +93,10 @@ for (const { title, port, command } of contestants) {
 }
 // Answers end at the pod's device, which has counted them.
 await rig.sh('node', `ip neigh replace ${rig.podAddress} dev pod0 lladdr 02:00:00:00:00:01 nud permanent`);
-await rig.sh('pod', `tc qdisc add dev eth0 clsact; tc filter add dev eth0 ingress bpf direct-action obj ${SINK_OBJECT} sec tc`);
+await rig.sh(
+  'pod',
+  `tc qdisc add dev eth0 clsact; tc filter add dev eth0 ingress bpf direct-action obj ${SINK_OBJECT} sec tc`,
+);
 await rig.packetMode(true);
 
 async function received(): Promise<number> {

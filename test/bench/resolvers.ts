@@ -21,7 +21,8 @@ interface ResolverSetup {
 export const RESOLVERS = {
   unbound: { title: 'Unbound (dns64, 1 thread)', port: 5301, command: unbound },
   coredns: { title: 'CoreDNS (dns64, cache)', port: 5302, command: coreDns },
-  gate64: { title: 'gate64', port: 5303, command: gate64 },
+  gate64: { title: 'gate64, user space', port: 5303, command: (directory, port) => gate64(directory, port, false) },
+  kernel: { title: 'gate64, kernel', port: 5304, command: (directory, port) => gate64(directory, port, true) },
 } as const satisfies Record<string, ResolverSetup>;
 
 export type ResolverName = keyof typeof RESOLVERS;
@@ -63,12 +64,13 @@ function coreDns(directory: string, port: number): string[] {
   return [coreDnsBinary(), '-conf', conf];
 }
 
-function gate64(directory: string, port: number): string[] {
+function gate64(directory: string, port: number, kernelCache: boolean): string[] {
   const conf = join(directory, 'gate64.yaml');
   writeFileSync(
     conf,
-    `dns: { listen: ["127.0.0.1:${port}"], upstreams: ["127.0.0.1:${UPSTREAM_PORT}"] }
+    `dns: { listen: ["127.0.0.1:${port}"], upstreams: ["127.0.0.1:${UPSTREAM_PORT}"], kernelCache: ${kernelCache} }
 nat64: { enabled: false, allowNonGlobalIpv4: [203.0.113.0/24] }
+http: { listen: "127.0.0.1:${port + 4000}" }
 log: { level: warn }
 `,
   );

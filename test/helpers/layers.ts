@@ -31,6 +31,14 @@ const LAYERS: Readonly<Record<string, Layer>> = {
     including: 'Harness.start(',
     env: { GATE64_LISTENER: 'dgram' },
   },
+  // And with answers that the kernel gives.
+  'unit-kernel': {
+    root: true,
+    limitMinutes: 5,
+    directory: 'unit/dns',
+    including: 'Harness.start(',
+    env: { GATE64_LISTENER: 'kernel' },
+  },
   meta: { root: false, limitMinutes: 5 },
   bpf: { root: true, limitMinutes: 10 },
   netns: { root: true, limitMinutes: 30 },

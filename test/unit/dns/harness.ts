@@ -8,6 +8,7 @@ import { Destinations, destinationRules, type DestinationPolicy } from '../../..
 import { parseIp6Net } from '../../../src/addr/ip.ts';
 import { parsePrefix64 } from '../../../src/addr/rfc6052.ts';
 import { DnsService, type DnsOptions, type DnsSettings } from '../../../src/dns/dns.ts';
+import { KernelAnswers } from '../../../src/kernel-dns/kernel-answers.ts';
 import { ScriptedServer } from './scripted-server.ts';
 
 /** §20 V-9's prefix: documentation addresses may stand under it (A6052-3.1-a). */
@@ -31,8 +32,9 @@ export interface Ask {
   readonly options?: Buffer;
 }
 
-/** GATE64_LISTENER=dgram tries the tables on the wire with Node's own sockets. */
-const LISTENER = process.env['GATE64_LISTENER'] === 'dgram' ? 'dgram' : 'batched';
+/** GATE64_LISTENER tries the tables on the wire with Node's own sockets (`dgram`), or with the kernel's answers (`kernel`, root). */
+const GIVEN = process.env['GATE64_LISTENER'];
+const LISTENER = GIVEN === 'dgram' ? 'dgram' : 'batched';
 
 let lastId = 0;
 
@@ -151,15 +153,34 @@ export function see(bytes: Buffer, elapsedMs = 0): Seen {
   };
 }
 
+/** The kernel's clock cannot be put forward: it gives no answers from then on. */
+class TestClock {
+  readonly #kernel: KernelAnswers | undefined;
+  #offsetMs = 0;
+
+  constructor(kernel: KernelAnswers | undefined) {
+    this.#kernel = kernel;
+  }
+
+  get offsetMs(): number {
+    return this.#offsetMs;
+  }
+
+  set offsetMs(ms: number) {
+    this.#offsetMs = ms;
+    this.#kernel?.close();
+  }
+}
+
 export class Harness {
   readonly upstream: ScriptedServer;
   readonly dns: DnsService;
   readonly port: number;
   /** Added to the cache's clock, milliseconds. */
-  readonly clock: { offsetMs: number };
+  readonly clock: TestClock;
   readonly #settings: DnsSettings;
 
-  private constructor(upstream: ScriptedServer, dns: DnsService, clock: { offsetMs: number }, settings: DnsSettings) {
+  private constructor(upstream: ScriptedServer, dns: DnsService, clock: TestClock, settings: DnsSettings) {
     this.upstream = upstream;
     this.dns = dns;
     this.clock = clock;
@@ -168,9 +189,10 @@ export class Harness {
   }
 
   static async start(options: Partial<DnsOptions> = {}, upstream?: ScriptedServer): Promise<Harness> {
-    const { now, observer, onSynthesized, log, ...changes } = options;
+    const { now, observer, onSynthesized, log, kernelAfter = 1, ...changes } = options;
     const server = upstream ?? (await ScriptedServer.start());
-    const clock = { offsetMs: 0 };
+    const kernel = GIVEN === 'kernel' && now === undefined ? KernelAnswers.open() : undefined;
+    const clock = new TestClock(kernel);
     const settings: DnsSettings = {
       prefixes: [P6],
       listen: [{ family: 4, host: '127.0.0.1', port: 0 }],
@@ -183,7 +205,8 @@ export class Harness {
       ...changes,
     };
     const shifted = () => performance.now() + clock.offsetMs;
-    const dns = await DnsService.start({ ...settings, now: now ?? shifted, observer, onSynthesized, log });
+    const others = { observer, onSynthesized, log, kernel, kernelAfter };
+    const dns = await DnsService.start({ ...settings, now: now ?? shifted, ...others });
     return new Harness(server, dns, clock, settings);
   }
 

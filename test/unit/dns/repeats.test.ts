@@ -26,6 +26,8 @@ describe('repeated questions', () => {
         passthrough: (reason) => void counts.push(reason),
       },
       onSynthesized: (name, _v4, ttlSeconds, client) => void told.push(`${name} ${ttlSeconds} ${client}`),
+      // What user space counts is looked at.
+      kernelAfter: Infinity,
     });
     h.upstream.on(NAME, T.A, { answers: [rr.a(NAME, '192.0.2.7', 300)] });
     h.upstream.on(NAME, T.AAAA, { authorities: [rr.soa('example', 300)] });
