@@ -27,6 +27,7 @@ export const ERROR_CODES = {
   G64_LISTEN: 'a socket cannot be opened',
   G64_DNS_MALFORMED: 'a DNS message is malformed',
   G64_DNS_UPSTREAM: 'no upstream resolver gave a usable answer',
+  G64_DNS_WORKER: 'a process that is to answer names ended as it started',
   G64_SERVICE_DOWN: 'the service does not answer',
 } as const;
 

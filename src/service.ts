@@ -12,10 +12,11 @@ import { ConfigWatch } from './config/watch.ts';
 import { Admissions, type AdmissionProblem } from './datapath/admissions.ts';
 import type { SessionRow } from './datapath/datapath.ts';
 import { PinnedSite } from './datapath/open.ts';
-import { DnsService, type DnsOptions } from './dns/dns.ts';
-import { openListeners, type ListenerChoice } from './dns/listeners.ts';
+import { DnsService, type DnsHalf } from './dns/dns.ts';
+import { tryListeners } from './dns/listeners.ts';
 import { DnsMetrics } from './dns/metrics.ts';
 import { readAuthorities } from './dns/upstream-tls.ts';
+import { WorkerPool, workerCount, type PoolOptions } from './dns/worker-pool.ts';
 import { openKernelDns, type KernelDns } from './kernel-dns/open.ts';
 import { LinuxHost } from './host/host.ts';
 import { InstanceLock } from './host/instance-lock.ts';
@@ -65,7 +66,7 @@ class Service {
   #lastReload: ReloadStatus;
   #draining = false;
   #kernelDns: KernelDns = { off: 'not started' };
-  #dns: DnsService | undefined;
+  #dns: DnsHalf | undefined;
   #node: Reconciler | undefined;
   #lock: InstanceLock | undefined;
   #watch: ConfigWatch | undefined;
@@ -129,14 +130,11 @@ class Service {
     }
     this.#http = await this.#startHttp(http.listen);
     if (dns.enabled && dns.tls.ca !== '') readAuthorities(dns.tls.ca);
-    if (dns.enabled) await checkListen(dns.listen, dns.listener);
+    for (const endpoint of dns.enabled ? dns.listen : []) await tryListeners(endpoint, dns.listener);
     if (nat64.enabled) this.#files.push(keepUsage(this.#usage, this.#log));
     if (nat64.enabled) this.#node = await this.#startNat64();
     if (dns.enabled) this.#files.push(keepNames(this.#names, this.#log));
-    if (dns.enabled) {
-      this.#kernelDns = await openKernelDns(dns);
-      this.#dns = await DnsService.start(this.#dnsOptions(this.#config));
-    }
+    if (dns.enabled) this.#dns = await this.#startDns();
     if (this.#destinations !== undefined) this.#dns?.setDestinations(this.#destinations);
     this.#page.start();
     this.#events = this.#startEvents();
@@ -145,6 +143,15 @@ class Service {
       'gate64 serves',
     );
     if (!refused) this.#keep(text);
+  }
+
+  async #startDns(): Promise<DnsHalf> {
+    const { dns, nat64 } = this.#config;
+    const count = workerCount(dns.workers, nat64.admit === 'dns');
+    if (count > 1) this.#kernelDns = { off: 'dns.workers is above 1' };
+    else this.#kernelDns = await openKernelDns(dns);
+    const options = this.#dnsOptions(this.#config);
+    return await (count > 1 ? WorkerPool.start(options, count) : DnsService.start(options));
   }
 
   #startEvents(): ClusterEvents {
@@ -232,7 +239,7 @@ class Service {
     this.#watch?.stop();
   }
 
-  #dnsOptions(config: Config): DnsOptions {
+  #dnsOptions(config: Config): PoolOptions {
     const { dns, prefixes, nat64 } = config;
     return {
       prefixes,
@@ -276,6 +283,7 @@ class Service {
         reasons: dnsReady || !this.#dns ? [] : ['no upstream resolver is known'],
         listen: dns.listen.map(formatEndpoint),
         listener: this.#dns?.listeners.find(({ kind }) => kind !== undefined)?.kind ?? null,
+        workers: this.#dns?.workers ?? null,
         kernelCache: stats?.kernel ?? ('off' in this.#kernelDns ? this.#kernelDns : { off: 'it has failed' }),
         upstreams: stats?.upstreams ?? [],
         failing: stats?.failing ?? [],
@@ -391,13 +399,6 @@ class Service {
 /** Who may have a session: IPv6 addresses, without a zone. */
 function podOf(client: string): string {
   return client.includes(':') && !client.startsWith('::ffff:') ? (client.split('%')[0] as string) : '';
-}
-
-/** Throws G64_LISTEN when an address cannot be listened on. */
-async function checkListen(endpoints: readonly Endpoint[], choice: ListenerChoice): Promise<void> {
-  for (const endpoint of endpoints) {
-    for (const listener of await openListeners(endpoint, () => false, choice)) await listener.close();
-  }
 }
 
 /**

@@ -11,6 +11,7 @@ export function refuseUnreloadable(before: Config, after: Config): void {
     'nat64.device': [before.nat64.device, after.nat64.device],
     'nat64.maxSessions': [before.nat64.maxSessions, after.nat64.maxSessions],
     'dns.listener': [before.dns.listener, after.dns.listener],
+    'dns.workers': [before.dns.workers, after.dns.workers],
     'dns.kernelCache': [before.dns.kernelCache, after.dns.kernelCache],
     'dns.enabled': [before.dns.enabled, after.dns.enabled],
   };

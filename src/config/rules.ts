@@ -48,6 +48,7 @@ export function checkRules(raw: unknown): { errors: Finding[]; warnings: Finding
     ...checkAccelerate(raw),
     ...checkStatic(raw),
     ...checkListeners(raw),
+    ...checkWorkers(raw),
   ];
   return { errors, warnings: warnTimeouts(raw) };
 }
@@ -62,6 +63,14 @@ function elements<T>(raw: unknown, path: Path, schema: z.ZodType<T>, fallback?: 
     const result = schema.safeParse(item);
     return result.success ? [{ path, value: result.data }] : [];
   });
+}
+
+/** Another process would tell the NAT64 of an answer after it has left: a pod's first packet could be refused. */
+function checkWorkers(raw: unknown): Finding[] {
+  const path = ['dns', 'workers'];
+  const workers = valueAt(raw, path);
+  if (typeof workers !== 'number' || workers <= 1 || valueAt(raw, ['nat64', 'admit']) !== 'dns') return [];
+  return [{ path, message: `dns.workers: ${workers} does not go with nat64.admit "dns"; expected 1 or auto` }];
 }
 
 function checkPrefixes(raw: unknown): Finding[] {

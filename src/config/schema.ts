@@ -25,6 +25,7 @@ import {
   parseUpstream,
 } from './values.ts';
 
+const MAX_WORKERS = 64;
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error'] as const;
 const LOG_FORMATS = ['auto', 'json', 'text'] as const;
 
@@ -156,6 +157,12 @@ export const configSchema = section({
       .describe(
         'Whether the kernel gives answers that are asked for again and again, to clients that have had them before; where Linux is 6.6 or newer, the process may load programs, and datagrams are taken batched. Fixed while the service runs.',
       ),
+    workers: z
+      .union([z.literal('auto'), whole(1, MAX_WORKERS)], { error: `a number from 1 to ${MAX_WORKERS}, or auto` })
+      .default(1)
+      .describe(
+        'Processes that answer names; "auto": as many as there are processors, with nat64.admit "dns" one. Above 1 each has a cache and connections of its own, and the kernel gives no answers (dns.kernelCache). Fixed while the service runs.',
+      ),
     allowClients: list(clients, '"local" and networks')
       .min(1, { error: 'a list with a network in it' })
       .prefault(['local'])
@@ -192,11 +199,13 @@ export const configSchema = section({
         'Octets of an answer by UDP at most, whatever a client says it takes; a larger one is asked for again by TCP. Above 1232 it may be fragmented, and lost where fragments are dropped.',
       ),
     cache: section({
-      maxEntries: whole(0, 10_000_000).default(20_000).describe('Answers the cache holds at most; 0 switches it off.'),
+      maxEntries: whole(0, 10_000_000)
+        .default(20_000)
+        .describe('Answers the cache holds at most, in each process that answers (dns.workers); 0 switches it off.'),
       maxBytes: whole(0, 1_099_511_627_776)
         .default(33_554_432)
         .describe(
-          'Octets of memory that they take at most, with what manages them; those used least recently go first.',
+          'Octets of memory that they take at most, with what manages them, in each process that answers (dns.workers); those used least recently go first.',
         ),
     }).prefault({}),
   }).prefault({}),

@@ -16,7 +16,7 @@ import { Forwarder } from './forwarder.ts';
 import { HotAnswers, type KernelStats } from './hot.ts';
 import type { KernelAnswers } from '../kernel-dns/kernel-answers.ts';
 import { isWildcard } from './listener-wildcard.ts';
-import type { Listener, ListenerKind, QueryHandler, Reply } from './listener.ts';
+import type { Listener, ListenerKind, QueryHandler, Reply, SocketShare } from './listener.ts';
 import { openListeners, type ListenerChoice } from './listeners.ts';
 import { OUR_UDP_SIZE } from './query.ts';
 import { SILENT_OBSERVER, type DnsObserver, type Transport } from './observer.ts';
@@ -56,6 +56,8 @@ export interface DnsSettings {
 }
 
 export interface DnsOptions extends DnsSettings {
+  /** Whether other processes listen on the same ports. */
+  readonly reusePort?: boolean | undefined;
   readonly observer?: DnsObserver | undefined;
   /** Gets what an operator should know of the upstreams. */
   readonly log?: Pick<Logger, 'warn' | 'info'> | undefined;
@@ -93,12 +95,30 @@ export interface DnsStats {
   readonly failing: readonly { readonly upstream: string; readonly reason: string }[];
 }
 
-export class DnsService {
+/** What service.ts has: the half in its own process, or processes that each run one. */
+export interface DnsHalf {
+  readonly listeners: readonly DnsListener[];
+  readonly stats: DnsStats;
+  /** Processes that answer, of those that are to; undefined where it is this one. */
+  readonly workers?: WorkerCounts | undefined;
+  ready(): boolean;
+  reload(settings: DnsSettings): Promise<void>;
+  setDestinations(destinations: Destinations): void;
+  stop(): Promise<void>;
+}
+
+export interface WorkerCounts {
+  readonly running: number;
+  readonly wanted: number;
+}
+
+export class DnsService implements DnsHalf {
   readonly #observer: DnsObserver;
   readonly #onSynthesized: DnsOptions['onSynthesized'];
   readonly #now: Clock;
   readonly #pool: UpstreamPool;
   readonly #hot: HotAnswers | undefined;
+  readonly #share: SocketShare;
   // Listeners outlive the forwarder behind them.
   readonly #handle: QueryHandler = (query, transport, from, reply) => {
     // Once: reading the clock is a tenth of the processor time of an answer.
@@ -146,6 +166,7 @@ export class DnsService {
     this.#observer = options.observer ?? SILENT_OBSERVER;
     this.#onSynthesized = options.onSynthesized;
     this.#log = options.log;
+    this.#share = { reusePort: options.reusePort ?? false };
     this.#now = options.now ?? (() => performance.now());
     this.#settings = options;
     this.#clients = new Clients(options.allowClients ?? LOCAL);
@@ -285,7 +306,7 @@ export class DnsService {
         ) {
           continue;
         }
-        opened.push(...(await openListeners(endpoint, this.#handle, choice)));
+        opened.push(...(await openListeners(endpoint, this.#handle, choice, this.#share)));
       }
     } catch (error) {
       await Promise.all(opened.map((listener) => listener.close()));

@@ -4,7 +4,7 @@
 
 import { parseIp4, parseIp6, type Endpoint } from '../addr/ip.ts';
 import { DatagramSocket } from '../sockets/mod.ts';
-import { RECEIVE_BUFFER_OCTETS, listenError, type Listener, type QueryHandler } from './listener.ts';
+import { RECEIVE_BUFFER_OCTETS, listenError, type Listener, type QueryHandler, type SocketShare } from './listener.ts';
 
 export class BatchedListener implements Listener {
   readonly protocol = 'udp';
@@ -18,7 +18,7 @@ export class BatchedListener implements Listener {
   }
 
   /** Throws G64_LISTEN. */
-  static start(endpoint: Endpoint, handler: QueryHandler): BatchedListener {
+  static start(endpoint: Endpoint, handler: QueryHandler, { reusePort = false }: SocketShare = {}): BatchedListener {
     const [host = '', zone] = endpoint.host.split('%', 2);
     try {
       const socket = new DatagramSocket(
@@ -27,6 +27,7 @@ export class BatchedListener implements Listener {
           zone,
           port: endpoint.port,
           receiveBuffer: RECEIVE_BUFFER_OCTETS,
+          reusePort,
         },
         (datagram) => handler(datagram.bytes, 'udp', datagram, datagram.reply) && !datagram.isAnswered,
       );

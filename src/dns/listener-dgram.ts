@@ -3,7 +3,7 @@
 
 import { createSocket, type RemoteInfo, type Socket, type SocketOptions } from 'node:dgram';
 import type { Endpoint } from '../addr/ip.ts';
-import { RECEIVE_BUFFER_OCTETS, listenError, type Listener, type QueryHandler } from './listener.ts';
+import { RECEIVE_BUFFER_OCTETS, listenError, type Listener, type QueryHandler, type SocketShare } from './listener.ts';
 
 /**
  * Addresses come from recvmsg and need no looking up. The default one is asynchronous even for them, which took a sixth of
@@ -34,11 +34,16 @@ export class UdpListener implements Listener {
   }
 
   /** Throws G64_LISTEN. */
-  static start(endpoint: Endpoint, handler: QueryHandler): Promise<UdpListener> {
+  static start(
+    endpoint: Endpoint,
+    handler: QueryHandler,
+    { reusePort = false }: SocketShare = {},
+  ): Promise<UdpListener> {
     const socket = createSocket({
       type: endpoint.family === 6 ? 'udp6' : 'udp4',
       ipv6Only: endpoint.family === 6,
       recvBufferSize: RECEIVE_BUFFER_OCTETS,
+      reusePort,
       // The types know the options of dns.lookup; what dgram calls it with is the family alone.
       lookup: addressItself as unknown as NonNullable<SocketOptions['lookup']>,
     });

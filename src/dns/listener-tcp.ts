@@ -4,7 +4,7 @@
 
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Endpoint } from '../addr/ip.ts';
-import { listenError, type Listener, type QueryHandler } from './listener.ts';
+import { listenError, type Listener, type QueryHandler, type SocketShare } from './listener.ts';
 import { Connection, type ConnectionOwner, type ConnectionTimes } from './tcp-connection.ts';
 
 const TIMES: ConnectionTimes = { idle: 20_000, message: 5000, unread: 5000, closing: 2000 };
@@ -16,7 +16,7 @@ const LOOK_MS = 250;
 /** How long a client has for closing its half when the listener closes. */
 const CLOSE_MS = 500;
 
-export interface TcpOptions {
+export interface TcpOptions extends SocketShare {
   readonly times?: Partial<ConnectionTimes>;
   readonly maxConnections?: number;
 }
@@ -52,7 +52,8 @@ export class TcpListener implements Listener, ConnectionOwner {
     const server = createServer({ allowHalfOpen: true });
     return new Promise((resolve, reject) => {
       server.once('error', (cause) => reject(listenError('TCP', endpoint, cause)));
-      server.listen({ port: endpoint.port, host: endpoint.host, ipv6Only: endpoint.family === 6 }, () => {
+      const { reusePort = false } = options;
+      server.listen({ port: endpoint.port, host: endpoint.host, ipv6Only: endpoint.family === 6, reusePort }, () => {
         server.removeAllListeners('error');
         const address = server.address();
         const port = address !== null && typeof address === 'object' ? address.port : endpoint.port;

@@ -6,13 +6,13 @@
 import { networkInterfaces } from 'node:os';
 import type { Endpoint } from '../addr/ip.ts';
 import { UdpListener } from './listener-dgram.ts';
-import { listenError, type Listener, type QueryHandler } from './listener.ts';
+import { listenError, type Listener, type QueryHandler, type SocketShare } from './listener.ts';
 
 const LOOK_MS = 1000;
 /** What binding to an address says that is tentative (RFC 4862 §5.4), or gone since it was listed. */
 const NOT_NOW = new Set(['EADDRNOTAVAIL', 'EINVAL', 'ENODEV']);
 
-export interface WildcardOptions {
+export interface WildcardOptions extends SocketShare {
   /** Where the node's addresses are read. */
   readonly interfaces?: typeof networkInterfaces;
   readonly lookMs?: number;
@@ -28,24 +28,26 @@ export class WildcardListener implements Listener {
   readonly endpoint: Endpoint;
   readonly #handler: QueryHandler;
   readonly #interfaces: typeof networkInterfaces;
+  readonly #share: SocketShare;
   /** By address and, where it has one, the number of its zone: an interface made anew has another. */
   readonly #sockets = new Map<string, Listener>();
   #looking: Promise<unknown> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
-  private constructor(endpoint: Endpoint, handler: QueryHandler, interfaces: typeof networkInterfaces) {
+  private constructor(endpoint: Endpoint, handler: QueryHandler, options: WildcardOptions) {
     this.endpoint = endpoint;
     this.#handler = handler;
-    this.#interfaces = interfaces;
+    this.#interfaces = options.interfaces ?? networkInterfaces;
+    this.#share = { reusePort: options.reusePort ?? false };
   }
 
   /** Port 0 takes one that is free on all addresses. Throws G64_LISTEN. */
   static async start(endpoint: Endpoint, handler: QueryHandler, options: WildcardOptions = {}): Promise<Listener> {
     // The wildcard socket meets whoever has the port on any address, and finds a free one.
-    const probe = await UdpListener.start(endpoint, () => false);
+    const probe = await UdpListener.start(endpoint, () => false, options);
     await probe.close();
-    const listener = new WildcardListener(probe.endpoint, handler, options.interfaces ?? networkInterfaces);
+    const listener = new WildcardListener(probe.endpoint, handler, options);
     const errors = await listener.#look();
     if (errors.length > 0) {
       await listener.close();
@@ -86,7 +88,7 @@ export class WildcardListener implements Listener {
       if (this.#isClosed) break;
       if (this.#sockets.has(key)) continue;
       try {
-        this.#sockets.set(key, await UdpListener.start({ ...this.endpoint, host }, this.#handler));
+        this.#sockets.set(key, await UdpListener.start({ ...this.endpoint, host }, this.#handler, this.#share));
       } catch (error) {
         const { cause } = error as { cause?: NodeJS.ErrnoException };
         if (!NOT_NOW.has(cause?.code ?? '')) errors.push(error as Error);

@@ -32,6 +32,12 @@ export interface Peer {
  */
 export type QueryHandler = (query: Buffer, transport: Transport, from: Peer, reply: Reply) => boolean;
 
+/** How a socket is opened. */
+export interface SocketShare {
+  /** Whether other processes of gate64 may listen on the same port, the kernel dividing clients among them. */
+  readonly reusePort?: boolean;
+}
+
 /** `batched`: many datagrams a system call, by src/sockets/. `dgram`: one at a time, by Node. */
 export type ListenerKind = 'batched' | 'dgram';
 

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The metrics of the DNS half, and who counts for them.
 
-import type { Histogram } from 'prom-client';
 import { formatEndpoint, type Endpoint } from '../addr/ip.ts';
 import type { MetricDefinition, Metrics } from '../telemetry/metrics.ts';
 import { DurationTally } from '../telemetry/duration-tally.ts';
-import { Tally, type Cell } from '../telemetry/tally.ts';
+import type { SummedHistogram } from '../telemetry/summed-histogram.ts';
+import { Tally } from '../telemetry/tally.ts';
 import type { DnsStats } from './dns.ts';
 import type { DnsObserver, PassthroughReason, Transport } from './observer.ts';
-
-/** CoreDNS's buckets, so that its latency and ours can stand in one panel: 0.25 ms, doubling, to 8.192 s. */
-const BUCKETS = Array.from({ length: 16 }, (_, i) => 0.00025 * 2 ** i);
+import { RequestCells } from './request-cells.ts';
+import { BUCKETS, COUNTERS, type Counter, type DnsSums } from './sums.ts';
 
 const TELL_MS = 3_600_000;
 
@@ -78,7 +77,7 @@ export const DNS_METRICS = {
   cacheBytes: {
     name: 'gate64_dns_cache_bytes',
     type: 'gauge',
-    help: 'Octets of memory that the answers in the cache take; dns.cache.maxBytes at most.',
+    help: 'Octets of memory that the answers in the cache take; dns.cache.maxBytes at most in each process that answers.',
     labels: [],
   },
   kernelAnswers: {
@@ -116,19 +115,10 @@ export const DNS_METRICS = {
 
 /** Made once a process, since counts go on when the configuration changes. */
 export class DnsMetrics implements DnsObserver {
-  readonly #requests: Tally;
-  /** By type, so that no key is made for a request. */
-  readonly #requestCells = { udp: new Map<string, Cell>(), tcp: new Map<string, Cell>() };
-  readonly #responses: Tally;
+  readonly #tallies: Readonly<Record<Counter, Tally>>;
+  readonly #requests: RequestCells;
   readonly #duration: DurationTally;
-  readonly #synthesized: Tally;
-  readonly #passthrough: Tally;
-  readonly #upstreamRequests: Tally;
-  readonly #upstreamDuration: Histogram<'to'>;
-  readonly #cacheHits: Tally;
-  readonly #cacheMisses: Tally;
-  readonly #clientsRefused: Tally;
-  readonly #rateLimited: Tally;
+  readonly #upstreamDuration: SummedHistogram;
   readonly #corednsTranslated: Tally;
   readonly #onClientRefused: ((address: string) => void) | undefined;
   #toldAt = -Infinity;
@@ -137,17 +127,11 @@ export class DnsMetrics implements DnsObserver {
   /** `stats` is asked at every scrape; `onClientRefused` is called once an hour at most. */
   constructor(metrics: Metrics, stats: () => DnsStats | undefined, onClientRefused?: (address: string) => void) {
     this.#onClientRefused = onClientRefused;
-    this.#clientsRefused = new Tally(metrics, DNS_METRICS.clientsRefused);
-    this.#rateLimited = new Tally(metrics, DNS_METRICS.rateLimited);
-    this.#requests = new Tally(metrics, DNS_METRICS.requests);
-    this.#responses = new Tally(metrics, DNS_METRICS.responses);
+    const tallies = COUNTERS.map((name) => [name, new Tally(metrics, DNS_METRICS[name])]);
+    this.#tallies = Object.fromEntries(tallies) as Record<Counter, Tally>;
+    this.#requests = new RequestCells(this.#tallies.requests);
     this.#duration = new DurationTally(metrics, DNS_METRICS.duration);
-    this.#synthesized = new Tally(metrics, DNS_METRICS.synthesized);
-    this.#passthrough = new Tally(metrics, DNS_METRICS.passthrough);
-    this.#upstreamRequests = new Tally(metrics, DNS_METRICS.upstreamRequests);
-    this.#upstreamDuration = metrics.histogram(DNS_METRICS.upstreamDuration);
-    this.#cacheHits = new Tally(metrics, DNS_METRICS.cacheHits);
-    this.#cacheMisses = new Tally(metrics, DNS_METRICS.cacheMisses);
+    this.#upstreamDuration = metrics.summed(DNS_METRICS.upstreamDuration);
     this.#expose(metrics, stats);
     this.#corednsTranslated = new Tally(metrics, DNS_METRICS.corednsTranslated);
   }
@@ -176,46 +160,58 @@ export class DnsMetrics implements DnsObserver {
     this.#server = first === undefined ? 'dns://' : `dns://${formatEndpoint(first)}`;
   }
 
+  /** What another process has counted. */
+  merge({ counts, duration, upstreamDuration, refusedClient }: DnsSums): void {
+    for (const name of COUNTERS) {
+      for (const [key, count] of counts[name]) this.#tallies[name].add(key, count);
+    }
+    this.#corednsTranslated.add(this.#server, counts.synthesized.get('') ?? 0);
+    this.#duration.merge(duration.counts, duration.sum);
+    for (const [to, buckets] of upstreamDuration) this.#upstreamDuration.merge(to, buckets);
+    if (refusedClient !== undefined) this.#tellRefused(refusedClient);
+  }
+
   request(transport: Transport, type: string): void {
-    const cells = this.#requestCells[transport];
-    let cell = cells.get(type);
-    if (cell === undefined) cells.set(type, (cell = this.#requests.cell(`${transport}\n${type}`)));
-    cell.count++;
+    this.#requests.of(transport, type).count++;
   }
 
   response(rcode: string, seconds: number): void {
-    this.#responses.add(rcode);
+    this.#tallies.responses.add(rcode);
     this.#duration.observe(seconds);
   }
 
   synthesized(): void {
-    this.#synthesized.add('');
+    this.#tallies.synthesized.add('');
     this.#corednsTranslated.add(this.#server);
   }
 
   passthrough(reason: PassthroughReason): void {
-    this.#passthrough.add(reason);
+    this.#tallies.passthrough.add(reason);
   }
 
   upstream(to: string, rcode: string, seconds: number): void {
-    this.#upstreamRequests.add(`${to}\n${rcode}`);
-    this.#upstreamDuration.observe({ to }, seconds);
+    this.#tallies.upstreamRequests.add(`${to}\n${rcode}`);
+    this.#upstreamDuration.add(to, seconds);
   }
 
   cacheHit(): void {
-    this.#cacheHits.add('');
+    this.#tallies.cacheHits.add('');
   }
 
   cacheMiss(): void {
-    this.#cacheMisses.add('');
+    this.#tallies.cacheMisses.add('');
   }
 
   rateLimited(action: 'truncated' | 'dropped'): void {
-    this.#rateLimited.add(action);
+    this.#tallies.rateLimited.add(action);
   }
 
   clientRefused(transport: Transport, address: string): void {
-    this.#clientsRefused.add(transport);
+    this.#tallies.clientsRefused.add(transport);
+    this.#tellRefused(address);
+  }
+
+  #tellRefused(address: string): void {
     const now = performance.now();
     if (now - this.#toldAt < TELL_MS) return;
     this.#toldAt = now;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A histogram without labels for hot paths.
 
+import { BucketCounts, merge, observe } from './bucket-counts.ts';
 import type { MetricDefinition, Metrics } from './metrics.ts';
 
 /**
@@ -9,22 +10,21 @@ import type { MetricDefinition, Metrics } from './metrics.ts';
  */
 export class DurationTally {
   readonly #bounds: readonly number[];
-  /** By bound; the last is of what lies beyond. */
-  readonly #counts: Float64Array;
-  #sum = 0;
+  readonly #buckets: BucketCounts;
 
   /** Registers the histogram. Throws when its name is taken. */
   constructor(metrics: Metrics, definition: MetricDefinition<'histogram', never>) {
     this.#bounds = definition.buckets ?? [];
-    this.#counts = new Float64Array(this.#bounds.length + 1);
-    metrics.histogramOf(definition, () => ({ counts: this.#counts, sum: this.#sum }));
+    this.#buckets = new BucketCounts(this.#bounds);
+    metrics.histogramOf(definition, () => this.#buckets);
   }
 
   observe(value: number): void {
-    const bounds = this.#bounds;
-    let i = 0;
-    while (i < bounds.length && value > (bounds[i] as number)) i++;
-    this.#counts[i] = (this.#counts[i] as number) + 1;
-    this.#sum += value;
+    observe(this.#buckets, this.#bounds, value);
+  }
+
+  /** What was counted elsewhere, by the same bounds. */
+  merge(counts: Float64Array, sum: number): void {
+    merge(this.#buckets, counts, sum);
   }
 }

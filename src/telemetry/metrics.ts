@@ -3,6 +3,7 @@
 // says how values are read that nobody counts by events.
 
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+import { SummedHistogram } from './summed-histogram.ts';
 
 /** Gauges of prom-client that are named as counters, which Prometheus's lint refuses. */
 const MISNAMED_DEFAULTS = [
@@ -80,6 +81,12 @@ export class Metrics {
     };
     // Of a metric the registry uses these two.
     this.#registry.registerMetric({ name, get } as unknown as Histogram);
+  }
+
+  /** A histogram with labels that others' counts can be added to. */
+  summed(definition: MetricDefinition<'histogram'>): SummedHistogram {
+    const buckets = [...(definition.buckets ?? [])];
+    return this.#note(definition, new SummedHistogram({ ...this.#common(definition), buckets }));
   }
 
   /** Carries `reading` out at every scrape. What it returns ends that, and empties its metrics. */

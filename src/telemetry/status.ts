@@ -30,6 +30,8 @@ export interface ServiceStatus {
     readonly listen: readonly string[];
     /** How datagrams are taken: batched or dgram. Null while nothing listens; absent where it is not told. */
     readonly listener?: string | null;
+    /** Processes that answer names, of those that are to; null where the service itself does, absent where it is not told. */
+    readonly workers?: { readonly running: number; readonly wanted: number } | null;
     /** What the kernel answers, or why it does not; absent where it is not told. */
     readonly kernelCache?: KernelCacheStatus;
     readonly upstreams: readonly string[];

@@ -128,6 +128,7 @@ function servicePairs(service: ServiceStatus, context: CliContext): Pair[] {
     ['dns', half(dns)],
     ['  listen', `${dns.listen.join(', ')}${dns.listener == null ? '' : ` (${dns.listener})`}`],
     ...(dns.kernelCache === undefined ? [] : [['  kernel cache', kernelText(dns.kernelCache)] satisfies Pair]),
+    ...(dns.workers ? [['  workers', workersText(dns.workers, stdout)] satisfies Pair] : []),
     ['  upstreams', dns.upstreams.join(', ')],
     ...(dns.failing ?? []).map(({ upstream, reason }): Pair => ['', bad(`${upstream}: ${reason}`, stdout)]),
     ...(dns.enabled && dns.cache ? [['  cache', cacheText(dns.cache)] satisfies Pair] : []),
@@ -166,6 +167,10 @@ function countsText(counts: Readonly<Record<string, number>>): string {
   return Object.entries(counts)
     .map(([protocol, count]) => `${count} ${protocol}`)
     .join(', ');
+}
+
+function workersText({ running, wanted }: NonNullable<ServiceStatus['dns']['workers']>, output: Output): string {
+  return (running === wanted ? good : bad)(`${running} of ${wanted}`, output);
 }
 
 function cacheText({ entries, bytes }: { readonly entries: number; readonly bytes: number }): string {

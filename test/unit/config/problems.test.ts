@@ -44,6 +44,12 @@ const CASES: [title: string, text: string, line: string][] = [
     '4:7: nat64.pool[0].port is not a known key; did you mean ports?',
   ],
   ['a wrong type', 'dns:\n  enabled: yes\n', '2:12: dns.enabled: "yes" is not true or false'],
+  ['too many workers', 'dns:\n  workers: 65\n', '2:12: dns.workers: 65 is not a whole number from 1 to 64'],
+  [
+    'workers that would admit too late',
+    'dns:\n  workers: 2\nnat64:\n  admit: dns\n',
+    '2:12: dns.workers: 2 does not go with nat64.admit "dns"; expected 1 or auto',
+  ],
   ['a list where a mapping belongs', 'dns: []\n', '1:6: dns: [] is not a mapping of keys'],
   [
     'a value where a list belongs',

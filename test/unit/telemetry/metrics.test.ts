@@ -124,6 +124,11 @@ describe('metrics', () => {
     ]);
     tally.cell('here\na').count++;
     expect((await samples(metrics)).get('x_seen_total{from="here",kind="a"}')).to.equal(3);
+    tally.add('here\na', 5);
+    tally.add('nowhere\na', 0);
+    const values = await samples(metrics);
+    expect(values.get('x_seen_total{from="here",kind="a"}')).to.equal(8);
+    expect(values.has('x_seen_total{from="nowhere",kind="a"}'), 'nothing of nothing').to.equal(false);
   });
 
   it('a tally of durations reads as a histogram: buckets that add up, count and sum', async () => {
@@ -145,6 +150,40 @@ describe('metrics', () => {
     expect([...(await samples(metrics))]).to.deep.equal(expected);
     expect([...(await samples(metrics))], 'read again').to.deep.equal(expected);
     expect(await metrics.text()).to.include('# HELP x_s X.\n# TYPE x_s histogram\n');
+    tally.merge(Float64Array.of(1, 0, 2), 30);
+    expect([...(await samples(metrics))], 'with what was counted elsewhere').to.deep.equal([
+      ['x_s_bucket{le="1"}', 3],
+      ['x_s_bucket{le="2"}', 4],
+      ['x_s_bucket{le="+Inf"}', 7],
+      ['x_s_sum', 41],
+      ['x_s_count', 7],
+    ]);
+  });
+
+  it('a summed histogram has a series by label values, of values and of what was counted elsewhere', async () => {
+    const histogram = metrics.summed({
+      name: 'x_s',
+      type: 'histogram',
+      help: 'X.',
+      labels: ['to'],
+      buckets: [1, 2],
+    });
+    expect([...(await samples(metrics))]).to.deep.equal([]);
+    histogram.add('a', 0.5);
+    histogram.merge('a', { counts: Float64Array.of(0, 1, 1), sum: 10 });
+    histogram.merge('b', { counts: Float64Array.of(1, 0, 0), sum: 1 });
+    expect([...(await samples(metrics))]).to.deep.equal([
+      ['x_s_bucket{le="1",to="a"}', 1],
+      ['x_s_bucket{le="2",to="a"}', 2],
+      ['x_s_bucket{le="+Inf",to="a"}', 3],
+      ['x_s_sum{to="a"}', 10.5],
+      ['x_s_count{to="a"}', 3],
+      ['x_s_bucket{le="1",to="b"}', 1],
+      ['x_s_bucket{le="2",to="b"}', 1],
+      ['x_s_bucket{le="+Inf",to="b"}', 1],
+      ['x_s_sum{to="b"}', 1],
+      ['x_s_count{to="b"}', 1],
+    ]);
   });
 });
 
