@@ -69,7 +69,7 @@ describe('sweeper', () => {
     clock.advance(302_000);
     sweeper.start();
     clock.advance(1000);
-    expect(turns.map(({ options }) => options?.budgetMs)).to.deep.equal([10]);
+    expect(turns.map(({ options }) => options?.budgetMs)).to.deep.equal([4]);
     clock.advance(4 * 40);
     expect(turns.slice(1).map(({ at }, i) => at - (turns[i]?.at ?? 0))).to.deep.equal([40, 40, 40, 40]);
     expect(sums).to.deep.equal([{ endedCount: FLOWS, durationMs: 50, returned: [] }]);
