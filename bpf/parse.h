@@ -115,10 +115,13 @@ GLOBAL int parse_extensions(struct __sk_buff *skb, struct packet *p, __u32 base)
 static __always_inline long load_header(struct __sk_buff *skb, __u32 offset, __u32 usual, void *to, __u32 length)
 {
 	void *data = (void *)(long)skb->data;
+	__u32 at = usual;
 
-	if (offset != usual || data + usual + length > (void *)(long)skb->data_end)
+	/* A number of its own: clang would take `offset`, which is equal, and of which the verifier of 6.1 knows no bounds. */
+	barrier_var(at);
+	if (offset != usual || data + at + length > (void *)(long)skb->data_end)
 		return bpf_skb_load_bytes(skb, offset, to, length);
-	__builtin_memcpy(to, data + usual, length);
+	__builtin_memcpy(to, data + at, length);
 	return 0;
 }
 
