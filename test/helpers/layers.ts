@@ -41,7 +41,7 @@ const LAYERS: Readonly<Record<string, Layer>> = {
   },
   meta: { root: false, limitMinutes: 5 },
   bpf: { root: true, limitMinutes: 10 },
-  netns: { root: true, limitMinutes: 30 },
+  netns: { root: true, limitMinutes: 45 },
 };
 
 interface Counts {
