@@ -180,6 +180,7 @@ fmt: node_modules/.package-lock.json ## Format TypeScript, Markdown, YAML and C
 
 .PHONY: bench
 bench: deps build ## Bulk, packet and DNS rates against peers, interleaved in one run (root)
+	$(Q)test/deps/install.sh bench
 	$(Q)$(NODE) test/bench/main.ts
 	$(call give_back,.output docs)
 

@@ -20,6 +20,7 @@ interface ResolverSetup {
 
 export const RESOLVERS = {
   unbound: { title: 'Unbound (dns64, 1 thread)', port: 5301, command: unbound },
+  bind: { title: 'BIND (dns64, 1 thread)', port: 5305, command: bind },
   coredns: { title: 'CoreDNS (dns64, cache)', port: 5302, command: coreDns },
   gate64: { title: 'gate64, user space', port: 5303, command: (directory, port) => gate64(directory, port, false) },
   kernel: { title: 'gate64, kernel', port: 5304, command: (directory, port) => gate64(directory, port, true) },
@@ -53,6 +54,30 @@ remote-control:
 `,
   );
   return ['unbound', '-d', '-c', conf];
+}
+
+function bind(directory: string, port: number): string[] {
+  const conf = join(directory, 'named.conf');
+  writeFileSync(
+    conf,
+    `options {
+  directory "${directory}";
+  pid-file none;
+  session-keyfile none;
+  listen-on port ${port} { 127.0.0.1; };
+  listen-on-v6 { none; };
+  recursion yes;
+  dnssec-validation no;
+  empty-zones-enable no;
+  minimal-responses yes;
+  forward only;
+  forwarders port ${UPSTREAM_PORT} { 127.0.0.1; };
+  dns64 64:ff9b::/96 { clients { any; }; };
+};
+controls { };
+`,
+  );
+  return ['named', '-g', '-n', '1', '-c', conf];
 }
 
 function coreDns(directory: string, port: number): string[] {
