@@ -192,6 +192,10 @@ test-load: deps build ## Optional, not part of test: a minute each of short conn
 test-million: deps build ## Optional, not part of test: a million sessions held, listed, swept and run out (root)
 	$(Q)$(NODE) test/load/million.ts
 
+.PHONY: test-names
+test-names: deps build ## Optional, not part of test: 10 000 new names a second for a minute, none lost (root)
+	$(Q)$(NODE) test/load/names.ts
+
 # Some twenty minutes; one alone: make test-hostile ONLY=fragments SECONDS=20
 .PHONY: test-hostile
 test-hostile: deps build ## Optional, not part of test: floods and races, a minute each, another pod measured beside (root)
