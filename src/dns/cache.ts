@@ -25,6 +25,9 @@ const RECHECK_MS = 5000;
 const MAX_OCTETS = 8192;
 /** Order of use is kept to this accuracy, so that a hot entry is not moved at each hit. */
 const TOUCH_MS = 1000;
+/** While new answers come so fast that an entry unmoved for so long would be out: to the time in which an eighth is new. */
+const LEAST_TOUCH_MS = 50;
+const EIGHTH_SHIFT = 3;
 
 export interface CacheBounds {
   readonly maxEntries: number;
@@ -37,6 +40,10 @@ export class AnswerCache {
   readonly #clock: Clock;
   #bounds: CacheBounds;
   #bytes = 0;
+  #touchMs = TOUCH_MS;
+  /** Answers put since. */
+  #puts = 0;
+  #putsSinceMs = 0;
 
   constructor(bounds: CacheBounds, now: Clock) {
     this.#bounds = bounds;
@@ -77,7 +84,7 @@ export class AnswerCache {
     if (entry === undefined) return undefined;
     const now = Math.floor(at);
     if (now >= entry.expiresAtMs) return now < entry.recheckAtMs ? this.#stale(key, entry, now) : undefined;
-    if (now - entry.usedAtMs > TOUCH_MS) this.#touch(key, entry, now);
+    if (now - entry.usedAtMs > this.#touchMs) this.#touch(key, entry, now);
     const ageSeconds = Math.floor((now - entry.storedAtMs) / 1000);
     if (last?.kept !== entry) return { answer: unpack(entry.packed), kept: entry, ageSeconds, isStale: false };
     return last.ageSeconds === ageSeconds ? last : { answer: last.answer, kept: entry, ageSeconds, isStale: false };
@@ -106,6 +113,7 @@ export class AnswerCache {
     if (this.#bounds.maxEntries <= 0 || octets > this.#bounds.maxBytes) return;
     this.#makeRoom(1, octets);
     const now = this.#now;
+    this.#countPut(now);
     const expiresAtMs = now + answer.lifetimeSeconds * 1000;
     this.#add(key, { key, packed, octets, storedAtMs: now, expiresAtMs, usedAtMs: now, recheckAtMs: 0 });
   }
@@ -142,6 +150,13 @@ export class AnswerCache {
     if (entry === undefined) return;
     this.#entries.delete(key);
     this.#bytes -= entry.octets;
+  }
+
+  #countPut(now: number): void {
+    if (++this.#puts < this.#entries.size >> EIGHTH_SHIFT) return;
+    this.#touchMs = Math.min(TOUCH_MS, Math.max(LEAST_TOUCH_MS, now - this.#putsSinceMs));
+    this.#puts = 0;
+    this.#putsSinceMs = now;
   }
 
   #touch(key: string, entry: Entry, now: number): void {

@@ -24,8 +24,8 @@ export class Exchange {
   readonly #inquiries: Inquiry[] = [];
   /** Asked, and nothing heard yet. */
   readonly #silent = new Set<UpstreamServer>();
-  /** Silence counts once against a server in one exchange. */
-  readonly #missed = new Set<UpstreamServer>();
+  /** Silence counts once against a server in one exchange; most meet none. */
+  #missed: Set<UpstreamServer> | undefined;
   #state: 'asking' | 'settled' = 'asking';
   #attempts = 0;
   #errorAnswer: Message | undefined;
@@ -113,9 +113,10 @@ export class Exchange {
   }
 
   #countMisses(): void {
+    const missed = (this.#missed ??= new Set());
     for (const server of this.#silent) {
-      if (!this.#missed.has(server)) server.noteMiss();
-      this.#missed.add(server);
+      if (!missed.has(server)) server.noteMiss();
+      missed.add(server);
     }
   }
 

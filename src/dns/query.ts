@@ -126,14 +126,15 @@ export function upstreamQuery(query: Query, type: number, name?: Buffer): Upstre
   }
   const own = name ?? query.bytes.subarray(HEADER_LENGTH, query.nameEnd);
   const questionEnd = HEADER_LENGTH + own.length + 4;
-  const bytes = Buffer.alloc(questionEnd + 11);
+  // Of the pool: memory of its own for each question is what the garbage collector has most to do with.
+  const bytes = Buffer.allocUnsafe(questionEnd + 11).fill(0, 0, HEADER_LENGTH);
   bytes.writeUInt16BE(query.flags & (FLAG.RD | FLAG.AD | FLAG.CD), 2);
   bytes[5] = 1;
   own.copy(bytes, HEADER_LENGTH);
   bytes.writeUInt16BE(type, questionEnd - 4);
   bytes.writeUInt16BE(name === undefined ? query.klass : CLASS_IN, questionEnd - 2);
-  const withoutOpt = Buffer.from(bytes.subarray(0, questionEnd));
+  const withoutOpt = query.dnssecOk ? undefined : Buffer.from(bytes.subarray(0, questionEnd));
   bytes[11] = 1;
   writeOpt(bytes, questionEnd, 0, query.dnssecOk, 0);
-  return { bytes, withoutOpt: query.dnssecOk ? undefined : withoutOpt };
+  return { bytes, withoutOpt };
 }

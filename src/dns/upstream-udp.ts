@@ -48,12 +48,9 @@ class UdpSocket {
     this.#socket.connect(endpoint.port, endpoint.host);
   }
 
-  get address(): string {
-    return this.#address;
-  }
-
-  get port(): number {
-    return this.#port;
+  takeOwn(port: number, query: Buffer, address: string | undefined): Pending | undefined {
+    if (this.#port !== port || (address !== undefined && !sameAddress(address, this.#address))) return undefined;
+    return this.pending.takeAsked(query);
   }
 
   send(bytes: Buffer): void {
@@ -128,9 +125,13 @@ export class UdpChannel {
 
   /** Removes and returns the query that this channel has sent itself, known by port, address, ID and question. */
   takeOwn(port: number, query: Buffer, address?: string): Pending | undefined {
-    for (const socket of [...this.#sockets, ...this.#retired]) {
-      const isFrom = socket.port === port && (address === undefined || sameAddress(address, socket.address));
-      const pending = isFrom ? socket.pending.takeAsked(query) : undefined;
+    // Asked of every question that the cache does not answer, while hundreds of sockets may be retired.
+    for (const socket of this.#sockets) {
+      const pending = socket.takeOwn(port, query, address);
+      if (pending) return pending;
+    }
+    for (const socket of this.#retired) {
+      const pending = socket.takeOwn(port, query, address);
       if (pending) return pending;
     }
     return undefined;
@@ -170,8 +171,9 @@ export class UdpChannel {
    */
   #renewSilent(): void {
     const silentMs = performance.now() - SILENT_MS;
-    const since = this.#sockets.map(({ silentSinceMs }) => silentSinceMs ?? Infinity).filter((at) => at < silentMs);
-    if (since.length > 0) this.#renew(Math.min(...since));
+    let sinceMs = Infinity;
+    for (const socket of this.#sockets) sinceMs = Math.min(sinceMs, socket.silentSinceMs ?? Infinity);
+    if (sinceMs < silentMs) this.#renew(sinceMs);
   }
 
   /** Takes the sockets out of use that have not answered since. */

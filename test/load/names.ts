@@ -172,7 +172,7 @@ upstream: ${upstreamAnswers} answers, ${counted('gate64_dns_upstream_requests_to
       `${anyFullNow - anyFull - full} datagrams at others
 cached: ${cachedSent} sent, ${cachedAnswered} answered, ${fromKernel} by the kernel, ${fromCache} from the cache; ` +
       `median ${p50} µs, p99 ${p99} µs, longest ${most} µs
-gate64: ${((used / flooded.seconds) * 100).toFixed(0)} % of a processor, ${((used / sent) * 1e6).toFixed(1)} µs a name; ` +
+gate64: ${((used / flooded.seconds) * 100).toFixed(0)} % of a processor, ${((used / answered) * 1e6).toFixed(1)} µs an answered name; ` +
       `resident ${resident.toFixed(0)} MiB, ${residentMiB(gate64.pid, 'VmHWM').toFixed(0)} at most`,
   );
   check(sent === rate * seconds && flooded.seconds <= seconds + PATIENCE_SECONDS, `${rate} a second were sent`);

@@ -176,6 +176,18 @@ describe('AnswerCache', () => {
     expect(cache.get('k999')).to.not.equal(undefined);
   });
 
+  it('keeps what is asked for all the time while new answers fill it within a second', () => {
+    let now = 0;
+    const cache = new AnswerCache({ maxEntries: 20_000, maxBytes: 2 ** 25 }, () => now);
+    cache.put('hot', answer(600));
+    for (let ms = 0; ms < 2500; ms++) {
+      now++;
+      for (let i = 0; i < 25; i++) cache.put(`${ms} ${i}`, answer(60));
+      if (ms % 10 === 0) expect(cache.get('hot'), `after ${ms} ms`).to.not.equal(undefined);
+    }
+    expect(cache.size).to.equal(20_000);
+  });
+
   it('never takes more octets than maxBytes, whatever is put; what was used last stays', () => {
     let now = 0;
     let seed = 1;
