@@ -139,9 +139,24 @@ async function measure(rate: number, seconds: number, kernelCache: boolean): Pro
   });
   const ask = (perSecond: number, ofSeconds: number) =>
     // It shares a processor with the flood, whose turns are not gate64's to answer for.
-    run(['chrt', '-f', '1', ...OTHER_CORE, LATENCY, 'ask', '127.0.0.1', String(PORT), String(perSecond), String(ofSeconds), CACHED], {
-      timeoutMs: 3_600_000,
-    });
+    run(
+      [
+        'chrt',
+        '-f',
+        '1',
+        ...OTHER_CORE,
+        LATENCY,
+        'ask',
+        '127.0.0.1',
+        String(PORT),
+        String(perSecond),
+        String(ofSeconds),
+        CACHED,
+      ],
+      {
+        timeoutMs: 3_600_000,
+      },
+    );
   // Compiles what answers from the cache.
   await ask(1000, 2);
 
