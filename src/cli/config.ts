@@ -3,7 +3,7 @@
 
 import type { AcceptedFile } from '../config/accepted.ts';
 import type { Config } from '../config/config.ts';
-import { loadLastGood } from '../config/load.ts';
+import { loadConfig, loadLastGood } from '../config/load.ts';
 import { parseConfig } from '../config/parse.ts';
 import { ConfigError } from '../config/problems.ts';
 import type { CliContext } from './context.ts';
@@ -26,22 +26,35 @@ export interface ConfigInForce {
 export function configInForce(path: string | undefined, context: CliContext): ConfigInForce {
   const { config, file, warnings, refused } = loadLastGood(path, context.accepted);
   const other = file === undefined ? ofAnotherName(context.accepted) : undefined;
-  if (other !== undefined) return { config: other, warnings: [], refused: undefined, isGuess: false };
+  if (other !== undefined) {
+    if (other.refused) context.stderr.write(errorText(other.refused));
+    return { ...other, warnings: [], isGuess: false };
+  }
   if (refused) context.stderr.write(errorText(refused));
   return { config, warnings, refused, isGuess: false };
 }
 
 /** The configuration of the node's NAT64; a forwarder for DNS alone may run beside one that has no file. */
-function ofAnotherName(accepted: AcceptedFile): Config | undefined {
+function ofAnotherName(accepted: AcceptedFile): Pick<ConfigInForce, 'config' | 'refused'> | undefined {
   const last = accepted.last();
   if (last === undefined) return undefined;
   try {
     const config = parseConfig(last.text, last.file);
-    return config.nat64.enabled ? config : undefined;
+    return config.nat64.enabled ? { config, refused: refusalOf(last.file) } : undefined;
   } catch (error) {
     // Another version of gate64 may have accepted it.
     if (error instanceof ConfigError) return undefined;
     throw error;
+  }
+}
+
+/** What is wrong with the file now; that it is gone is nothing that anybody refused. */
+function refusalOf(file: string): ConfigError | undefined {
+  try {
+    loadConfig(file);
+    return undefined;
+  } catch (error) {
+    return error instanceof ConfigError ? error : undefined;
   }
 }
 

@@ -81,6 +81,8 @@ export interface CliContext {
   runLine(text: string): Promise<ExecResult>;
   /** Asks every upstream once. */
   checkUpstreams(config: Config): Promise<readonly Finding[]>;
+  /** Tries to listen where DNS is asked. */
+  checkListen(config: Config): Promise<readonly Finding[]>;
   /** Looks at the node for one flow and changes nothing. */
   examineFlow(config: Config, question: FlowQuestion): Promise<FlowExamination>;
   /** Sends one probe; `onSent` is told its source port, 0 where there is none. */
@@ -152,6 +154,10 @@ export class ProcessContext implements CliContext {
 
   async checkUpstreams(config: Config): Promise<readonly Finding[]> {
     return (await import('./upstream-findings.ts')).upstreamFindings(config);
+  }
+
+  async checkListen(config: Config): Promise<readonly Finding[]> {
+    return (await import('./listen-findings.ts')).listenFindings(config);
   }
 
   async examineFlow(config: Config, question: FlowQuestion): Promise<FlowExamination> {

@@ -8,11 +8,8 @@ export interface OutputOptions {
   readonly output?: 'table' | 'json';
 }
 
-export function outputOption(): Option {
-  return new Option('-o, --output <format>', 'table or json (default: table on a terminal, else json)').choices([
-    'table',
-    'json',
-  ]);
+export function outputOption(otherwise = 'default: table on a terminal, else json'): Option {
+  return new Option('-o, --output <format>', `table or json (${otherwise})`).choices(['table', 'json']);
 }
 
 /** For commands that print one event after the other: as JSON, one line each. */

@@ -103,6 +103,7 @@ export class UpstreamServer {
     if (reason !== undefined) this.#setReason(reason);
     this.#failures++;
     if (this.#failures < FAILURES_UNTIL_DOWN) return;
+    if (this.#reason === undefined) this.#setReason('it does not answer');
     this.#downUntilMs = performance.now() + Math.min(MAX_DOWN_MS, 500 * 2 ** Math.min(this.#failures, 10));
   }
 

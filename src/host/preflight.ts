@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What this process and this kernel must have: capabilities, version, commands.
 
-import { readFileSync } from 'node:fs';
+import { readFileSync, statfsSync } from 'node:fs';
 import { release } from 'node:os';
 import { Gate64Error } from '../errors.ts';
 import type { Finding } from '../plan/findings.ts';
@@ -9,6 +9,9 @@ import { COMMANDS, installing, type CommandName, type Exec } from './exec.ts';
 
 /** Bits of linux/capability.h. */
 const CAPABILITIES = { CAP_NET_ADMIN: 12, CAP_SYS_ADMIN: 21, CAP_BPF: 39 } as const;
+
+const BPFFS = '/sys/fs/bpf';
+const BPF_FS_MAGIC = 0xcafe4a11;
 
 /** Oldest kernel that has all the program needs and that is tested. */
 const OLDEST_KERNEL = [6, 1] as const;
@@ -42,6 +45,15 @@ export async function preflight(exec: Exec): Promise<Finding[]> {
       remedy: 'Run gate64 as root, or grant CAP_NET_ADMIN and CAP_BPF (Kubernetes: securityContext.capabilities.add).',
     });
   }
+  if (!isBpffs()) {
+    found.push({
+      name: 'bpffs-missing',
+      severity: 'error',
+      message: `${BPFFS} is not a BPF file system`,
+      remedy: 'Mount it, as systemd does at boot (Kubernetes: a hostPath volume of it).',
+      command: `mount -t bpf bpf ${BPFFS}`,
+    });
+  }
   if (!kernelIsSupported(release())) {
     found.push({
       name: 'kernel-too-old',
@@ -53,6 +65,14 @@ export async function preflight(exec: Exec): Promise<Finding[]> {
   const commands = Object.keys(COMMANDS) as CommandName[];
   const probes = await Promise.all(commands.map((command) => probe(exec, command)));
   return [...found, ...probes.flat()];
+}
+
+function isBpffs(): boolean {
+  try {
+    return statfsSync(BPFFS).type === BPF_FS_MAGIC;
+  } catch {
+    return false;
+  }
 }
 
 async function probe(exec: Exec, command: CommandName): Promise<Finding[]> {

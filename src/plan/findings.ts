@@ -19,6 +19,15 @@ export const FINDINGS = {
     code: 'G64_NO_CAPABILITY',
     meaning: 'The process lacks a capability that making the device, its routes or the data plane needs.',
   },
+  'bpffs-missing': {
+    code: 'G64_DATAPATH_LOAD',
+    meaning: 'No BPF file system is mounted where programs and maps outlive the process.',
+  },
+  'address-in-use': {
+    code: 'G64_LISTEN',
+    meaning:
+      'Another program listens where gate64 is to, or the node has no such address; only looked for while no service runs.',
+  },
   'kernel-too-old': {
     code: 'G64_KERNEL_UNSUPPORTED',
     meaning: 'The kernel is older than the oldest that gate64 is tested on.',

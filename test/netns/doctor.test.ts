@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // gate64 doctor on a node: what it finds is mended by the command that it prints, and it changes nothing itself.
 
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect } from 'chai';
-import { Gate64, gate64Config } from '../helpers/gate64.ts';
+import { GATE64, Gate64, gate64Config } from '../helpers/gate64.ts';
 import { differences, nodeState } from '../helpers/node-state.ts';
+import { eventually } from '../helpers/processes.ts';
 import { startDnsServer } from '../helpers/server-parts.ts';
 import { Topology } from '../helpers/topology.ts';
 
@@ -89,6 +92,27 @@ describe('gate64 doctor', function () {
       'nothing is wrong with this node\nno service runs: nothing answers at 127.0.0.1:9164\n',
     );
     expect((await doctor()).service).to.deep.include({ running: false, ready: null });
+  });
+
+  it('address-in-use: a port that another program has is found while no service runs', async () => {
+    const listen = `require('dgram').createSocket('udp4').bind(5364, '127.0.0.1', () => console.log('bound'))`;
+    const other = topology.start('node', [process.execPath, '-e', listen]);
+    await eventually('the other program listens', () => (other.log().includes('bound') ? true : undefined));
+    const { stdout } = await gate64.cli(['doctor', '-c', gate64.configFile, '-o', 'table'], { accept: [1] });
+    expect(stdout).to.match(/^error: address-in-use: cannot listen on 127\.0\.0\.1:5364 \(UDP\): EADDRINUSE/m);
+    await other.stop(1000);
+    expect((await doctor()).findings).to.deep.equal([]);
+  });
+
+  it('bpffs-missing: is found, and the command that is printed mounts it', async () => {
+    const words = [GATE64, 'doctor', '-c', gate64.configFile, '-o', 'json'].join(' ');
+    const script = `umount /sys/fs/bpf; ${words} > "$0" || true
+      eval "$(${process.execPath} -p 'JSON.parse(fs.readFileSync(process.argv[1])).findings[0].command' "$0")"; exec ${words}`;
+    const file = join(topology.directory, 'doctor.json');
+    const { stdout } = await topology.run('node', ['unshare', '--mount', 'sh', '-c', script, file], { accept: [0] });
+    const names = (text: string) => (JSON.parse(text) as DoctorJson).findings.map((found) => found.name);
+    expect(names(readFileSync(file, 'utf8'))[0]).to.equal('bpffs-missing');
+    expect(names(stdout)).to.not.include('bpffs-missing');
   });
 
   it('names file, line and value of a configuration that is wrong', async () => {

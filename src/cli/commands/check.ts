@@ -17,7 +17,7 @@ export function checkCommand(context: CliContext): Command {
     .summary('check the configuration file')
     .description('Checks the configuration file; each problem is a line "file:line:column: what was expected".')
     .option('-c, --config <file>', 'the file (default: /etc/gate64/gate64.yaml)')
-    .addOption(outputOption())
+    .addOption(outputOption('default: lines, in a pipe too'))
     .action((options: CheckOptions) => {
       // The lines are for editors and CI logs, so they stay lines in a pipe; JSON only when asked for.
       if (options.output === 'json') checkAsJson(options, context);

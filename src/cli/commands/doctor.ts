@@ -41,7 +41,7 @@ export function doctorCommand(context: CliContext): Command {
     .summary('show what is wrong with this node, and what mends it')
     .description(
       'Looks at the node as the service does at its start, asks each upstream over UDP and TCP, and shows every finding with what to do about it, as a shell ' +
-        'command ("run:") where there is one. Asks the service whether it is ready, if one runs. Changes nothing without --fix.',
+        'command ("run:") where there is one. Asks the service whether it is ready, if one runs; else tries to listen where it would. Changes nothing without --fix.',
     )
     .option(
       '-c, --config <file>',
@@ -76,8 +76,9 @@ export function doctorCommand(context: CliContext): Command {
         isGuess || server === undefined ? [] : resolverFindings(server, config, context),
         ask(context, config.http.listen),
       ]);
+      const listen = isGuess || service.running ? [] : await context.checkListen(config);
       const first = refused === undefined ? [] : [refusedFinding(refused)];
-      const seen = { ...node, findings: [...first, ...node.findings, ...upstreams, ...resolver] };
+      const seen = { ...node, findings: [...first, ...node.findings, ...listen, ...upstreams, ...resolver] };
       const isSick = seen.findings.some(({ severity }) => severity === 'error');
       const json = {
         healthy: seen.findings.length === 0 && service.ready !== false && !(service.running && service.ready === null),

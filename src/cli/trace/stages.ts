@@ -15,6 +15,9 @@ import { portStage } from './port-stage.ts';
 import { replyStage } from './reply-stage.ts';
 import { ok, problem, RESTART, unknown, type Stage, type StageName } from './stage.ts';
 
+/** RFC 1035 4.1.1 */
+const NXDOMAIN = 3;
+
 const DNS_ELSEWHERE = 'The DNS64 runs elsewhere: name what pods ask with --server ADDRESS:PORT.';
 
 /** The stages up to the first problem. A flow that gate64 is not in the way of ends after its name. */
@@ -79,7 +82,9 @@ function nameStage({ name, native, destination, config }: TraceFacts): Stage {
     return problem(
       'name',
       `${server} answers ${said} for ${name.name}`,
-      '`gate64 status` says whether an upstream fails.',
+      aaaa.rcode === NXDOMAIN
+        ? 'Check the name.'
+        : '`gate64 doctor` asks each upstream; `gate64 status` shows those that fail.',
     );
   }
   if (v4 === '') return problem('name', `${name.name} has neither AAAA nor A, says ${server}`, 'Check the name.');

@@ -44,6 +44,7 @@ export async function cli(args: readonly string[], setup: CliSetup = {}): Promis
     examine: () => Promise.resolve({ findings: [], unseen: undefined }),
     runLine: () => Promise.reject(new Error('not expected here')),
     checkUpstreams: () => Promise.resolve([]),
+    checkListen: () => Promise.resolve([]),
     examineFlow: () => Promise.reject(new Error('not expected here')),
     probe: () => Promise.reject(new Error('not expected here')),
     lookup: () => Promise.resolve({ rcode: 3, records: [] } satisfies LookupAnswer),
