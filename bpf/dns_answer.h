@@ -126,8 +126,10 @@ static __always_inline int dns_answer(struct __sk_buff *skb, struct dns_asked *a
 	barrier_var(tail);
 	if (tail > N64_DNS_TAIL_OCTETS || bpf_skb_change_tail(skb, end, 0))
 		return TC_ACT_SHOT;
+	barrier_var(tail);
 	if (bpf_skb_store_bytes(skb, asked->udp_off + sizeof(struct udphdr), &header, sizeof(header), 0) ||
-	    (tail && bpf_skb_store_bytes(skb, asked->question_end, scratch->tail, tail, 0)))
+	    (tail && bpf_skb_store_bytes(skb, asked->question_end, scratch->tail,
+					 ((tail - 1) & (N64_DNS_TAIL_OCTETS - 1)) + 1, 0)))
 		return TC_ACT_SHOT;
 	/* Two updates, as CHECKSUM_PARTIAL has the pseudo-header alone in its field. */
 	if (bpf_l4_csum_replace(skb, check, 0, delta, BPF_F_MARK_MANGLED_0) ||

@@ -169,6 +169,9 @@ static __always_inline bool dns_read_question(struct __sk_buff *skb, struct dns_
 	barrier_var(octets);
 	if (octets < 1 || octets > N64_DNS_NAME_OCTETS)
 		return false;
+	/* In words from which the verifier of 6.1 learns it, wherever the number is kept. */
+	barrier_var(octets);
+	octets = ((octets - 1) & (N64_DNS_NAME_OCTETS - 1)) + 1;
 	if (bpf_skb_load_bytes(skb, at + DNS_HEADER, question->name, octets) ||
 	    bpf_skb_load_bytes(skb, asked->question_end - DNS_QUESTION_TAIL, tail, sizeof(tail)))
 		return false;
