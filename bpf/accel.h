@@ -41,45 +41,29 @@ static __always_inline int accel64(struct __sk_buff *skb)
 	struct way way = {};
 	struct n64_flow6 *flow;
 	struct ipv6hdr *ip6;
-	void *data;
-	__u32 length, payload, packets, suffix, csum_delta;
+	__u32 length, payload, packets, suffix;
 	int prefix, index;
 	__be16 id;
 	__u64 now;
 
-	data = (void *)(long)skb->data;
-	if (data + L3_OFF + IP6_LEN > (void *)(long)skb->data_end) {
-		if (bpf_skb_pull_data(skb, L3_OFF + IP6_LEN))
-			return PASS_ON;
-		data = (void *)(long)skb->data;
-		if (data + L3_OFF + IP6_LEN > (void *)(long)skb->data_end)
-			return PASS_ON;
-	}
-	ip6 = data + L3_OFF;
+	ip6 = ip_header(skb, IP6_LEN);
+	if (!ip6)
+		return PASS_ON;
 	prefix = prefix_find(&ip6->daddr);
 	if (prefix < 0 || ip6->version != 6 || ip6->hop_limit <= 1)
 		return PASS_ON;
 	index = ip6->nexthdr == IPPROTO_ICMP ? -1 : protocol_index(ip6->nexthdr);
 	if (index < 0)
 		return PASS_ON;
-	p.protocol = ip6->nexthdr;
+	parse_ip6(skb, ip6, &p);
 	/* The node is the hop: its forwarding does not see the packet. */
-	p.hop_limit = ip6->hop_limit;
-	p.hop_limit_out = ip6->hop_limit - 1;
-	p.traffic_class = ip6_traffic_class(ip6);
-	p.l4_off = L3_OFF + IP6_LEN;
-	if (!ip6->payload_len && skb->gso_size)
-		p.end = skb->len;
-	else
-		p.end = L3_OFF + IP6_LEN + bpf_ntohs(ip6->payload_len);
-	if (!rfc6052_extract(cfg.prefixes[prefix & (N64_MAX_PREFIXES - 1)].length, (const __u8 *)&ip6->daddr,
-			     &key.dst4_be))
+	p.hop_limit_out = p.hop_limit - 1;
+	if (!destination_of(ip6, prefix, &key.dst4_be, &suffix))
 		return PASS_ON;
-	suffix = rfc6052_suffix_sum(cfg.prefixes[prefix & (N64_MAX_PREFIXES - 1)].length, (const __u8 *)&ip6->daddr);
 	copy16(key.src, &ip6->saddr);
 	key.prefix = prefix;
 	/* A trailer would have to be cut off. */
-	if (p.end > skb->len || (p.end < skb->len && !skb->gso_size) || parse_transport(skb, &p, 0))
+	if (p.end > skb->len || (p.end < skb->len && !skb->gso_size) || parse_transport(skb, &p, L3_OFF + IP6_LEN))
 		return PASS_ON;
 	if (index == N64_ICMP) {
 		if (p.icmp_type != ICMPV6_ECHO_REQUEST && p.icmp_type != ICMPV6_ECHO_REPLY)
@@ -115,16 +99,10 @@ static __always_inline int accel64(struct __sk_buff *skb)
 	session_touch6(&key, flow, p.tcp_flags, packets, length, now);
 	count_packet(N64_6TO4, index, packets, length);
 	count_accelerated(N64_6TO4, packets, length);
-	/* RFC 6864, as xlat64() has it. */
-	id = bpf_htons((__u16)(flow->packets + (flow->created_ns >> 10)));
+	id = ip4_id(flow);
 
 	/* ---- point of no return: from here a failure drops ---- */
-	csum_delta = csum_sub(flow->csum_delta, suffix);
-	if (index == N64_ICMP)
-		rewrite_echo_6to4(skb, &p, &key, flow, csum_delta, p.end - p.l4_off);
-	else
-		rewrite_port(skb, &p, csum_delta, p.sport, flow->port_be, p.l4_off);
-	if (rewrite_headers_6to4(skb, &p, flow->pool_be, key.dst4_be, id, payload))
+	if (rewrite_6to4(skb, &p, &key, flow, csum_sub(flow->csum_delta, suffix), 0, id, payload))
 		return drop(skb, N64_DROP_REWRITE_FAILED, N64_6TO4);
 	return egress_ip4(skb, &way);
 }

@@ -11,6 +11,12 @@ static __always_inline __u16 csum_fold(__u32 sum)
 	return (__u16)~sum;
 }
 
+/* A word as it counts at an offset: at an odd one its octets lie in two words, the other way round (RFC 1071 2 B). */
+static __always_inline __u16 csum_place(__u16 word, __u32 offset)
+{
+	return offset & 1 ? (__u16)(word << 8 | word >> 8) : word;
+}
+
 static __always_inline __u32 csum_add(__u32 sum, __u32 more)
 {
 	sum += more;

@@ -39,7 +39,6 @@ int n64_dns(struct __sk_buff *skb)
 	age = (now - answer->stored_ns) / NSEC_PER_SEC;
 	if (!dns_copy_tail(scratch, answer, age))
 		return PASS_ON;
-	__sync_fetch_and_add(&answer->hits, 1);
 	dns_count(N64_DNS_ANSWERED);
 	return dns_answer(skb, &asked, scratch, answer, age);
 }

@@ -32,12 +32,9 @@ static __always_inline bool dns_copy_tail(struct dns_scratch *scratch, const str
 	return true;
 }
 
-/* Of what begins at an odd offset the octets change places (RFC 1071 2 B). */
 static __always_inline __u32 csum_at(__u32 offset, __u32 sum)
 {
-	__u16 folded = ~csum_fold(sum);
-
-	return offset & 1 ? (__u16)(folded << 8 | folded >> 8) : folded;
+	return csum_place(~csum_fold(sum), offset);
 }
 
 /* What the UDP checksum changes by, without the pseudo-header. */

@@ -31,8 +31,6 @@ struct n64_dns_answer {
 	/* On CLOCK_MONOTONIC. */
 	__u64 stored_ns;
 	__u64 expires_ns;
-	/* Since it was put here. */
-	__u64 hits;
 	/* Of no answer before it. */
 	__u32 id;
 	__u32 generation;

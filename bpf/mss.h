@@ -52,12 +52,6 @@ static __always_inline __u32 mss_auto(struct __sk_buff *skb, const struct mss_pa
 	return max_u32(MSS_LEAST, min_u32(six_fits, four_fits));
 }
 
-/* An option may begin at an odd octet: its halves then lie in two words of the checksum. */
-static __always_inline __u32 mss_as_summed(__be16 value, __u32 offset)
-{
-	return offset & 1 ? (__u16)(value << 8 | value >> 8) : value;
-}
-
 /*
  * Of a SYN, with ACK or without, as it came. Options that are not what they should be stay as they are, and all behind
  * them. The field is none of what CHECKSUM_PARTIAL has summed already, so one update does for both kinds of packet.
@@ -95,8 +89,8 @@ GLOBAL int mss_clamp(struct __sk_buff *skb, const struct packet *p, const struct
 			if (bpf_ntohs(mss) > limit) {
 				lower = bpf_htons((__u16)limit);
 				if (bpf_l4_csum_replace(skb, start + offsetof(struct tcphdr, check),
-							mss_as_summed(mss, at - start),
-							mss_as_summed(lower, at - start), 2) ||
+							csum_place(mss, at - start), csum_place(lower, at - start),
+							2) ||
 				    bpf_skb_store_bytes(skb, at + 2, &lower, 2, 0))
 					return -1;
 			}

@@ -50,6 +50,35 @@ struct packet {
 	__u32 pointer;
 };
 
+/* The IP header, of which `length` bytes can be read in place; NULL where there are not so many. */
+static __always_inline void *ip_header(struct __sk_buff *skb, __u32 length)
+{
+	void *data = (void *)(long)skb->data;
+
+	if (data + L3_OFF + length > (void *)(long)skb->data_end) {
+		if (bpf_skb_pull_data(skb, L3_OFF + length))
+			return NULL;
+		data = (void *)(long)skb->data;
+		if (data + L3_OFF + length > (void *)(long)skb->data_end)
+			return NULL;
+	}
+	return data + L3_OFF;
+}
+
+/* What the IPv6 header says; where packets have extension headers parse_extensions() goes on. */
+static __always_inline void parse_ip6(struct __sk_buff *skb, const struct ipv6hdr *ip6, struct packet *p)
+{
+	p->protocol = ip6->nexthdr;
+	p->hop_limit = ip6->hop_limit;
+	p->traffic_class = ip6_traffic_class(ip6);
+	p->l4_off = L3_OFF + IP6_LEN;
+	/* BIG TCP: what is cut into segments later may be longer than its header can say, which says 0 then. */
+	if (!ip6->payload_len && skb->gso_size)
+		p->end = skb->len;
+	else
+		p->end = L3_OFF + IP6_LEN + bpf_ntohs(ip6->payload_len);
+}
+
 /* Protocol index of TCP, UDP and ICMP of either family; negative for all others. */
 static __always_inline int protocol_index(__u8 protocol)
 {

@@ -365,6 +365,13 @@ static __always_inline bool state_follow(struct n64_flow6 *six, struct n64_flow4
 	       seen == state_of(READ_ONCE(*state_word6(six)));
 }
 
+/* Four tries; no loop, as in session_step(). */
+static __always_inline void states_agree(struct n64_flow6 *six, struct n64_flow4 *four)
+{
+	if (!state_follow(six, four) && !state_follow(six, four) && !state_follow(six, four))
+		state_follow(six, four);
+}
+
 /*
  * A TCP segment's step, into both entries. Segments of the two directions may meet on two processors, FIN and FIN above all:
  * the IPv6 entry decides, who finds it changed meanwhile makes the step from there, and the other entry follows it.
@@ -390,8 +397,7 @@ GLOBAL int session_step(const struct n64_flow6_key *of, __be32 pool, __be16 port
 	if (!state_move(six, direction, event, &step) && !state_move(six, direction, event, &step) &&
 	    !state_move(six, direction, event, &step))
 		state_move(six, direction, event, &step);
-	if (!state_follow(six, four) && !state_follow(six, four) && !state_follow(six, four))
-		state_follow(six, four);
+	states_agree(six, four);
 	if (step.refresh)
 		six->last_ns = four->last_ns = now;
 	return 0;
@@ -422,8 +428,7 @@ static __noinline void session_fall_silent(const struct n64_flow6_key *key6, __b
 	WRITE_ONCE(six->last_ns, now);
 	WRITE_ONCE(four->last_ns, now);
 	__sync_val_compare_and_swap(state_word6(six), old, with_state(old, N64_TRANS));
-	if (!state_follow(six, four) && !state_follow(six, four) && !state_follow(six, four))
-		state_follow(six, four);
+	states_agree(six, four);
 }
 
 /* In these states a packet without control flags changes nothing but the time it was seen. */

@@ -208,18 +208,11 @@ static __always_inline int xlat46(struct __sk_buff *skb, bool from_uplink)
 	bool zero_checksum, shared, split;
 	__u32 length, payload, packets, mtu;
 	__u16 frag;
-	void *data;
 	int index, reason = N64_PASS, pod_ifindex = 0;
 
-	data = (void *)(long)skb->data;
-	if (data + L3_OFF + IP4_LEN > (void *)(long)skb->data_end) {
-		if (bpf_skb_pull_data(skb, L3_OFF + IP4_LEN))
-			return PASS_ON;
-		data = (void *)(long)skb->data;
-		if (data + L3_OFF + IP4_LEN > (void *)(long)skb->data_end)
-			return PASS_ON;
-	}
-	ip4 = data + L3_OFF;
+	ip4 = ip_header(skb, IP4_LEN);
+	if (!ip4)
+		return PASS_ON;
 	if (ip4->version != 4 || ip4->ihl < 5)
 		return PASS_ON;
 	key.src_be = ip4->saddr;

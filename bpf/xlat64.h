@@ -77,6 +77,38 @@ static __always_inline int rewrite_headers_6to4(struct __sk_buff *skb, struct pa
 	return bpf_skb_store_bytes(skb, L3_OFF, &ip4, sizeof(ip4), BPF_F_RECOMPUTE_CSUM);
 }
 
+/*
+ * The transport header, then the IP header: 0, or not. `whole` is the length of the datagram that an echo is the first
+ * fragment of, 0 where it is all of it.
+ */
+static __always_inline int rewrite_6to4(struct __sk_buff *skb, struct packet *p, const struct n64_flow6_key *key,
+					const struct n64_flow6 *flow, __u32 csum_delta, __u32 whole, __u16 id,
+					__u32 payload)
+{
+	if (key->protocol == N64_ICMP)
+		rewrite_echo_6to4(skb, p, key, flow, csum_delta, whole ? whole : p->end - p->l4_off);
+	else
+		rewrite_port(skb, p, csum_delta, p->sport, flow->port_be, p->l4_off);
+	return rewrite_headers_6to4(skb, p, flow->pool_be, key->dst4_be, id, payload);
+}
+
+/* RFC 6864: distinct within a flow for 65536 packets, and from a start of its own. */
+static __always_inline __be16 ip4_id(const struct n64_flow6 *flow)
+{
+	return bpf_htons((__u16)(flow->packets + (flow->created_ns >> 10)));
+}
+
+/* Z, and what the bits behind it add to the checksum; false where the address holds none. */
+static __always_inline bool destination_of(const struct ipv6hdr *ip6, int prefix, __be32 *dst4, __u32 *suffix)
+{
+	__u32 length = cfg.prefixes[prefix & (N64_MAX_PREFIXES - 1)].length;
+
+	if (!rfc6052_extract(length, (const __u8 *)&ip6->daddr, dst4))
+		return false;
+	*suffix = rfc6052_suffix_sum(length, (const __u8 *)&ip6->daddr);
+	return true;
+}
+
 /* What the next link has to take; 0 when it is cut on the way, as what is not above IPv6's least MTU may be. */
 static __always_inline __u32 wire_length(const struct packet *p, __u32 payload)
 {
@@ -149,43 +181,24 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 	struct way way = {};
 	struct n64_flow6 *flow;
 	struct ipv6hdr *ip6;
-	void *data;
-	__u32 length, payload, packets, suffix = 0, csum_delta, whole = 0;
+	__u32 length, payload, packets, suffix = 0, whole = 0;
 	int prefix, index, reason = N64_PASS;
 	bool hairpin;
 	__be16 id;
 	__u64 now;
 
-	data = (void *)(long)skb->data;
-	if (data + L3_OFF + IP6_LEN > (void *)(long)skb->data_end) {
-		if (bpf_skb_pull_data(skb, L3_OFF + IP6_LEN))
-			return PASS_ON;
-		data = (void *)(long)skb->data;
-		if (data + L3_OFF + IP6_LEN > (void *)(long)skb->data_end)
-			return PASS_ON;
-	}
-	ip6 = data + L3_OFF;
+	ip6 = ip_header(skb, IP6_LEN);
+	if (!ip6)
+		return PASS_ON;
 	prefix = prefix_find(&ip6->daddr);
 	if (prefix < 0 || ip6->version != 6)
 		return PASS_ON;
 
 	/* From here on the packet is for the translator: what cannot be translated is dropped, so that nothing leaks. */
-	p.protocol = ip6->nexthdr;
-	p.hop_limit = ip6->hop_limit;
-	p.hop_limit_out = ip6->hop_limit - hops_here(skb);
-	p.traffic_class = ip6_traffic_class(ip6);
-	p.l4_off = L3_OFF + IP6_LEN;
-	/* BIG TCP: what is cut into segments later may be longer than its header can say, which says 0 then. */
-	if (!ip6->payload_len && skb->gso_size)
-		p.end = skb->len;
-	else
-		p.end = L3_OFF + IP6_LEN + bpf_ntohs(ip6->payload_len);
-	if (!rfc6052_extract(cfg.prefixes[prefix & (N64_MAX_PREFIXES - 1)].length, (const __u8 *)&ip6->daddr,
-			     &key.dst4_be))
+	parse_ip6(skb, ip6, &p);
+	p.hop_limit_out = p.hop_limit - hops_here(skb);
+	if (!destination_of(ip6, prefix, &key.dst4_be, &suffix))
 		reason = N64_DROP_DST_MALFORMED;
-	else
-		suffix = rfc6052_suffix_sum(cfg.prefixes[prefix & (N64_MAX_PREFIXES - 1)].length,
-					    (const __u8 *)&ip6->daddr);
 	copy16(key.src, &ip6->saddr);
 	key.prefix = prefix;
 	/* No open relay; a router with one arm names those whom it serves. */
@@ -276,8 +289,7 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 	packets = skb->gso_segs ? skb->gso_segs : 1;
 	session_touch6(&key, flow, p.tcp_flags, packets, length, now);
 	count_packet(N64_6TO4, index, packets, length);
-	/* RFC 6864: distinct within a flow for 65536 packets, and from a start of its own. */
-	id = bpf_htons((__u16)(flow->packets + (flow->created_ns >> 10)));
+	id = ip4_id(flow);
 	if (p.fragmented && p.more) {
 		struct n64_making *new = frag_start6(&p, key.src, key.dst4_be, key.prefix);
 
@@ -296,12 +308,7 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 		if (mss_clamp(skb, &p, &path))
 			return drop(skb, N64_DROP_REWRITE_FAILED, N64_6TO4);
 	}
-	csum_delta = csum_sub(flow->csum_delta, suffix);
-	if (index == N64_ICMP)
-		rewrite_echo_6to4(skb, &p, &key, flow, csum_delta, whole ? whole : p.end - p.l4_off);
-	else
-		rewrite_port(skb, &p, csum_delta, p.sport, flow->port_be, p.l4_off);
-	if (rewrite_headers_6to4(skb, &p, flow->pool_be, key.dst4_be, id, payload))
+	if (rewrite_6to4(skb, &p, &key, flow, csum_sub(flow->csum_delta, suffix), whole, id, payload))
 		return drop(skb, N64_DROP_REWRITE_FAILED, N64_6TO4);
 	return hairpin ? egress_back(skb) : egress_ip4(skb, &way);
 }

@@ -149,7 +149,6 @@ export class KernelAnswers implements Disposable {
       this.#answers.update(question, {
         storedNs: answer.storedNs,
         expiresNs: answer.expiresNs,
-        hits: 0n,
         id,
         generation: this.#generation,
         flags: answer.flags,

@@ -64,7 +64,6 @@ export const dnsQuestionCodec = {
 export interface DnsAnswer {
   readonly storedNs: bigint;
   readonly expiresNs: bigint;
-  readonly hits: bigint;
   readonly id: number;
   readonly generation: number;
   readonly flags: number;
@@ -79,41 +78,39 @@ export interface DnsAnswer {
 }
 
 export const dnsAnswerCodec = {
-  size: 656,
+  size: 648,
   read(view: DataView, offset: number): DnsAnswer {
     return {
       storedNs: view.getBigUint64(offset, true),
       expiresNs: view.getBigUint64(offset + 8, true),
-      hits: view.getBigUint64(offset + 16, true),
-      id: view.getUint32(offset + 24, true),
-      generation: view.getUint32(offset + 28, true),
-      flags: view.getUint16(offset + 32, false),
-      answers: view.getUint16(offset + 34, false),
-      authorities: view.getUint16(offset + 36, false),
-      additionals: view.getUint16(offset + 38, false),
-      tailOctets: view.getUint16(offset + 40, true),
-      ttlCount: view.getUint16(offset + 42, true),
-      ttlAt: repeat(16, (i) => view.getUint16(offset + 44 + 2 * i, true)),
-      ttl: repeat(16, (i) => view.getUint32(offset + 76 + 4 * i, true)),
-      tail: bytes(view, offset + 144, 512),
+      id: view.getUint32(offset + 16, true),
+      generation: view.getUint32(offset + 20, true),
+      flags: view.getUint16(offset + 24, false),
+      answers: view.getUint16(offset + 26, false),
+      authorities: view.getUint16(offset + 28, false),
+      additionals: view.getUint16(offset + 30, false),
+      tailOctets: view.getUint16(offset + 32, true),
+      ttlCount: view.getUint16(offset + 34, true),
+      ttlAt: repeat(16, (i) => view.getUint16(offset + 36 + 2 * i, true)),
+      ttl: repeat(16, (i) => view.getUint32(offset + 68 + 4 * i, true)),
+      tail: bytes(view, offset + 136, 512),
     };
   },
   write(view: DataView, offset: number, value: DnsAnswer): void {
-    clear(view, offset, 656);
+    clear(view, offset, 648);
     view.setBigUint64(offset, value.storedNs, true);
     view.setBigUint64(offset + 8, value.expiresNs, true);
-    view.setBigUint64(offset + 16, value.hits, true);
-    view.setUint32(offset + 24, value.id, true);
-    view.setUint32(offset + 28, value.generation, true);
-    view.setUint16(offset + 32, value.flags, false);
-    view.setUint16(offset + 34, value.answers, false);
-    view.setUint16(offset + 36, value.authorities, false);
-    view.setUint16(offset + 38, value.additionals, false);
-    view.setUint16(offset + 40, value.tailOctets, true);
-    view.setUint16(offset + 42, value.ttlCount, true);
-    value.ttlAt.forEach((element, i) => view.setUint16(offset + 44 + 2 * i, element, true));
-    value.ttl.forEach((element, i) => view.setUint32(offset + 76 + 4 * i, element, true));
-    setBytes(view, offset + 144, value.tail, 512);
+    view.setUint32(offset + 16, value.id, true);
+    view.setUint32(offset + 20, value.generation, true);
+    view.setUint16(offset + 24, value.flags, false);
+    view.setUint16(offset + 26, value.answers, false);
+    view.setUint16(offset + 28, value.authorities, false);
+    view.setUint16(offset + 30, value.additionals, false);
+    view.setUint16(offset + 32, value.tailOctets, true);
+    view.setUint16(offset + 34, value.ttlCount, true);
+    value.ttlAt.forEach((element, i) => view.setUint16(offset + 36 + 2 * i, element, true));
+    value.ttl.forEach((element, i) => view.setUint32(offset + 68 + 4 * i, element, true));
+    setBytes(view, offset + 136, value.tail, 512);
   },
 };
 
