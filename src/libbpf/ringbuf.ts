@@ -29,10 +29,6 @@ const headerBytes = 8;
 // What one turn of the event loop may take before others run.
 const maxRecordsPerTurn = 4096;
 
-// Keeps rings alive whose owner forgot them: a collected poll handle would stop silently.
-const open = new Set<RingBuffer>();
-let exitHook = false;
-
 /**
  * Reader of one ring buffer map. `onRecords` gets all records found at a time, in order, as copies; it runs from
  * setImmediate, so what it throws is an uncaughtException and promises continue at once. Keeps the process alive
@@ -74,11 +70,6 @@ export class RingBuffer implements Disposable {
       this.close();
       throw error;
     }
-    open.add(this);
-    if (!exitHook) {
-      exitHook = true;
-      process.on('exit', () => open.forEach((ring) => ring.close()));
-    }
     // What was written before us raises no event in timer mode and must not wait in the other.
     this.#schedule();
   }
@@ -113,7 +104,6 @@ export class RingBuffer implements Disposable {
 
   /** Stops and unmaps; records not read stay in the map. */
   close(): void {
-    open.delete(this);
     this.#wake?.close();
     this.#wake = undefined;
     this.#consumer?.unmap();

@@ -18,7 +18,12 @@ const ring = new RingBuffer(object.map('events'), (records) => {
   if (mode === 'throw') throw new Error('thrown in callback');
   process.stdout.write(`got ${records.length}\n`);
 });
-object.program('notify').testRun(Buffer.alloc(64));
+const notify = () => object.program('notify').testRun(Buffer.alloc(64));
+notify();
 setTimeout(() => {
-  if (mode === 'unref') ring.unref();
+  if (mode === 'unref' || mode === 'late') ring.unref();
 }, 50);
+// Nobody takes what comes now.
+process.once('beforeExit', () => {
+  if (mode === 'late') notify();
+});

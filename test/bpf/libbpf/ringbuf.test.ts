@@ -131,6 +131,11 @@ describe('libbpf: ring buffer', function () {
     expect(killed.signal).to.equal('SIGTERM');
   });
 
+  it("libbpf: what comes to an unref'ed reader when the process ends is no fault", () => {
+    const ended = runChild('late');
+    expect([ended.status, ended.stdout], String(ended.stderr)).to.deep.equal([0, 'got 1\nexit\n']);
+  });
+
   it('libbpf: an error thrown in the callback is an uncaught exception', () => {
     const ended = runChild('throw');
     expect(ended.status).to.equal(7);
