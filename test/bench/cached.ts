@@ -2,11 +2,12 @@
 // What a cached answer over UDP costs: processor time and rate, by listener and build, beside Unbound's. All take turns.
 // .tools/bin/node test/bench/cached.ts [GATE64…]
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { GATE64 } from '../helpers/gate64.ts';
 import { eventually, run, start } from '../helpers/processes.ts';
+import { processorSeconds } from './process.ts';
 import { askCached, warm, writeQuestions } from './questions.ts';
 import { RESOLVERS, UPSTREAM_PORT, startUpstream } from './resolvers.ts';
 import { median } from './statistics.ts';
@@ -14,7 +15,6 @@ import { median } from './statistics.ts';
 const TURNS = Number(process.env['TURNS'] ?? 3);
 const SECONDS = Number(process.env['SECONDS'] ?? 2);
 const FIRST_PORT = 5310;
-const TICK_MICROSECONDS = 10_000;
 
 interface Server {
   readonly title: string;
@@ -36,13 +36,6 @@ log: { level: warn }
 `,
   );
   return { title: `${command} ${listener}`, port, command: [command, 'run', '-c', conf] };
-}
-
-/** Ticks so far, of the user's and the system's. */
-function ticks(pid: number): [user: number, system: number] {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return [Number(fields[11]), Number(fields[12])];
 }
 
 const builds = process.argv.length > 2 ? process.argv.slice(2) : [GATE64];
@@ -71,12 +64,12 @@ for (const server of servers) {
 }
 for (let turn = 0; turn < TURNS; turn++) {
   for (const server of running) {
-    const before = ticks(server.pid);
+    const before = processorSeconds(server.pid);
     const { answers, perSecond } = await askCached(server.port, questions, SECONDS);
-    const after = ticks(server.pid);
+    const after = processorSeconds(server.pid);
     server.rates.push(perSecond);
-    server.user.push(((after[0] - before[0]) * TICK_MICROSECONDS) / answers);
-    server.system.push(((after[1] - before[1]) * TICK_MICROSECONDS) / answers);
+    server.user.push(((after.user - before.user) * 1e6) / answers);
+    server.system.push(((after.system - before.system) * 1e6) / answers);
   }
 }
 for (const { title, rates, user, system } of running) {

@@ -9,6 +9,7 @@ import { eventually } from '../helpers/processes.ts';
 import { Rig } from './rig.ts';
 import { median } from './statistics.ts';
 import { GENERATOR, GENERATOR_OBJECT, SINK_OBJECT, buildTools } from './tools.ts';
+import { unboundCommand } from './unbound.ts';
 
 const ROUNDS = Number(process.env['ROUNDS'] ?? 3);
 const SECONDS = 1;
@@ -37,27 +38,11 @@ log: { level: warn }
 }
 
 function unbound(rig: Rig, port: number, options: string): readonly string[] {
-  const file = join(rig.directory, `unbound-${port}.conf`);
-  writeFileSync(
-    file,
-    `server:
-  do-daemonize: no
-  use-syslog: no
-  verbosity: 0
-  chroot: ""
-  username: ""
-  directory: "${rig.directory}"
-  pidfile: ""
-  num-threads: 1
-  do-not-query-localhost: no
+  const all = `  do-not-query-localhost: no
   access-control: ::/0 allow
   access-control: 0.0.0.0/0 allow
-${options}
-remote-control:
-  control-enable: no
-`,
-  );
-  return ['unbound', '-d', '-c', file];
+${options}`;
+  return unboundCommand(join(rig.directory, `unbound-${port}.conf`), rig.directory, all);
 }
 
 buildTools();

@@ -3,7 +3,7 @@
 // after N names (20 000) were asked once each, 100 at a time. COMMAND stands for `dist/gate64`, so that flags of Node's can
 // be tried. Needs root and dnsperf.
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,15 +11,14 @@ import { parseArgs } from 'node:util';
 import { GATE64 } from '../helpers/gate64.ts';
 import { inSandbox } from '../helpers/in-sandbox.ts';
 import { eventually, run, start } from '../helpers/processes.ts';
+import { residentMiB } from './process.ts';
 import { startUpstream, UPSTREAM_PORT } from './resolvers.ts';
 
 const PORT = 5303;
 const SETTLE_MS = 2000;
 
 function resident(pid: number): { readonly all: number; readonly anonymous: number } {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  const field = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]) / 1024;
-  return { all: field('VmRSS'), anonymous: field('RssAnon') };
+  return { all: residentMiB(pid), anonymous: residentMiB(pid, 'RssAnon') };
 }
 
 function line(what: string, { all, anonymous }: ReturnType<typeof resident>): string {

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is compared on the DNS side: gate64 and its peers as DNS64 in front of the same scripted upstream, on loopback.
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { GATE64 } from '../helpers/gate64.ts';
 import { coreDnsBinary } from '../helpers/parts.ts';
 import { eventually, run, start, type Background } from '../helpers/processes.ts';
+import { processorSeconds, residentMiB } from './process.ts';
+import { unboundCommand } from './unbound.ts';
 
 export const UPSTREAM_PORT = 5300;
 export const UPSTREAM_DELAY_MS = 20;
@@ -29,31 +31,15 @@ export const RESOLVERS = {
 export type ResolverName = keyof typeof RESOLVERS;
 
 function unbound(directory: string, port: number): string[] {
-  const conf = join(directory, 'unbound.conf');
-  writeFileSync(
-    conf,
-    `server:
-  interface: 127.0.0.1@${port}
-  do-daemonize: no
-  use-syslog: no
-  verbosity: 0
-  chroot: ""
-  username: ""
-  directory: "${directory}"
-  pidfile: ""
-  num-threads: 1
+  const options = `  interface: 127.0.0.1@${port}
   do-not-query-localhost: no
   module-config: "dns64 iterator"
   dns64-prefix: 64:ff9b::/96
   local-zone: "example." transparent
 forward-zone:
   name: "example."
-  forward-addr: 127.0.0.1@${UPSTREAM_PORT}
-remote-control:
-  control-enable: no
-`,
-  );
-  return ['unbound', '-d', '-c', conf];
+  forward-addr: 127.0.0.1@${UPSTREAM_PORT}`;
+  return unboundCommand(join(directory, 'unbound.conf'), directory, options);
 }
 
 function bind(directory: string, port: number): string[] {
@@ -140,16 +126,13 @@ export class Resolver implements AsyncDisposable {
 
   /** Processor time so far, user and system, of all its threads. */
   cpuMicroseconds(): number {
-    const stat = readFileSync(`/proc/${this.#process.pid}/stat`, 'utf8');
-    // Fields are counted from behind the name, which may hold blanks; 14 and 15 of proc(5), in ticks of 10 ms.
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return (Number(fields[11]) + Number(fields[12])) * 10_000;
+    const { user, system } = processorSeconds(this.#process.pid);
+    return (user + system) * 1e6;
   }
 
   /** Resident memory. */
   mebibytes(): number {
-    const status = readFileSync(`/proc/${this.#process.pid}/status`, 'utf8');
-    return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024;
+    return residentMiB(this.#process.pid);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

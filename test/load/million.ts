@@ -7,6 +7,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { processorSeconds, residentMiB } from '../bench/process.ts';
 import { Rig } from '../bench/rig.ts';
 import { runGate64 } from '../bench/systems.ts';
 import { buildTools, FLOWS, LATENCY, REFLECT_OBJECT } from '../bench/tools.ts';
@@ -116,17 +117,9 @@ function kernelOctets(): number {
   return field('SUnreclaim') + field('Percpu') + field('VmallocUsed');
 }
 
-function residentMiB(pid: number): string {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return (Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024).toFixed(0);
-}
-
-/** Seconds of processor time so far. */
-function processorSeconds(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  // Fields 14 and 15 of proc(5), counted from behind the name, in ticks of 10 ms.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / 100;
+function secondsOf(pid: number): number {
+  const { user, system } = processorSeconds(pid);
+  return user + system;
 }
 
 async function fill(rig: Rig, wanted: number): Promise<void> {
@@ -170,11 +163,11 @@ log: { level: warn }
   const [maps, kernel] = [mapOctets(pid) - emptyMaps, kernelOctets() - emptyKernel];
   console.log(
     `memory: ${(maps / count).toFixed(0)} octets a session by the maps' own account, ${(kernel / count).toFixed(0)} by the ` +
-      `machine's; tables empty ${(emptyMaps / 2 ** 20).toFixed(0)} MiB; the process ${emptyResident} MiB before, ` +
-      `${residentMiB(pid)} MiB now`,
+      `machine's; tables empty ${(emptyMaps / 2 ** 20).toFixed(0)} MiB; the process ${emptyResident.toFixed(0)} MiB before, ` +
+      `${residentMiB(pid).toFixed(0)} MiB now`,
   );
 
-  const [first, cpu] = [await metrics(rig), processorSeconds(pid)];
+  const [first, cpu] = [await metrics(rig), secondsOf(pid)];
   const held = await times(rig);
   console.log(`held:        echo ${text(held.echo)}\n             DNS ${text(held.dns)}`);
   await eventually(
@@ -190,7 +183,7 @@ log: { level: warn }
   const perPass = (second(`${SWEEP}_sum`) - first(`${SWEEP}_sum`)) / passes;
   check(
     perPass <= LIMITS.sweepSeconds,
-    `a sweep of them takes ${perPass.toFixed(3)} s (${passes} passes; the process all in all ${(processorSeconds(pid) - cpu).toFixed(2)} s)`,
+    `a sweep of them takes ${perPass.toFixed(3)} s (${passes} passes; the process all in all ${(secondsOf(pid) - cpu).toFixed(2)} s)`,
   );
 
   const list = ['sessions', '--src', `${SOURCES}20`, '--limit', '20', '--output', 'json'];

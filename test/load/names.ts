@@ -7,7 +7,9 @@ import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { processorSeconds, residentMiB } from '../bench/process.ts';
 import { buildTools, LATENCY } from '../bench/tools.ts';
+import { unboundCommand } from '../bench/unbound.ts';
 import { GATE64 } from '../helpers/gate64.ts';
 import { inSandbox } from '../helpers/in-sandbox.ts';
 import { eventually, run, start } from '../helpers/processes.ts';
@@ -33,35 +35,22 @@ function check(isFine: boolean, text: string): void {
   failed += Number(!isFine);
 }
 
-function writeUpstream(directory: string): string[] {
-  const conf = join(directory, 'unbound.conf');
-  writeFileSync(
-    conf,
-    `server:
-  interface: 127.0.0.1@${UPSTREAM_PORT}
-  do-daemonize: no
-  use-syslog: no
-  verbosity: 0
-  chroot: ""
-  username: ""
-  directory: "${directory}"
-  pidfile: ""
-  num-threads: 1
+function upstreamCommand(directory: string): string[] {
+  const options = `  interface: 127.0.0.1@${UPSTREAM_PORT}
   so-rcvbuf: 8m
   statistics-cumulative: yes
   local-zone: "missing." static
   local-data: "missing. 60 IN SOA missing. missing. 1 3600 600 86400 60"
   local-zone: "example." static
   local-data: "example. 3600 IN SOA example. example. 1 3600 600 86400 3600"
-  local-data: "a.example. 3600 IN A 203.0.113.1"
-remote-control:
-  control-enable: yes
+  local-data: "a.example. 3600 IN A 203.0.113.1"`;
+  const control = `  control-enable: yes
   control-use-cert: no
-  control-interface: "${join(directory, 'control')}"
-`,
-  );
-  return ['-c', conf];
+  control-interface: "${join(directory, 'control')}"`;
+  return unboundCommand(upstreamConf(directory), directory, options, control);
 }
+
+const upstreamConf = (directory: string) => join(directory, 'unbound.conf');
 
 function writeGate64(directory: string, kernelCache: boolean): string {
   const conf = join(directory, 'gate64.yaml');
@@ -97,18 +86,6 @@ async function metrics(): Promise<(name: string, label?: string) => number> {
   };
 }
 
-function residentMiB(pid: number, field: 'VmRSS' | 'VmHWM'): number {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return Number(new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]) / 1024;
-}
-
-/** Of user and system, in seconds. */
-function processorSeconds(pid: number): number {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / 100;
-}
-
 async function flood(file: string, rate: number) {
   const waiting = ['-q', String(rate * (PATIENCE_SECONDS + 1)), '-b', '4096', '-t', String(PATIENCE_SECONDS)];
   const clients = ['-c', '8', '-T', '1', '-n', '1'];
@@ -129,8 +106,7 @@ async function measure(rate: number, seconds: number, kernelCache: boolean): Pro
   const names = join(directory, 'names');
   const run36 = Date.now().toString(36);
   writeFileSync(names, Array.from({ length: rate * seconds }, (_, i) => `${run36}-${i}.missing AAAA\n`).join(''));
-  const upstreamConf = writeUpstream(directory);
-  await using upstream = start([...OTHER_CORE, 'unbound', '-d', ...upstreamConf]);
+  await using upstream = start([...OTHER_CORE, ...upstreamCommand(directory)]);
   await using gate64 = start([...SERVER_CORE, GATE64, 'run', '-c', writeGate64(directory, kernelCache)]);
   await eventually('gate64 synthesizes', async () => {
     for (const child of [upstream, gate64]) if (child.exitCode() !== undefined) throw new Error(child.log());
@@ -167,12 +143,13 @@ async function measure(rate: number, seconds: number, kernelCache: boolean): Pro
     new Promise((resolve) => setTimeout(resolve, BESIDE_SECONDS * 1000)).then(() => flood(names, rate)),
     ask(CACHED_PER_SECOND, seconds + 2 * BESIDE_SECONDS),
   ]);
-  const used = processorSeconds(gate64.pid) - cpu;
-  const resident = residentMiB(gate64.pid, 'VmRSS');
+  const now = processorSeconds(gate64.pid);
+  const used = now.user + now.system - cpu.user - cpu.system;
+  const resident = residentMiB(gate64.pid);
   const after = await metrics();
   const [upstreamFullNow, anyFullNow] = overflows(UPSTREAM_PORT);
   const counted = (name: string, label?: string) => after(name, label) - before(name, label);
-  const { stdout: statistics } = await run(['unbound-control', ...upstreamConf, 'stats_noreset']);
+  const { stdout: statistics } = await run(['unbound-control', '-c', upstreamConf(directory), 'stats_noreset']);
   const upstreamAnswers = Number(/^total\.num\.queries=(\d+)$/m.exec(statistics)?.[1]);
   const [cachedSent = 0, cachedAnswered = 0, p50 = 0, p99 = 0, most = 0] = stdout.split(' ').map(Number);
 
