@@ -40,6 +40,10 @@ export function formatIp4(v4: number): string {
   return `${v4 >>> 24}.${(v4 >>> 16) & 255}.${(v4 >>> 8) & 255}.${v4 & 255}`;
 }
 
+export function ip4Octets(v4: number): Uint8Array {
+  return Uint8Array.of(v4 >>> 24, v4 >>> 16, v4 >>> 8, v4);
+}
+
 /** IPv6 text (RFC 4291, a dotted-quad tail included) → 16 bytes. Zone identifiers are refused. */
 export function parseIp6(text: string): Uint8Array {
   if (!isIPv6(text) || text.includes('%')) throw invalid(text, 'an IPv6 address');

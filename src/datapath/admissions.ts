@@ -6,7 +6,7 @@ import { statSync } from 'node:fs';
 import { BpfMap, LibbpfError } from '../libbpf/mod.ts';
 import { encode, viewOf } from './bytes.ts';
 import { monotonicNs } from './clock.ts';
-import { be32Codec, u64Codec } from './ebpf-reader.ts';
+import { be32Codec, u64Codec } from '../model/codecs.ts';
 import { Pins } from './pins.ts';
 
 /** What was written so lately is not looked at again, and the pin neither. */

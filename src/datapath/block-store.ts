@@ -9,7 +9,8 @@ import { encode, viewOf } from './bytes.ts';
 import { monotonicNs } from './clock.ts';
 import { PROTOCOLS, type Protocol } from '../model/binding.ts';
 import { type Block } from './datapath.ts';
-import { u32Codec, u64Codec, type MapSet } from './ebpf-reader.ts';
+import type { MapSet } from './ebpf-reader.ts';
+import { u32Codec, u64Codec } from '../model/codecs.ts';
 import { BLOCK_STATE, BLOCK_WORDS, blockCodec, STOCK } from '../model/layout.gen.ts';
 import type { Pins } from './pins.ts';
 

@@ -8,6 +8,7 @@ import { blockRow } from './block-view.ts';
 import { viewOf } from './bytes.ts';
 import { epochClock } from './clock.ts';
 import { PROTOCOLS, type Protocol } from '../model/binding.ts';
+import { be32Codec, s64Codec, u32Codec, u64Codec } from '../model/codecs.ts';
 import {
   type AcceleratedCounterRow,
   type AttachmentRow,
@@ -48,27 +49,6 @@ import { isWanted, type SessionsWanted } from './wanted.ts';
 export type MapSet = Readonly<Record<(typeof PINNED_MAPS)[number], BpfMap>>;
 
 const DIRECTIONS: readonly Direction[] = ['6to4', '4to6'];
-
-export const u32Codec: Codec<number> = {
-  size: 4,
-  read: (view, offset) => view.getUint32(offset, true),
-  write: (view, offset, value) => view.setUint32(offset, value, true),
-};
-
-export const u64Codec: Codec<bigint> = {
-  size: 8,
-  read: (view, offset) => view.getBigUint64(offset, true),
-  write: (view, offset, value) => view.setBigUint64(offset, value, true),
-};
-
-/** Addresses in network order. */
-export const be32Codec: Codec<number> = {
-  size: 4,
-  read: (view, offset) => view.getUint32(offset, false),
-  write: (view, offset, value) => view.setUint32(offset, value, false),
-};
-
-const s64Codec: Codec<bigint> = { ...u64Codec, read: (view, offset) => view.getBigInt64(offset, true) };
 
 /** Opens every pinned map. Throws G64_DATAPATH_MISSING when there is none. */
 export function openMaps(pins: Pins): MapSet {

@@ -28,7 +28,8 @@ import {
   type SweepResult,
   type WholeDatagram,
 } from './datapath.ts';
-import { be32Codec, EbpfReader, openMaps, u32Codec, u64Codec, type MapSet } from './ebpf-reader.ts';
+import { EbpfReader, openMaps, type MapSet } from './ebpf-reader.ts';
+import { be32Codec, u32Codec, u64Codec } from '../model/codecs.ts';
 import {
   blockRecordCodec,
   configCodec,

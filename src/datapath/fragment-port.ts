@@ -21,7 +21,8 @@ import {
 import { encode, sameBytes, viewOf } from './bytes.ts';
 import { monotonicNs } from './clock.ts';
 import type { DatagramId, ProgramConfig, WholeDatagram } from './datapath.ts';
-import { u32Codec, type MapSet } from './ebpf-reader.ts';
+import type { MapSet } from './ebpf-reader.ts';
+import { u32Codec } from '../model/codecs.ts';
 import { connectionOf, isSyn } from './syn-packet.ts';
 
 const ETHERNET_BYTES = 14;
@@ -57,11 +58,15 @@ export class FragmentPort implements Disposable {
     this.#socket = undefined;
     this.#socket = new PacketSocket({ ifindex: peer, mark: HELD_MARK, receiveBuffer: RECEIVE_BUFFER }, (frames) => {
       const { deviceMac } = this.#config();
-      // What we sent and no program took (the pool has changed) has another destination, and is no SYN a second time.
-      const syns = frames.filter((frame) => isSyn(packetOf(frame)) && sameBytes(frame.subarray(0, 6), deviceMac));
-      if (syns.length > 0) this.#onSyns(syns.map(packetOf));
-      const others = frames.filter((frame) => !isSyn(packetOf(frame)));
-      if (others.length > 0) listener(others.map(packetOf));
+      const [syns, fragments]: [Uint8Array[], Uint8Array[]] = [[], []];
+      for (const frame of frames) {
+        const packet = frame.subarray(ETHERNET_BYTES);
+        if (!isSyn(packet)) fragments.push(packet);
+        // What we sent and no program took (the pool has changed) has another destination, and is no SYN a second time.
+        else if (sameBytes(frame.subarray(0, 6), deviceMac)) syns.push(packet);
+      }
+      if (syns.length > 0) this.#onSyns(syns);
+      if (fragments.length > 0) listener(fragments);
     });
     this.#ends = [device, peer];
   }
@@ -74,10 +79,7 @@ export class FragmentPort implements Disposable {
   /** Has the programs answer a SYN; false where its connection has come about meanwhile, and nothing is sent. */
   refuseSyn(packet: Uint8Array): boolean {
     if (this.#maps.n64_flow4.lookup(encode(flow4KeyCodec, connectionOf(packet))) !== undefined) return false;
-    const frame = new Uint8Array(ETHERNET_BYTES + packet.length);
-    viewOf(frame).setUint16(12, ETHERTYPE[4]);
-    frame.set(packet, ETHERNET_BYTES);
-    return this.#socket?.send(frame, this.#ends[0], ETHERTYPE[4], SYN_MARK) ?? false;
+    return this.#socket?.send(frameOf(packet, ETHERTYPE[4]), this.#ends[0], ETHERTYPE[4], SYN_MARK) ?? false;
   }
 
   /** Whether anything can be sent. */
@@ -87,10 +89,8 @@ export class FragmentPort implements Disposable {
 
   /** Sends an IPv6 packet to the pods, as it comes from the programs when they have translated it. */
   deliver(packet: Uint8Array): boolean {
-    const frame = new Uint8Array(ETHERNET_BYTES + packet.length);
+    const frame = frameOf(packet, ETHERTYPE[6]);
     frame.set(this.#config().deviceMac);
-    viewOf(frame).setUint16(12, ETHERTYPE[6]);
-    frame.set(packet, ETHERNET_BYTES);
     return this.#socket?.send(frame, this.#ends[1], ETHERTYPE[6], 0) ?? false;
   }
 
@@ -115,11 +115,8 @@ export class FragmentPort implements Disposable {
     const type = ETHERTYPE[datagram.source.length === 4 ? 4 : 6];
     let sent = 0;
     for (const packet of packets) {
-      const frame = new Uint8Array(ETHERNET_BYTES + packet.length);
-      viewOf(frame).setUint16(12, type);
-      frame.set(packet, ETHERNET_BYTES);
       // The programs run within the call.
-      if (socket.send(frame, this.#ends[0], type)) sent++;
+      if (socket.send(frameOf(packet, type), this.#ends[0], type)) sent++;
     }
     if (whole !== undefined) holds.delete(key);
     return sent;
@@ -149,7 +146,13 @@ export class FragmentPort implements Disposable {
   }
 }
 
-const packetOf = (frame: Uint8Array) => frame.subarray(ETHERNET_BYTES);
+/** Its addresses are zero. */
+function frameOf(packet: Uint8Array, type: number): Uint8Array {
+  const frame = new Uint8Array(ETHERNET_BYTES + packet.length);
+  viewOf(frame).setUint16(12, type);
+  frame.set(packet, ETHERNET_BYTES);
+  return frame;
+}
 
 function inLastBytes(address: Uint8Array): Uint8Array {
   const bytes = new Uint8Array(16);

@@ -9,7 +9,8 @@ import { configCodec } from '../model/layout.gen.ts';
 import { attach, attachedProgram, attachKind, hookedDevices, leave, unlink, type AttachKind } from './attachment.ts';
 import { encode, sameBytes } from './bytes.ts';
 import type { ProgramConfig } from './datapath.ts';
-import { u32Codec, type MapSet } from './ebpf-reader.ts';
+import type { MapSet } from './ebpf-reader.ts';
+import { u32Codec } from '../model/codecs.ts';
 import type { Pins } from './pins.ts';
 
 export class Hooks {

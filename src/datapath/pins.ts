@@ -57,6 +57,11 @@ const POD_LINK = /^link-accel\d+$/;
 
 export type PinnedMap = (typeof PINNED_MAPS)[number] | (typeof WATCH_MAPS)[number];
 
+/** Whether pins can be made. */
+export function isBpffsMounted(): boolean {
+  return isBpffs(BPFFS);
+}
+
 export class Pins {
   readonly root: string;
 
@@ -131,7 +136,7 @@ export class Pins {
   }
 
   create(): void {
-    if (!isBpffs(BPFFS)) {
+    if (!isBpffsMounted()) {
       throw new Gate64Error('G64_DATAPATH_LOAD', `${BPFFS} is not a BPF file system`, {
         hint: `mount it: mount -t bpf bpf ${BPFFS}; in a container, mount the node's ${BPFFS} there`,
       });

@@ -5,7 +5,8 @@
 import { LibbpfError, TypedMap, type BpfObject } from '../libbpf/mod.ts';
 import { attach, attachedProgram, detach, POD_FILTER, unlink, type AttachKind } from './attachment.ts';
 import type { PodDevicesResult } from './datapath.ts';
-import { u32Codec, type MapSet } from './ebpf-reader.ts';
+import type { MapSet } from './ebpf-reader.ts';
+import { u32Codec } from '../model/codecs.ts';
 import type { Pins } from './pins.ts';
 
 export class PodHooks {

@@ -6,7 +6,7 @@ import { embedIp4 } from '../addr/rfc6052.ts';
 import type { BpfMap } from '../libbpf/mod.ts';
 import type { Prefix, SessionRecord } from '../model/layout.gen.ts';
 import { encode } from './bytes.ts';
-import { u32Codec } from './ebpf-reader.ts';
+import { u32Codec } from '../model/codecs.ts';
 import type { FragmentPort } from './fragment-port.ts';
 import { probePackets } from './probe-packet.ts';
 

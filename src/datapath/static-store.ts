@@ -7,7 +7,8 @@ import { encode, viewOf } from './bytes.ts';
 import { epochClock, monotonicNs } from './clock.ts';
 import { PROTOCOLS, type StaticBinding } from '../model/binding.ts';
 import { type StaticHolders } from './datapath.ts';
-import { u32Codec, type MapSet } from './ebpf-reader.ts';
+import type { MapSet } from './ebpf-reader.ts';
+import { u32Codec } from '../model/codecs.ts';
 import { bib4Codec, bib4KeyCodec, bib6Codec, bib6KeyCodec, NO_BLOCK } from '../model/layout.gen.ts';
 import { protocolIndex, protocolName } from './rows.ts';
 

@@ -3,7 +3,7 @@
 // (RFC 1035 §4.1.1, RFC 2308 §5, RFC 6891 §6, RFC 8767 §5, RFC 8914).
 
 import type { Outcome } from './observer.ts';
-import { isHopOption, readQuery, writeOpt, type Query, type Refusal } from './query.ts';
+import { OPT_OCTETS, isHopOption, readQuery, writeOpt, type Query, type Refusal } from './query.ts';
 import { rewrite } from './rewrite.ts';
 import { FLAG, HEADER_LENGTH, RCODE, TYPE, eachOption, findOpt, readMessage } from './wire.ts';
 import type { Message, RecordAt } from './wire.ts';
@@ -187,7 +187,7 @@ export function render(served: Served, query: Query, limit: number): Buffer {
   const { answer } = served;
   const { body } = answer;
   const addsOpt = query.hasOpt && !answer.optInside;
-  const length = body.length + (addsOpt ? 11 + answer.options.length : 0);
+  const length = body.length + (addsOpt ? OPT_OCTETS + answer.options.length : 0);
   if (length > limit) return truncated(served, query, limit);
   const out = Buffer.allocUnsafe(length);
   body.copy(out, 0);
@@ -196,7 +196,7 @@ export function render(served: Served, query: Query, limit: number): Buffer {
   countDown(out, served, answer.ttlAt.length);
   if (addsOpt) {
     writeOpt(out, body.length, answer.rcodeHigh, query.dnssecOk, answer.options.length);
-    answer.options.copy(out, body.length + 11);
+    answer.options.copy(out, body.length + OPT_OCTETS);
     out[11] = (out[11] as number) + 1;
     if (out[11] === 0) out[10] = (out[10] as number) + 1;
   }
@@ -210,7 +210,7 @@ export function render(served: Served, query: Query, limit: number): Buffer {
 function truncated(served: Served, query: Query, limit: number): Buffer {
   const { answer } = served;
   const { body } = answer;
-  const room = limit - (query.hasOpt ? 11 : 0);
+  const room = limit - (query.hasOpt ? OPT_OCTETS : 0);
   let count = 0;
   let end = query.questionEnd;
   // The answer section comes first (RFC 1035 §4.1), and names in it point backwards only.
@@ -222,7 +222,7 @@ function truncated(served: Served, query: Query, limit: number): Buffer {
     end = next;
     count++;
   }
-  const out = Buffer.allocUnsafe(end + (query.hasOpt ? 11 : 0));
+  const out = Buffer.allocUnsafe(end + (query.hasOpt ? OPT_OCTETS : 0));
   body.copy(out, 0, 0, end);
   stamp(out, query);
   out[2] = (out[2] as number) | (FLAG.TC >> 8);
@@ -273,7 +273,7 @@ export function renderTruncated(bytes: Buffer): Buffer | undefined {
 /** The answer to a query that was refused before it could be looked up. */
 export function renderRefusal(bytes: Buffer, refusal: Refusal): Buffer {
   const end = Math.max(refusal.questionEnd, HEADER_LENGTH);
-  const out = Buffer.alloc(end + (refusal.hasOpt ? 11 : 0));
+  const out = Buffer.alloc(end + (refusal.hasOpt ? OPT_OCTETS : 0));
   bytes.copy(out, 0, 0, end);
   // Opcode, RD and CD are copied; all else is ours.
   out.writeUInt16BE(

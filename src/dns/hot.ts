@@ -3,13 +3,13 @@
 // from here. So who may ask, what is refused, and which client was led where is decided and noted here alone.
 
 import { isIPv4 } from 'node:net';
-import { parseIp4, parseIp6 } from '../addr/ip.ts';
+import { ip4Octets, parseIp4, parseIp6 } from '../addr/ip.ts';
 import type { KernelAnswers, KernelCounts } from '../kernel-dns/kernel-answers.ts';
 import { DNS_MAX_TTLS, DNS_NAME_OCTETS, DNS_TAIL_OCTETS } from '../model/dns-layout.gen.ts';
 import { render, type Answer, type Kept, type Served } from './answer.ts';
 import type { Local, Peer } from './listener.ts';
-import type { Query } from './query.ts';
-import { CLASS_IN, FLAG, HEADER_LENGTH } from './wire.ts';
+import { OPT_OCTETS, type Query } from './query.ts';
+import { CLASS_IN, FLAG, HEADER_LENGTH, lower } from './wire.ts';
 
 const MIN_USES = 3;
 /** And so often a second. */
@@ -21,7 +21,6 @@ const RETELL_MS = 100;
 const TIDY_MS = 1000;
 /** The cache is told so often of what the kernel gives, so that it keeps it for when upstream fails. */
 const USE_TICKS = 60;
-const OPT_OCTETS = 11;
 /** Its index in every network namespace. */
 const LOOPBACK = 1;
 const MAX_OCTETS = 65535;
@@ -143,11 +142,7 @@ export class HotAnswers {
     const bytes = render({ answer, ageSeconds: 0, isStale: false }, query, MAX_OCTETS);
     const tailAt = query.questionEnd;
     const name = new Uint8Array(DNS_NAME_OCTETS);
-    name.set(query.bytes.subarray(HEADER_LENGTH, query.nameEnd));
-    for (let i = 0; i < name.length; i++) {
-      const octet = name[i] as number;
-      if (octet >= 0x41 && octet <= 0x5a) name[i] = octet | 0x20;
-    }
+    for (let at = HEADER_LENGTH; at < query.nameEnd; at++) name[at - HEADER_LENGTH] = lower(query.bytes[at] as number);
     const storedNs = this.#monotonicNs(kept.storedAtMs);
     const id = this.#kernel.put({
       question: {
@@ -229,6 +224,6 @@ function clientOf(from: Peer, local: Local): Parameters<KernelAnswers['tell']>[0
 function octetsOf(address: string): Uint8Array {
   if (!isIPv4(address)) return parseIp6(address.replace(/%.*/, ''));
   const octets = new Uint8Array(16).fill(0xff, 10, 12);
-  new DataView(octets.buffer).setUint32(12, parseIp4(address));
+  octets.set(ip4Octets(parseIp4(address)), 12);
   return octets;
 }

@@ -2,7 +2,7 @@
 // DNS over UDP on one address or all of them, many datagrams a system call. Loads native code: imported by listeners.ts alone,
 // when it is wanted.
 
-import { parseIp4, parseIp6, type Endpoint } from '../addr/ip.ts';
+import { ip4Octets, parseIp4, parseIp6, type Endpoint } from '../addr/ip.ts';
 import { DatagramSocket } from '../sockets/mod.ts';
 import { RECEIVE_BUFFER_OCTETS, listenError, type Listener, type QueryHandler, type SocketShare } from './listener.ts';
 
@@ -41,8 +41,4 @@ export class BatchedListener implements Listener {
     this.#socket.close();
     return Promise.resolve();
   }
-}
-
-function ip4Octets(v4: number): Uint8Array {
-  return Uint8Array.of(v4 >>> 24, v4 >>> 16, v4 >>> 8, v4);
 }

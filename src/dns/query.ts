@@ -7,6 +7,8 @@ import { skipQuestionName, type RecordAt } from './wire.ts';
 /** RFC 9715 and DNS flag day 2020: what passes without fragments. */
 export const OUR_UDP_SIZE = 1232;
 const MIN_UDP_SIZE = 512;
+/** RFC 6891 §6.1.2, without options. */
+export const OPT_OCTETS = 11;
 const OPTION = { COOKIE: 10, KEEPALIVE: 11, PADDING: 12 } as const;
 
 /** EDNS options that speak of one hop: answered, or left unanswered, by us and never handed on. */
@@ -127,7 +129,7 @@ export function upstreamQuery(query: Query, type: number, name?: Buffer): Upstre
   const own = name ?? query.bytes.subarray(HEADER_LENGTH, query.nameEnd);
   const questionEnd = HEADER_LENGTH + own.length + 4;
   // Of the pool: memory of its own for each question is what the garbage collector has most to do with.
-  const bytes = Buffer.allocUnsafe(questionEnd + 11).fill(0, 0, HEADER_LENGTH);
+  const bytes = Buffer.allocUnsafe(questionEnd + OPT_OCTETS).fill(0, 0, HEADER_LENGTH);
   bytes.writeUInt16BE(query.flags & (FLAG.RD | FLAG.AD | FLAG.CD), 2);
   bytes[5] = 1;
   own.copy(bytes, HEADER_LENGTH);

@@ -2,7 +2,7 @@
 // One question to an upstream by each way that gate64 asks by, with EDNS: for who wants to know which of them are answered.
 
 import type { Upstream } from '../config/config.ts';
-import { writeOpt } from './query.ts';
+import { OPT_OCTETS, writeOpt } from './query.ts';
 import type { Asker } from './pending.ts';
 import { trusting } from './upstream-tls.ts';
 import { StreamChannel } from './upstream-stream.ts';
@@ -10,7 +10,6 @@ import { UdpChannel } from './upstream-udp.ts';
 import { nameBytes, TYPE } from './wire.ts';
 
 const TIMEOUT_MS = 2000;
-const OPT_LENGTH = 11;
 
 /** Undefined: answered, whatever the answer; else why not. */
 export interface UpstreamCheck {
@@ -52,7 +51,7 @@ function ask(channel: { ask(query: Buffer, asker: Asker): () => void }): Promise
 /** RFC 7050: a name that every resolver knows. */
 function question(): Buffer {
   const name = nameBytes('ipv4only.arpa');
-  const bytes = Buffer.alloc(12 + name.length + 4 + OPT_LENGTH);
+  const bytes = Buffer.alloc(12 + name.length + 4 + OPT_OCTETS);
   bytes.writeUInt16BE(0x0100, 2);
   bytes.writeUInt16BE(1, 4);
   bytes.writeUInt16BE(1, 10);

@@ -239,7 +239,7 @@ export function sameQuestion(a: Buffer, b: Buffer): boolean {
   return a.readUInt32BE(at) === b.readUInt32BE(at);
 }
 
-function lower(byte: number): number {
+export function lower(byte: number): number {
   return byte >= 65 && byte <= 90 ? byte | 32 : byte;
 }
 

@@ -126,13 +126,12 @@ export class WorkerProcess {
   }
 
   #onMessage(message: FromWorker): void {
-    if (message.kind === 'log') this.#hears.onLog(message);
-    else if (message.kind === 'report') {
-      if (message.state) this.#state = message.state;
-      this.#hears.onReport(message);
-    } else {
-      if (message.state) this.#state = message.state;
-      this.#waiting.get(message.id)?.(message.error);
+    if (message.kind === 'log') {
+      this.#hears.onLog(message);
+      return;
     }
+    if (message.state) this.#state = message.state;
+    if (message.kind === 'report') this.#hears.onReport(message);
+    else this.#waiting.get(message.id)?.(message.error);
   }
 }

@@ -1,29 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // What this process and this kernel must have: capabilities, version, commands.
 
-import { readFileSync, statfsSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { release } from 'node:os';
+import { BPFFS, isBpffsMounted } from '../datapath/pins.ts';
 import { Gate64Error } from '../errors.ts';
+import { hasCapability, type Capability } from '../model/capabilities.ts';
 import type { Finding } from '../plan/findings.ts';
 import { COMMANDS, installing, type CommandName, type Exec } from './exec.ts';
-
-/** Bits of linux/capability.h. */
-const CAPABILITIES = { CAP_NET_ADMIN: 12, CAP_SYS_ADMIN: 21, CAP_BPF: 39 } as const;
-
-const BPFFS = '/sys/fs/bpf';
-const BPF_FS_MAGIC = 0xcafe4a11;
 
 /** Oldest kernel that has all the program needs and that is tested. */
 const OLDEST_KERNEL = [6, 1] as const;
 
 /** Names of what is missing of CAP_NET_ADMIN and CAP_BPF (CAP_SYS_ADMIN stands for CAP_BPF). `status`: /proc/self/status. */
 export function missingCapabilities(status: string): string[] {
-  const hex = /^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0';
-  const effective = BigInt(`0x${hex}`);
-  const has = (bit: number) => ((effective >> BigInt(bit)) & 1n) === 1n;
+  const has = (name: Capability) => hasCapability(status, name);
   const missing: string[] = [];
-  if (!has(CAPABILITIES.CAP_NET_ADMIN)) missing.push('CAP_NET_ADMIN');
-  if (!has(CAPABILITIES.CAP_BPF) && !has(CAPABILITIES.CAP_SYS_ADMIN)) missing.push('CAP_BPF');
+  if (!has('CAP_NET_ADMIN')) missing.push('CAP_NET_ADMIN');
+  if (!has('CAP_BPF') && !has('CAP_SYS_ADMIN')) missing.push('CAP_BPF');
   return missing;
 }
 
@@ -45,7 +39,7 @@ export async function preflight(exec: Exec): Promise<Finding[]> {
       remedy: 'Run gate64 as root, or grant CAP_NET_ADMIN and CAP_BPF (Kubernetes: securityContext.capabilities.add).',
     });
   }
-  if (!isBpffs()) {
+  if (!isBpffsMounted()) {
     found.push({
       name: 'bpffs-missing',
       severity: 'error',
@@ -65,14 +59,6 @@ export async function preflight(exec: Exec): Promise<Finding[]> {
   const commands = Object.keys(COMMANDS) as CommandName[];
   const probes = await Promise.all(commands.map((command) => probe(exec, command)));
   return [...found, ...probes.flat()];
-}
-
-function isBpffs(): boolean {
-  try {
-    return statfsSync(BPFFS).type === BPF_FS_MAGIC;
-  } catch {
-    return false;
-  }
 }
 
 async function probe(exec: Exec, command: CommandName): Promise<Finding[]> {

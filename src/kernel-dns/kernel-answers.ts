@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Answers that the kernel gives: dns.bpf.o, what is in its maps, where it hangs. All of it goes with this process.
 
-import { BpfObject, LibbpfError, TcxLink, TypedMap, ifIndexToName, isTcxSupported, type Codec } from '../libbpf/mod.ts';
+import { BpfObject, LibbpfError, TcxLink, TypedMap, ifIndexToName, isTcxSupported } from '../libbpf/mod.ts';
 import { builtObject } from '../model/built-object.ts';
+import { u32Codec, u64Codec, u8Codec } from '../model/codecs.ts';
 import {
   DNS_COUNT,
   DNS_MAX_TTLS,
@@ -20,22 +21,6 @@ import {
 
 /** Interfaces that it hangs on, at most. */
 const MAX_INTERFACES = 16;
-
-const u32Codec: Codec<number> = {
-  size: 4,
-  read: (view, offset) => view.getUint32(offset, true),
-  write: (view, offset, value) => view.setUint32(offset, value, true),
-};
-const u64Codec: Codec<bigint> = {
-  size: 8,
-  read: (view, offset) => view.getBigUint64(offset, true),
-  write: (view, offset, value) => view.setBigUint64(offset, value, true),
-};
-const u8Codec: Codec<number> = {
-  size: 1,
-  read: (view, offset) => view.getUint8(offset),
-  write: (view, offset, value) => view.setUint8(offset, value),
-};
 
 /** A question, and the octets that answer it. Times are of CLOCK_MONOTONIC, in nanoseconds. */
 export interface KernelAnswer {
@@ -75,8 +60,10 @@ export class KernelAnswers implements Disposable {
   readonly #state: TypedMap<number, DnsState>;
   readonly #counts: TypedMap<number, bigint>;
   readonly #links = new Map<number, TcxLink>();
-  /** Of what is in the kernel: when it ends there. */
+  /** Of what is in the kernel, by number: when it ends there. */
   readonly #live = new Map<number, { readonly question: DnsQuestion; readonly expiresNs: bigint }>();
+  /** By the octets of the question: there is one answer to it. */
+  readonly #ids = new Map<string, number>();
   #lastId = 0;
   #generation = 1;
   #ports: readonly number[] = [];
@@ -171,6 +158,10 @@ export class KernelAnswers implements Disposable {
       if (error instanceof LibbpfError && error.code === 'E2BIG') return undefined;
       throw error;
     }
+    const octets = octetsOf(question);
+    const before = this.#ids.get(octets);
+    if (before !== undefined) this.#live.delete(before);
+    this.#ids.set(octets, id);
     this.#live.set(id, { question, expiresNs: answer.expiresNs });
     return id;
   }
@@ -185,12 +176,12 @@ export class KernelAnswers implements Disposable {
   flush(): void {
     this.#generation = (this.#generation + 1) >>> 0;
     this.#writeState();
-    for (const id of this.#live.keys()) this.#remove(id);
+    for (const [id, { question }] of this.#live) this.#remove(id, question);
   }
 
   /** Takes out what is over, and forgets interfaces that are gone. */
   tidy(nowNs: bigint): void {
-    for (const [id, { expiresNs }] of this.#live) if (expiresNs <= nowNs) this.#remove(id);
+    for (const [id, { question, expiresNs }] of this.#live) if (expiresNs <= nowNs) this.#remove(id, question);
     for (const [ifindex, link] of this.#links) {
       if (link.info().ifindex === ifindex) continue;
       link.close();
@@ -211,11 +202,10 @@ export class KernelAnswers implements Disposable {
     this.close();
   }
 
-  #remove(id: number): void {
-    const live = this.#live.get(id);
+  #remove(id: number, question: DnsQuestion): void {
     this.#live.delete(id);
-    // Another answer to the same question may have taken its place.
-    if (live !== undefined && this.#answers.lookup(live.question)?.id === id) this.#answers.delete(live.question);
+    this.#ids.delete(octetsOf(question));
+    this.#answers.delete(question);
   }
 
   #hang(ifindex: number): boolean {
@@ -235,4 +225,10 @@ export class KernelAnswers implements Disposable {
     const ports = Array.from({ length: DNS_PORTS }, (_, i) => this.#ports[i] ?? 0);
     this.#state.update(0, { generation: this.#generation, maxOctets: this.#maxOctets, ports });
   }
+}
+
+function octetsOf(question: DnsQuestion): string {
+  const octets = Buffer.alloc(dnsQuestionCodec.size);
+  dnsQuestionCodec.write(new DataView(octets.buffer, octets.byteOffset, octets.length), 0, question);
+  return octets.toString('latin1');
 }

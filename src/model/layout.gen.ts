@@ -4,6 +4,8 @@
 // Offsets and sizes are the compiler's. Padding is written as zero, since map keys are compared whole.
 // Fields that the programs hold in network order are plain numbers here.
 
+import { bytes, clear, repeat, setBytes } from './codecs.ts';
+
 export const MAX_PREFIXES = 8;
 export const MAX_UPLINKS = 8;
 export const MAX_RETURNS = 16;
@@ -105,23 +107,6 @@ export const WATCH = {
   WATCH_END: 2,
   WATCH_LEASE: 3,
 } as const;
-
-function clear(view: DataView, offset: number, size: number): void {
-  new Uint8Array(view.buffer, view.byteOffset + offset, size).fill(0);
-}
-
-function bytes(view: DataView, offset: number, size: number): Uint8Array {
-  return new Uint8Array(view.buffer, view.byteOffset + offset, size).slice();
-}
-
-function setBytes(view: DataView, offset: number, value: Uint8Array, size: number): void {
-  if (value.length !== size) throw new RangeError(`${value.length} bytes where ${size} are wanted`);
-  new Uint8Array(view.buffer, view.byteOffset + offset, size).set(value);
-}
-
-function repeat<T>(count: number, element: (i: number) => T): T[] {
-  return Array.from({ length: count }, (_, i) => element(i));
-}
 
 export interface Prefix {
   readonly address: Uint8Array;

@@ -3,6 +3,7 @@
 // same connection, and is forgotten then; its sender hears that the port is unreachable otherwise, and no earlier.
 
 import type { Datapath } from '../datapath/datapath.ts';
+import { connectionOf } from '../datapath/syn-packet.ts';
 import type { Clock } from './clock.ts';
 import type { Log } from './log.ts';
 
@@ -16,7 +17,8 @@ export interface HeldSynsOptions {
 
 interface HeldSyn {
   readonly packet: Uint8Array;
-  readonly sender: string;
+  /** Z */
+  readonly sender: number;
   readonly since: number;
 }
 
@@ -24,7 +26,7 @@ export class HeldSyns {
   readonly #options: HeldSynsOptions;
   /** By both transport addresses; the oldest first. */
   readonly #held = new Map<string, HeldSyn>();
-  readonly #ofSender = new Map<string, number>();
+  readonly #ofSender = new Map<number, number>();
   #holdMs = 6000;
   #cancel: (() => void) | undefined;
   #isStopped = false;
@@ -55,7 +57,8 @@ export class HeldSyns {
     if (this.#isStopped) return;
     const now = this.#options.clock.now();
     for (const packet of packets) {
-      const [sender, connection] = namesOf(packet);
+      const { src: sender, sport, dst, dport } = connectionOf(packet);
+      const connection = `${sender} ${sport} ${dst} ${dport}`;
       const count = this.#ofSender.get(sender) ?? 0;
       // What is there keeps its time (RFC 6146 §3.5.2.2, V4 INIT); for whom there is no room there is silence.
       if (this.#held.has(connection) || packet.length > LIMITS.bytes) continue;
@@ -92,17 +95,10 @@ export class HeldSyns {
     this.#wait();
   }
 
-  #remove(connection: string, sender: string): void {
+  #remove(connection: string, sender: number): void {
     this.#held.delete(connection);
     const left = (this.#ofSender.get(sender) ?? 0) - 1;
     if (left > 0) this.#ofSender.set(sender, left);
     else this.#ofSender.delete(sender);
   }
-}
-
-/** Of an IPv4 packet with whole headers: who sent it, and which connection it would open. */
-function namesOf(packet: Uint8Array): [sender: string, connection: string] {
-  const l4 = ((packet[0] as number) & 15) * 4;
-  const text = (from: number, to: number) => Buffer.from(packet.subarray(from, to)).toString('latin1');
-  return [text(12, 16), text(12, 20) + text(l4, l4 + 4)];
 }

@@ -4,7 +4,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { expect } from 'chai';
-import { u32Codec } from '../../src/datapath/ebpf-reader.ts';
+import { u32Codec } from '../../src/model/codecs.ts';
 import { TypedMap } from '../../src/libbpf/mod.ts';
 import { counterCodec } from '../../src/model/layout.gen.ts';
 import { eth, PROTO, TCP, type Packet } from '../helpers/packet.ts';

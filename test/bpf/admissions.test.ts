@@ -6,7 +6,7 @@ import { expect } from 'chai';
 import { parseIp4 } from '../../src/addr/ip.ts';
 import { Admissions } from '../../src/datapath/admissions.ts';
 import { monotonicNs } from '../../src/datapath/clock.ts';
-import { be32Codec, u64Codec } from '../../src/datapath/ebpf-reader.ts';
+import { be32Codec, u64Codec } from '../../src/model/codecs.ts';
 import { Pins } from '../../src/datapath/pins.ts';
 import { BpfMap, TypedMap } from '../../src/libbpf/mod.ts';
 import { bare, eth, TCP } from '../helpers/packet.ts';

@@ -3,7 +3,7 @@
 
 import { expect } from 'chai';
 import { parseIp4, parseIp6 } from '../../src/addr/ip.ts';
-import { u32Codec, u64Codec } from '../../src/datapath/ebpf-reader.ts';
+import { u32Codec, u64Codec } from '../../src/model/codecs.ts';
 import { type Codec, TypedMap } from '../../src/libbpf/mod.ts';
 import {
   bib4Codec,

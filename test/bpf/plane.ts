@@ -10,7 +10,8 @@ import { monotonicNs } from '../../src/datapath/clock.ts';
 import type { Block, DropRow, PoolAddress } from '../../src/datapath/datapath.ts';
 import { DROP_REASONS } from '../../src/model/drops.gen.ts';
 import { EbpfDatapath } from '../../src/datapath/ebpf.ts';
-import { openMaps, u32Codec, u64Codec, type MapSet } from '../../src/datapath/ebpf-reader.ts';
+import { openMaps, type MapSet } from '../../src/datapath/ebpf-reader.ts';
+import { u32Codec, u64Codec } from '../../src/model/codecs.ts';
 import {
   configCodec,
   flow4Codec,

@@ -7,7 +7,7 @@ import { expect } from 'chai';
 import { formatIp4, formatIp6, parseIp4, parseIp4Net, parseIp6Net } from '../../src/addr/ip.ts';
 import { monotonicNs } from '../../src/datapath/clock.ts';
 import { EbpfDatapath } from '../../src/datapath/ebpf.ts';
-import { u32Codec } from '../../src/datapath/ebpf-reader.ts';
+import { u32Codec } from '../../src/model/codecs.ts';
 import { EbpfWatch } from '../../src/datapath/ebpf-watch.ts';
 import { WATCH_MAPS } from '../../src/datapath/pins.ts';
 import type { WatchEvent, WatchFilter, WatchKind } from '../../src/datapath/watch.ts';

@@ -4,7 +4,8 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { formatIp4, formatIp6 } from '../../src/addr/ip.ts';
-import { type MapSet, u32Codec, u64Codec } from '../../src/datapath/ebpf-reader.ts';
+import type { MapSet } from '../../src/datapath/ebpf-reader.ts';
+import { u32Codec, u64Codec } from '../../src/model/codecs.ts';
 import { flow4KeyOf } from '../../src/datapath/rows.ts';
 import { type Codec, TypedMap } from '../../src/libbpf/mod.ts';
 import { PROTOCOLS } from '../../src/model/binding.ts';
