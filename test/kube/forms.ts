@@ -17,6 +17,8 @@ export interface Workload {
   readonly namespace: string;
   readonly workload: string;
   readonly selector: string;
+  /** The containers of gate64 in it, if not one of that name. */
+  readonly containers?: readonly string[];
 }
 
 export interface Form {
@@ -32,25 +34,22 @@ export interface Form {
   readonly dns: 'service' | 'sidecar';
   /** What answers DNS: workloads as kubectl names them. */
   readonly answering: readonly Workload[];
-  /** Whether names are answered throughout a restart of what answers, in a cluster of one node. */
-  readonly keepsNames: boolean;
+  /** Whether all that answers DNS is on the node's network, and asks the node's own resolvers. */
+  readonly isOnNodes?: boolean;
 }
 
 const NAT64 = 'app.kubernetes.io/name=gate64,app.kubernetes.io/component=nat64';
 const DNS64 = 'app.kubernetes.io/name=gate64,app.kubernetes.io/component=dns64';
 
-export const DAEMONSET = { namespace: 'gate64-system', workload: 'daemonset/gate64', selector: NAT64 } as const;
+export const DAEMONSET: Workload = { namespace: 'gate64-system', workload: 'daemonset/gate64', selector: NAT64 };
+
+function half(name: 'a' | 'b'): Workload {
+  const selector = `${DNS64},gate64/half=${name}`;
+  return { namespace: 'gate64-system', workload: `deployment/gate64-dns-${name}`, selector };
+}
 
 /** Two Deployments of DNS64, behind a Service each. */
-const HALVES: Pick<Form, 'dns' | 'answering' | 'keepsNames'> = {
-  dns: 'service',
-  answering: ['a', 'b'].map((half) => ({
-    namespace: 'gate64-system',
-    workload: `deployment/gate64-dns-${half}`,
-    selector: `${DNS64},gate64/half=${half}`,
-  })),
-  keepsNames: true,
-};
+const HALVES: Pick<Form, 'dns' | 'answering'> = { dns: 'service', answering: [half('a'), half('b')] };
 
 export const FORMS: Readonly<Record<string, Form>> = {
   default: { folder: 'manifests', ...HALVES },
@@ -59,16 +58,20 @@ export const FORMS: Readonly<Record<string, Form>> = {
   'dns-daemonset': {
     folder: 'manifests/overlays/dns-daemonset',
     dns: 'service',
-    answering: [DAEMONSET],
-    // Its documentation says so: it needs two nodes at least.
-    keepsNames: false,
+    answering: [DAEMONSET, half('b')],
+    isOnNodes: true,
   },
   'coredns-sidecar': {
     folder: 'manifests/overlays/coredns-sidecar',
     dns: 'sidecar',
-    answering: [{ namespace: 'kube-system', workload: 'deployment/coredns', selector: 'k8s-app=kube-dns' }],
-    // Its documentation says so: the CoreDNS beside a container that was killed has no other upstream.
-    keepsNames: false,
+    answering: [
+      {
+        namespace: 'kube-system',
+        workload: 'deployment/coredns',
+        selector: 'k8s-app=kube-dns',
+        containers: ['gate64', 'gate64-b'],
+      },
+    ],
   },
 };
 
@@ -79,22 +82,29 @@ interface ConfigMap {
 }
 
 /** Writes the site's overlay of a form below `into` and gives its folder. */
-export async function writeOverlay(cluster: Cluster, { folder, egress }: Form, into: string): Promise<string> {
+export async function writeOverlay(
+  cluster: Cluster,
+  { folder, egress, isOnNodes }: Form,
+  into: string,
+): Promise<string> {
   const overlay = join(into, 'overlay');
   mkdirSync(overlay, { recursive: true });
   const rendered = await cluster.kubectl(['kustomize', join(ROOT, folder)]);
   const generators = [];
   for (const document of parseAllDocuments(rendered)) {
     const { kind, metadata, data } = document.toJS() as ConfigMap;
-    const text = data?.['gate64.yaml'];
-    if (kind !== 'ConfigMap' || text === undefined) continue;
-    const config = parseDocument(text);
-    config.set('prefix', PREFIX);
-    if (config.getIn(['nat64', 'enabled']) === false) config.setIn(['dns', 'upstreams'], [UPSTREAM]);
-    else if (egress !== undefined) config.setIn(['nat64', 'egress'], egress);
-    const file = `${metadata.name}.yaml`;
-    writeFileSync(join(overlay, file), config.toString());
-    const files = [`gate64.yaml=${file}`];
+    const texts = Object.entries(data ?? {}).filter(([key]) => /^gate64[-\w]*\.yaml$/.test(key));
+    if (kind !== 'ConfigMap' || texts.length === 0) continue;
+    const files = texts.map(([key, text]) => {
+      const config = parseDocument(text);
+      config.set('prefix', PREFIX);
+      const isDnsAlone = config.getIn(['nat64', 'enabled']) === false;
+      if (isDnsAlone && isOnNodes !== true) config.setIn(['dns', 'upstreams'], [UPSTREAM]);
+      if (!isDnsAlone && egress !== undefined) config.setIn(['nat64', 'egress'], egress);
+      const file = `${metadata.name}-${key}`;
+      writeFileSync(join(overlay, file), config.toString());
+      return `${key}=${file}`;
+    });
     generators.push({ name: metadata.name, namespace: metadata.namespace, behavior: 'replace', files });
   }
   const never = [{ op: 'replace', path: '/spec/template/spec/containers/0/imagePullPolicy', value: 'Never' }];

@@ -2,6 +2,7 @@
 // The Kubernetes manifests as kubectl's kustomize renders them: what runs, with which rights, and that the parts fit.
 
 import { dirname, join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { expect } from 'chai';
 import { parse, parseAllDocuments } from 'yaml';
 import { formatEndpoint, formatIp6 } from '../../src/addr/ip.ts';
@@ -26,9 +27,14 @@ const HALVES = { 'gate64-dns-a': 'gate64-dns-a', 'gate64-dns-b': 'gate64-dns-b' 
 const FORMS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   manifests: HALVES,
   'manifests/overlays/cilium': HALVES,
-  'manifests/overlays/dns-daemonset': { 'gate64-dns': 'gate64' },
+  'manifests/overlays/dns-daemonset': { 'gate64-dns-a': 'gate64', 'gate64-dns-b': 'gate64-dns-b' },
   'manifests/overlays/coredns-sidecar': {},
 };
+/** Beside CoreDNS: each with its file in the ConfigMap, its ports and the volume that is its own. */
+const SIDECARS = [
+  { name: 'gate64', file: 'gate64.yaml', port: 5364, metrics: 'gate64-metrics', own: 'gate64-state' },
+  { name: 'gate64-b', file: 'gate64-b.yaml', port: 5365, metrics: 'gate64b-metrics', own: 'gate64-b-state' },
+] as const;
 const MIB = 2 ** 20;
 /** A session in all tables that it may be in, and their buckets (bpf/maps.h). */
 const SESSION_OCTETS = 720;
@@ -50,13 +56,13 @@ const files = repositoryFiles().filter((path) => path.startsWith('manifests/'));
 const { version }: { version: string } = JSON.parse(read('package.json'));
 
 /** The configuration that the container reads, of the ConfigMap that is mounted for it. Throws where there is none. */
-function configOf(rendered: Rendered, workload: Workload, container: Container): Config {
+function configOf(rendered: Rendered, workload: Workload, container: Container, file = 'gate64.yaml'): Config {
   const mount = list(container.get('volumeMounts')).find((entry) => valueAt(entry, ['mountPath']) === '/etc/gate64');
   const volume = list(workload.pod('volumes')).find((entry) => valueAt(entry, ['name']) === valueAt(mount, ['name']));
   const name = String(valueAt(volume, ['configMap', 'name']));
   const map = rendered.object('ConfigMap', name);
   expect(valueAt(map, ['metadata', 'namespace']), name).to.equal(workload.namespace);
-  return parseConfig(String(valueAt(map, ['data', 'gate64.yaml'])), name);
+  return parseConfig(String(valueAt(map, ['data', file])), name);
 }
 
 function expectProbes(container: Container, port: string): void {
@@ -186,7 +192,8 @@ describe('manifests', function () {
           const config = configOf(form(folder), workload, container);
           expect(container.get('image')).to.equal(`gate64:${version}`);
           expect(container.ports.get('metrics')).to.equal(config.http.listen.port);
-          expect(formatEndpoint(config.http.listen)).to.equal('[::]:9164');
+          const isSecond = workload.pod('hostNetwork') === true && !config.nat64.enabled;
+          expect(formatEndpoint(config.http.listen)).to.equal(isSecond ? '[::]:9165' : '[::]:9164');
           expectProbes(container, 'metrics');
           expect(container.get('readinessProbe'), workload.name).to.not.equal(undefined);
           const listens = config.dns.enabled ? config.dns.listen.map(({ port }) => port) : [];
@@ -212,7 +219,9 @@ describe('manifests', function () {
           configOf(form(folder), workload, workload.container()),
         );
         const dnsBy = form(folder).workloads.filter((_, index) => configs[index]?.dns.enabled);
-        expect(dnsBy.map(({ name }) => name)).to.deep.equal(Object.values(answers));
+        expect(dnsBy.map(({ name }) => name)).to.have.members(Object.values(answers));
+        const alike = configs.filter(({ dns }) => dns.enabled).map(({ dns }) => ({ ...dns, listen: [] }));
+        expect(alike.filter((dns) => !isDeepStrictEqual(dns, alike[0]))).to.deep.equal([]);
         expect(configs.filter(({ nat64 }) => nat64.enabled)).to.have.length(1);
         for (const { prefixes, nat64 } of configs) {
           expect(prefixes).to.deep.equal(configs[0]?.prefixes);
@@ -267,6 +276,24 @@ describe('manifests', function () {
     });
   }
 
+  it('with DNS64 on the nodes’ network: its second answers until a DaemonSet’s pod that is replaced is back', () => {
+    const folder = 'manifests/overlays/dns-daemonset';
+    const second = form(folder).workload('gate64-dns-b');
+    expectRestricted(second, second.container());
+    expect(second.pod('hostNetwork')).to.equal(true);
+    expect(second.pod('dnsPolicy')).to.equal('Default');
+    // Two pods of it would want the same ports of a node.
+    const strategy = valueAt(second.object, ['spec', 'strategy', 'rollingUpdate']);
+    expect(strategy).to.deep.equal({ maxUnavailable: 1, maxSurge: 0 });
+    const goesOn = Number(second.container().get('lifecycle', 'preStop', 'sleep', 'seconds'));
+    expect(goesOn).to.be.greaterThan(6 + 10);
+    expect(second.pod('terminationGracePeriodSeconds')).to.be.greaterThan(goesOn + 6);
+    const taken = form(folder).workloads.flatMap((workload) => [
+      ...new Set(workload.containers.flatMap(({ ports }) => [...ports.values()])),
+    ]);
+    expect(new Set(taken).size).to.equal(taken.length);
+  });
+
   for (const half of ['a', 'b'])
     describe(`DNS64 in a Deployment, half ${half}`, () => {
       const deployment = () => form('manifests').workload(`gate64-dns-${half}`);
@@ -317,31 +344,57 @@ describe('manifests', function () {
       it('starts before CoreDNS, ends after it, and leaves its container as it is', () => {
         const [own] = parseAllDocuments(read(`${folder}/deployment.yaml`)).map((document): unknown => document.toJS());
         expect(coredns().pod('containers')).to.deep.equal(valueAt(own, ['spec', 'template', 'spec', 'containers']));
-        expect(list(coredns().pod('initContainers'))).to.have.length(1);
-        expect(coredns().container().get('restartPolicy')).to.equal('Always');
-        expect(coredns().container().get('startupProbe')).to.not.equal(undefined);
+        const names = list(coredns().pod('initContainers')).map((container) => valueAt(container, ['name']));
+        expect(names).to.deep.equal(SIDECARS.map(({ name }) => name));
+        for (const { name } of SIDECARS) {
+          expect(coredns().container(name).get('restartPolicy')).to.equal('Always');
+          expect(coredns().container(name).get('startupProbe')).to.not.equal(undefined);
+        }
         const volumes = list(coredns().pod('volumes')).map((volume) => valueAt(volume, ['name']));
         expect(volumes).to.have.members([
           'gate64',
           'gate64-state',
+          'gate64-b-state',
           ...list(valueAt(own, ['spec', 'template', 'spec', 'volumes'])).map((volume) => valueAt(volume, ['name'])),
         ]);
       });
 
       it('has no capability, and answers inside the pod alone', () => {
-        expectRestricted(coredns(), coredns().container());
-        const config = configOf(form(folder), coredns(), coredns().container());
-        expect(config.nat64.enabled).to.equal(false);
-        expect(config.dns.listen.map(formatEndpoint)).to.deep.equal(['127.0.0.1:5364', '[::1]:5364']);
-        expect(coredns().container().ports.get('gate64-metrics')).to.equal(config.http.listen.port);
-        expectProbes(coredns().container(), 'gate64-metrics');
-        expect(coredns().container().get('image')).to.equal(`gate64:${version}`);
-        expect(coredns().container().memoryLimit).to.equal(DNS_MIB * MIB);
+        for (const { name, file, port, metrics } of SIDECARS) {
+          const container = coredns().container(name);
+          expectRestricted(coredns(), container);
+          const config = configOf(form(folder), coredns(), container, file);
+          expect(config.nat64.enabled).to.equal(false);
+          expect(config.dns.listen.map(formatEndpoint)).to.deep.equal([`127.0.0.1:${port}`, `[::1]:${port}`]);
+          expect(container.ports.get(metrics)).to.equal(config.http.listen.port);
+          expectProbes(container, metrics);
+          expect(container.get('image')).to.equal(`gate64:${version}`);
+          expect(container.get('args')).to.deep.equal(
+            file === 'gate64.yaml' ? ['run'] : ['run', '--config', `/etc/gate64/${file}`],
+          );
+          expect(container.memoryLimit).to.equal(DNS_MIB * MIB);
+        }
+      });
+
+      it('is there twice, alike but for ports and what a container keeps', () => {
+        const [first, second] = SIDECARS.map(({ name, file, metrics, port, own }) => {
+          const container = coredns().container(name);
+          const plain = (value: unknown) =>
+            JSON.parse(JSON.stringify(value).replaceAll(metrics, 'METRICS').replaceAll(`"${own}"`, '"OWN"')) as object;
+          const { dns, ...rest } = configOf(form(folder), coredns(), container, file);
+          const keys = ['image', 'resources', 'securityContext', 'livenessProbe', 'startupProbe', 'volumeMounts'];
+          return [
+            keys.map((key) => plain(container.get(key))),
+            { ...rest, http: { ...rest.http, listen: port } },
+            { ...dns, listen: [] },
+          ].map((value) => JSON.stringify(value).replaceAll(String(port), 'PORT'));
+        });
+        expect(first).to.deep.equal(second);
       });
 
       it('takes no port of CoreDNS', () => {
         const all = coredns().containers.flatMap(({ ports }) => [...ports.values()]);
-        const own = [...coredns().container().ports.values(), 5364];
+        const own = SIDECARS.flatMap(({ name, port }) => [...coredns().container(name).ports.values(), port]);
         expect(own.filter((port) => all.indexOf(port) !== all.lastIndexOf(port))).to.deep.equal([]);
         expect(own.filter((port) => [53, 8080, 8181, 9153, 9253].includes(Number(port)))).to.deep.equal([]);
       });
@@ -409,15 +462,18 @@ describe('manifests', function () {
 
   it('PodMonitors choose pods by labels and ports that these have', () => {
     const monitored = form('test/meta/fixtures/monitored');
-    const [all, sidecar] = ['gate64', 'gate64-coredns-sidecar'].map((name) => monitored.object('PodMonitor', name));
+    const [all, sidecars] = ['gate64', 'gate64-coredns-sidecar'].map((name) => monitored.object('PodMonitor', name));
     const expectChosen = (monitor: unknown, workload: Workload) => {
       expect(workload.labels).to.include(valueAt(monitor, ['spec', 'selector', 'matchLabels']));
       const ports = list(valueAt(monitor, ['spec', 'podMetricsEndpoints'])).map((entry) => valueAt(entry, ['port']));
-      expect(ports.every((port) => workload.container().ports.has(port))).to.equal(true);
+      const found = workload.containers.flatMap((container) => [...container.ports.keys()]);
+      expect(ports.filter((port) => !found.includes(port as string))).to.deep.equal([]);
+      return ports;
     };
     for (const workload of form('manifests').workloads) expectChosen(all, workload);
     for (const cluster of ['kubeadm', 'k3s']) {
-      expectChosen(sidecar, form(`test/meta/fixtures/${cluster}`).workload('coredns'));
+      const ports = expectChosen(sidecars, form(`test/meta/fixtures/${cluster}`).workload('coredns'));
+      expect(ports).to.deep.equal(SIDECARS.map(({ metrics }) => metrics));
     }
   });
 

@@ -17,8 +17,13 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
 {{- define "gate64.dnsPort" -}}
-{{- $dns := .Values.config.dns | default dict -}}
+{{- $dns := .dns | default dict -}}
 {{- include "gate64.port" (first ($dns.listen | default (list "[::]:5364"))) -}}
+{{- end }}
+
+{{/* The same address, one port further. */}}
+{{- define "gate64.nextPort" -}}
+{{ regexReplaceAll "[0-9]+$" . (include "gate64.port" . | int | add1 | toString) }}
 {{- end }}
 
 {{- define "gate64.dnsPorts" -}}
@@ -27,7 +32,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
 {{- define "gate64.metricsPort" -}}
-- { name: metrics, containerPort: {{ include "gate64.port" .Values.config.http.listen }}, protocol: TCP }
+- { name: metrics, containerPort: {{ include "gate64.port" .http.listen }}, protocol: TCP }
 {{- end }}
 
 {{/* The file of the NAT64: all of it where it answers DNS too. */}}
@@ -39,11 +44,21 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{ toYaml $config }}
 {{- end }}
 
-{{/* The file of a DNS64 apart. It shows no name an address that the NAT64 refuses. */}}
+{{/* The file of a DNS64 apart. It shows no name an address that the NAT64 refuses. On the node's network beside the DaemonSet's
+pod it has the next ports. */}}
 {{- define "gate64.dnsConfig" -}}
 {{- $config := deepCopy .Values.config -}}
 {{- $nat64 := pick ($config.nat64 | default dict) "deny" "allowNonGlobalIpv4" -}}
 {{- $_ := set $config "nat64" (set $nat64 "enabled" false) -}}
+{{- if eq .Values.dns.form "daemonset" -}}
+{{- $dns := $config.dns | default dict -}}
+{{- $next := list -}}
+{{- range $dns.listen | default (list "[::]:5364") -}}
+{{- $next = append $next (include "gate64.nextPort" .) -}}
+{{- end -}}
+{{- $_ := set $config "dns" (set $dns "listen" $next) -}}
+{{- $_ := set $config.http "listen" (include "gate64.nextPort" $config.http.listen) -}}
+{{- end -}}
 {{ toYaml $config }}
 {{- end }}
 
@@ -61,7 +76,12 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{ toYaml (set $given "limits" $limits) }}
 {{- end }}
 
-{{/* The Deployments of the DNS64, with a Service each; one Service without a suffix where the DaemonSet answers. */}}
+{{/* The Services of the DNS64. */}}
 {{- define "gate64.dnsHalves" -}}
-{{- get (dict "deployment" (list "a" "b") "daemonset" (list "") "none" list) .Values.dns.form | toJson -}}
+{{- ternary list (list "a" "b") (eq .Values.dns.form "none") | toJson -}}
+{{- end }}
+
+{{/* Those with a Deployment behind them: the DaemonSet may be the other. */}}
+{{- define "gate64.dnsDeployments" -}}
+{{- get (dict "deployment" (list "a" "b") "daemonset" (list "b") "none" list) .Values.dns.form | toJson -}}
 {{- end }}
