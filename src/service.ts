@@ -22,12 +22,11 @@ import { LinuxHost } from './host/host.ts';
 import { InstanceLock } from './host/instance-lock.ts';
 import { Sysctls } from './host/sysctls.ts';
 import { UninstallError } from './host/uninstall-error.ts';
-import { removeLines, type LinesFile } from './names/lines-file.ts';
-import { keepNames, NAMES_FILE } from './names/name-file.ts';
-import { exposeNames } from './names/name-metrics.ts';
-import { NameTable } from './names/name-table.ts';
-import { UsageTable, type Usage } from './names/usage.ts';
-import { keepUsage, USAGE_FILE } from './names/usage-file.ts';
+import { removeLines } from './names/lines-file.ts';
+import { NAMES_FILE } from './names/name-file.ts';
+import { Names } from './names/names.ts';
+import type { Usage } from './names/usage.ts';
+import { USAGE_FILE } from './names/usage-file.ts';
 import { Nat64Metrics } from './nat64/metrics.ts';
 import { allocationFailures, usageOf } from './nat64/views.ts';
 import { trackedFlows } from './plan/tracking.ts';
@@ -53,8 +52,7 @@ class Service {
   readonly #serviceMetrics: ServiceMetrics;
   readonly #dnsMetrics: DnsMetrics;
   readonly #nat64Metrics: Nat64Metrics;
-  readonly #names = new NameTable();
-  readonly #usage = new UsageTable();
+  readonly #names: Names;
   readonly #admissions = new Admissions({ onProblem: (problem, error) => this.#noteAdmission(problem, error) });
   readonly #startedAt = new Date();
   readonly #file: string | undefined;
@@ -73,7 +71,6 @@ class Service {
   #http: HttpEndpoint | undefined;
   #events: ClusterEvents | undefined;
   readonly #page: Page;
-  readonly #files: LinesFile[] = [];
 
   constructor(loaded: LoadedConfig, accepted: AcceptedFile) {
     this.#loaded = loaded;
@@ -92,7 +89,7 @@ class Service {
     );
     this.#dnsMetrics.setListen(loaded.config.dns.listen);
     this.#nat64Metrics = new Nat64Metrics(this.#metrics);
-    exposeNames(this.#metrics, this.#usage, () => this.#config.telemetry.namesInMetrics);
+    this.#names = new Names(() => this.#config.telemetry, this.#log, this.#metrics);
     const sysctls = new Sysctls();
     this.#serviceMetrics = new ServiceMetrics(this.#metrics, gate64Version(), () =>
       trackedFlows((name) => sysctls.read(name)),
@@ -104,7 +101,7 @@ class Service {
     const sources = {
       status: () => this.status(),
       datapath: () => this.#node?.datapath,
-      ended: () => this.#usage.rows(),
+      ended: () => this.#names.usage.rows(),
       running: (row: SessionRow) => this.#usageOf(row),
       look: () => this.#node?.lastLook,
     };
@@ -131,9 +128,10 @@ class Service {
     this.#http = await this.#startHttp(http.listen);
     if (dns.enabled && dns.tls.ca !== '') readAuthorities(dns.tls.ca);
     for (const endpoint of dns.enabled ? dns.listen : []) await tryListeners(endpoint, dns.listener);
-    if (nat64.enabled) this.#files.push(keepUsage(this.#usage, this.#log));
+    if (nat64.enabled) this.#names.keepUsage();
     if (nat64.enabled) this.#node = await this.#startNat64();
-    if (dns.enabled) this.#files.push(keepNames(this.#names, this.#log));
+    if (dns.enabled) this.#names.keepNames();
+    if (nat64.enabled) this.#names.follow();
     if (dns.enabled) this.#dns = await this.#startDns();
     if (this.#destinations !== undefined) this.#dns?.setDestinations(this.#destinations);
     this.#page.start();
@@ -196,12 +194,12 @@ class Service {
   }
 
   #noteUsage(rows: readonly SessionRow[]): void {
-    for (const row of rows) this.#usage.add(this.#usageOf(row));
+    for (const row of rows) this.#names.usage.add(this.#usageOf(row));
   }
 
   #usageOf(row: SessionRow): Usage {
     const ageMs = Date.now() - row.createdAt;
-    return usageOf(row, this.#names.nameFor(formatIp6(row.source.v6), row.destination.v4, ageMs));
+    return usageOf(row, this.#names.table.nameFor(formatIp6(row.source.v6), row.destination.v4, ageMs));
   }
 
   /** Without a NAT64 on the node there is nobody to be told; one of a Deployment lives elsewhere. */
@@ -260,7 +258,7 @@ class Service {
       observer: this.#dnsMetrics,
       onSynthesized: (name, v4, ttlSeconds, client) => {
         this.#admit(v4, ttlSeconds);
-        this.#names.remember(name, v4, ttlSeconds, podOf(client));
+        this.#names.table.remember(name, v4, ttlSeconds, podOf(client));
       },
     };
   }
@@ -271,6 +269,7 @@ class Service {
     const readiness = this.#node?.ready();
     const dnsReady = this.#dns?.ready() ?? false;
     const stats = this.#dns?.stats;
+    const names = this.#names.status();
     return {
       version: gate64Version(),
       pid: process.pid,
@@ -298,6 +297,7 @@ class Service {
         attach: node?.attach ?? null,
         adopted: node?.adopted ?? null,
         ...(nat64.accelerate.length === 0 ? {} : { accelerated: node?.accelerated ?? 0 }),
+        ...(names === undefined ? {} : { names }),
       },
     };
   }
@@ -367,6 +367,7 @@ class Service {
       listen,
       metrics: this.#metrics,
       status: () => this.status(),
+      names: (after, authorization) => this.#names.reply(after, authorization),
       page: (path, host) => this.#page.reply(path, host),
     });
   }
@@ -390,7 +391,7 @@ class Service {
     this.#nat64Metrics.stop();
     await this.#node?.stop();
     this.#admissions[Symbol.dispose]();
-    for (const file of this.#files) await file.stop();
+    await this.#names.stop();
     await this.#http?.close();
     this.#lock?.[Symbol.dispose]();
   }

@@ -11,6 +11,7 @@ import { defaultPool, poolEntries } from './pool.ts';
 import {
   CLIENTS_EXPECTED,
   MAX_INTERFACE_NAME,
+  NAME_SOURCE_EXPECTED,
   POOL_ADDRESS_EXPECTED,
   PORTS_EXPECTED,
   UPSTREAM_EXPECTED,
@@ -18,6 +19,7 @@ import {
   parseInterfaceName,
   parseInterfacePattern,
   parseListen,
+  parseNameSource,
   parsePoolAddress,
   parsePorts,
   parseTransport4,
@@ -90,6 +92,7 @@ const clients = parsed(text(CLIENTS_EXPECTED), parseClients);
 const hostName = text('a host name such as gate64.example').regex(/^[a-z0-9_]([a-z0-9_.-]{0,252})$/i, {
   error: 'a host name such as gate64.example',
 });
+const nameSource = parsed(text(NAME_SOURCE_EXPECTED), parseNameSource);
 const prefix = parsed(text('a translation prefix such as 64:ff9b::/96'), parsePrefix64);
 
 const LOG_FILE_EXPECTED = 'the absolute path of a file';
@@ -364,6 +367,20 @@ export const configSchema = section({
       .describe(
         'For how many names, those that carried most, /metrics has bytes and sessions; 0: none. Whoever reads them learns what pods ask for.',
       ),
+    shareNames: bool()
+      .default(false)
+      .describe(
+        'Whether /names at http.listen tells NAT64s elsewhere which names this DNS64 answered with which addresses: those that show the token (namesToken). Without a token nobody is told.',
+      ),
+    namesFrom: list(nameSource, 'host names or addresses with ports')
+      .prefault([])
+      .describe(
+        'The DNS64s elsewhere, by their http.listen, that names for `sessions`, `top` and `report` come from, every five seconds; a host name stands for all its addresses. Without a token none is asked. They admit nobody (nat64.admit).',
+      ),
+    namesToken: text(LOG_FILE_EXPECTED)
+      .regex(/^\//, { error: LOG_FILE_EXPECTED })
+      .default('/etc/gate64-names/token')
+      .describe('The file of the secret that both have, shareNames and namesFrom; read anew each time it is needed.'),
   }).prefault({}),
   kubernetes: section({
     events: oneOf(['auto', 'off'])

@@ -75,6 +75,24 @@ export function parseListen(text: string) {
   }
 }
 
+export const NAME_SOURCE_EXPECTED = 'a host name or an address with a port, such as gate64-names:9164';
+
+/** Where another gate64 serves HTTP. */
+export function parseNameSource(text: string): { readonly host: string; readonly port: number } {
+  const [, host = '', digits = ''] = /^([a-z0-9_](?:[a-z0-9_.-]{0,252}[a-z0-9_.])?):(\d{1,5})$/i.exec(text) ?? [];
+  const port = Number(digits);
+  if (host === '' || isIPv4(host)) {
+    try {
+      const { host: address, port: number } = parseEndpoint(text);
+      return { host: address, port: number };
+    } catch (cause) {
+      throw new ValueError(NAME_SOURCE_EXPECTED, { cause });
+    }
+  }
+  if (port < 1 || port > 65_535) throw new ValueError(NAME_SOURCE_EXPECTED);
+  return { host, port };
+}
+
 export const CLIENTS_EXPECTED = '"local", or a network such as 192.0.2.0/24 or 2001:db8::/32';
 
 /** A network, or "local". */

@@ -28,12 +28,13 @@ export function keepNames(table: NameTable, log: Pick<Logger, 'warn'>, path: str
   return new LinesFile(path, source, log);
 }
 
-function recordJson({ name, v4, client, firstAt, lastAt, countsUntil }: NameRecord): Json {
+export function recordJson({ name, v4, client, firstAt, lastAt, countsUntil }: NameRecord): Json {
   const whose = client === '' ? {} : { client };
   return { name, address: formatIp4(v4), ...whose, firstAt, lastAt, countsUntil };
 }
 
-function readRecord(json: Json): NameRecord | undefined {
+/** Undefined for what is no record. */
+export function readRecord(json: Json): NameRecord | undefined {
   const { name, address, client = '', firstAt, lastAt, countsUntil } = json;
   if (!isNameText(name) || typeof address !== 'string' || typeof client !== 'string') return undefined;
   if (!isCount(firstAt) || !isCount(lastAt) || !isCount(countsUntil)) return undefined;

@@ -34,14 +34,24 @@ export interface NameFound {
   readonly isGuess: boolean;
 }
 
-/** Times are of the table's clock. */
-interface Entry {
+/** A record while it is in the table. Times are of the table's clock. */
+export interface HeldName {
   readonly name: string;
+  readonly v4: number;
   readonly client: string;
   readonly firstAt: number;
-  lastAt: number;
-  countsUntil: number;
+  readonly lastAt: number;
+  readonly countsUntil: number;
 }
+
+/** Who is told what changes in a table. */
+export interface NameWatcher {
+  /** It is new, or was told again. */
+  changed(held: HeldName): void;
+  forgotten(held: HeldName): void;
+}
+
+type Entry = { -readonly [Key in keyof HeldName]: HeldName[Key] };
 
 /** Some 200 octets each. */
 const DEFAULT_MAX_RECORDS = 32_768;
@@ -60,7 +70,8 @@ export class NameTable {
   readonly #maxPerAddress: number;
   readonly #graceMs: number;
   readonly #now: Clock;
-  #latest: { v4: number; entry: Entry } | undefined;
+  #latest: Entry | undefined;
+  #watcher: NameWatcher | undefined;
   #size = 0;
   #version = 0;
 
@@ -85,12 +96,12 @@ export class NameTable {
   remember(name: string, v4: number, ttlSeconds: number, client = ''): void {
     const now = this.#now();
     const latest = this.#latest;
-    if (latest?.v4 === v4 && now - latest.entry.lastAt < SAME_MS) {
-      const { entry } = latest;
-      const isMore = now + ttlSeconds * 1000 + this.#graceMs > entry.countsUntil + SAME_MS;
-      if (entry.name === name && entry.client === client && !isMore) return;
+    const countsUntil = now + ttlSeconds * 1000 + this.#graceMs;
+    if (latest?.v4 === v4 && now - latest.lastAt < SAME_MS) {
+      const isMore = countsUntil > latest.countsUntil + SAME_MS;
+      if (latest.name === name && latest.client === client && !isMore) return;
     }
-    this.#put(v4, { name, client, firstAt: now, lastAt: now, countsUntil: now + ttlSeconds * 1000 + this.#graceMs });
+    this.#put({ name, v4, client, firstAt: now, lastAt: now, countsUntil });
   }
 
   /** The names that lead to `v4` now, the latest first. */
@@ -118,25 +129,37 @@ export class NameTable {
 
   /** All that is held, in order of use; `wallMs` is what the time is now, since the epoch. */
   records(wallMs: number): NameRecord[] {
-    const offset = wallMs - this.#now();
-    return [...this.#byAddress].flatMap(([v4, entries]) =>
-      Array.from(entries.values(), ({ name, client, firstAt, lastAt, countsUntil }) => ({
-        name,
-        v4,
-        client,
-        firstAt: Math.round(firstAt + offset),
-        lastAt: Math.round(lastAt + offset),
-        countsUntil: Math.round(countsUntil + offset),
-      })),
+    return [...this.#byAddress.values()].flatMap((entries) =>
+      Array.from(entries.values(), (entry) => this.recordOf(entry, wallMs)),
     );
+  }
+
+  /** `wallMs` is what the time is now, since the epoch. */
+  recordOf({ name, v4, client, firstAt, lastAt, countsUntil }: HeldName, wallMs: number): NameRecord {
+    const offset = wallMs - this.#now();
+    return {
+      name,
+      v4,
+      client,
+      firstAt: Math.round(firstAt + offset),
+      lastAt: Math.round(lastAt + offset),
+      countsUntil: Math.round(countsUntil + offset),
+    };
+  }
+
+  /** Tells one watcher of all that is held, and from now on of every change. */
+  watch(watcher: NameWatcher): void {
+    this.#watcher = watcher;
+    for (const entries of this.#byAddress.values()) for (const entry of entries.values()) watcher.changed(entry);
   }
 
   /** Takes up what records() gave, of an earlier process too. */
   restore(records: Iterable<NameRecord>, wallMs: number): void {
     const offset = this.#now() - wallMs;
     for (const { name, v4, client, firstAt, lastAt, countsUntil } of records) {
-      this.#put(v4, {
+      this.#put({
         name,
+        v4,
         client,
         firstAt: firstAt + offset,
         lastAt: lastAt + offset,
@@ -145,7 +168,8 @@ export class NameTable {
     }
   }
 
-  #put(v4: number, entry: Entry): void {
+  #put(entry: Entry): void {
+    const { v4 } = entry;
     this.#version++;
     const entries = this.#byAddress.get(v4) ?? new Map<string, Entry>();
     const key = `${entry.client} ${entry.name}`;
@@ -161,12 +185,18 @@ export class NameTable {
     entries.set(key, merged);
     this.#byAddress.delete(v4);
     this.#byAddress.set(v4, entries);
-    this.#latest = { v4, entry: merged };
-    if (entries.size > this.#maxPerAddress) {
-      dropFirst(entries);
+    this.#latest = merged;
+    this.#watcher?.changed(merged);
+    if (entries.size > this.#maxPerAddress) this.#forget([dropFirst(entries)]);
+    while (this.#size > this.#maxRecords) this.#forget(dropFirst(this.#byAddress)?.values() ?? []);
+  }
+
+  #forget(entries: Iterable<Entry | undefined>): void {
+    for (const entry of entries) {
+      if (entry === undefined) continue;
       this.#size--;
+      this.#watcher?.forgotten(entry);
     }
-    while (this.#size > this.#maxRecords) this.#size -= dropFirst(this.#byAddress)?.size ?? this.#size;
   }
 }
 

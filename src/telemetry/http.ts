@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The HTTP endpoints: /metrics, /healthz (the event loop turns), /readyz (both halves can serve), /status (JSON, for the
-// command line), and the page, which others make.
+// command line), /names (for NAT64s elsewhere) and the page, which others make.
 
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { Gate64Error } from '../errors.ts';
@@ -13,6 +13,8 @@ export interface HttpOptions {
   readonly metrics: Metrics;
   /** Asked at every request for /readyz and /status. */
   readonly status: () => ServiceStatus;
+  /** Asked for /names, with what its query says to begin after, and the Authorization header. */
+  readonly names?: (after: string, authorization: string | undefined) => HttpReply;
   /** Asked for paths that are none of these, with the Host header; undefined: there is nothing there. */
   readonly page?: (path: string, host: string | undefined) => HttpReply | undefined;
 }
@@ -115,7 +117,7 @@ async function answer(options: HttpOptions, request: IncomingMessage, response: 
 
 async function replyTo(options: HttpOptions, request: IncomingMessage): Promise<HttpReply> {
   if (request.method !== 'GET' && request.method !== 'HEAD') return { code: 405, body: 'only GET and HEAD' };
-  const [path = '/'] = (request.url ?? '/').split('?', 1);
+  const [path = '/', query = ''] = (request.url ?? '/').split('?', 2);
   switch (path) {
     case '/metrics':
       return { code: 200, type: options.metrics.contentType, body: await options.metrics.text() };
@@ -128,6 +130,10 @@ async function replyTo(options: HttpOptions, request: IncomingMessage): Promise<
     }
     case '/status':
       return { code: 200, type: 'application/json', body: JSON.stringify(options.status()) };
+    case '/names': {
+      const after = new URLSearchParams(query).get('after') ?? '';
+      return options.names?.(after, request.headers.authorization) ?? { code: 404, body: 'no names are here' };
+    }
     default: {
       const known = '/metrics, /healthz, /readyz and /status; the page at / is served by http.page';
       return options.page?.(path, request.headers.host) ?? { code: 404, body: `not found; there are ${known}` };

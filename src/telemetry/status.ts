@@ -20,6 +20,14 @@ export type KernelCacheStatus =
   | { readonly off: string }
   | { readonly entries: number; readonly answered: number; readonly interfaces: readonly string[] };
 
+/** Names of DNS64s that run elsewhere: of which they come, and of which not. */
+export interface NamesStatus {
+  /** There is no token to ask with. */
+  readonly isOff: boolean;
+  readonly following: readonly string[];
+  readonly failing: readonly { readonly source: string; readonly reason: string }[];
+}
+
 export interface ServiceStatus {
   readonly version: string;
   readonly pid: number;
@@ -48,6 +56,8 @@ export interface ServiceStatus {
     readonly adopted: boolean | null;
     /** Interfaces of pods that have the accelerator; absent where none are to. */
     readonly accelerated?: number;
+    /** Absent where no names are to come from elsewhere. */
+    readonly names?: NamesStatus;
   };
 }
 

@@ -87,6 +87,10 @@ describe(`gate64 in a cluster, ${formName}`, function () {
       overlay = await writeOverlay(cluster, form, state);
       await cluster.kubectl(['apply', '-k', overlay]);
     } else await release.install();
+    for (const namespace of form.sharesNames) {
+      const secret = ['-n', namespace, 'create', 'secret', 'generic', 'gate64-names', '--from-literal=token=of-all'];
+      await cluster.kubectl(secret);
+    }
     await cluster.rolledOut(NAMESPACE, DAEMONSET.workload);
     if (form.dns === 'service') {
       for (const { namespace, workload } of form.answering) await cluster.rolledOut(namespace, workload);
@@ -113,9 +117,17 @@ describe(`gate64 in a cluster, ${formName}`, function () {
     const changed = documented.replaceAll('GATE64_DNS', forward).replace(/^( +)reload$/m, '$1reload 2s 1s');
     expect(changed).to.include(`forward . ${forward} {`).and.to.include('reload 2s');
     await cluster.kubectl(['apply', '-f', '-'], { input: changed });
+    // Each CoreDNS hears of it in its own time.
+    const ready = 'jsonpath={.items[*].endpoints[?(@.conditions.ready==true)].addresses[0]}';
+    const endpoints = ['get', 'endpointslice', '-l', 'kubernetes.io/service-name=kube-dns', '-o', ready];
     await eventually(
-      'a name of the internet is answered',
-      async () => ((await inTools('dig', '+short', 'AAAA', 'v4only.example')) === WEB ? true : undefined),
+      'a name of the internet is answered by every CoreDNS',
+      async () => {
+        const addresses = (await cluster.kubectl(['-n', 'kube-system', ...endpoints])).split(' ');
+        const ask = (address: string) => inTools('dig', `@${address}`, '+short', 'AAAA', 'v4only.example');
+        const answers = await Promise.all(addresses.map((address) => ask(address).catch(() => '')));
+        return answers.every((answer) => answer === WEB) ? true : undefined;
+      },
       120_000,
       1000,
     );
@@ -208,11 +220,27 @@ describe(`gate64 in a cluster, ${formName}`, function () {
     const trace = JSON.parse(await inGate64('trace', pod, WEB, '80')) as { stages: { verdict: string }[] };
     expect(trace.stages.length, JSON.stringify(trace)).to.be.greaterThan(4);
     expect(trace.stages.filter(({ verdict }) => verdict !== 'ok')).to.deep.equal([]);
-    // DNS64 runs elsewhere in most forms, so what pods ask is named. By its pod: this node has no IPv6 route to Services.
-    const address = ['get', 'pod', '-l', 'k8s-app=kube-dns', '-o', 'jsonpath={.items[0].status.podIP}'];
+    // DNS64 runs elsewhere in most forms, so what pods ask is named.
+    const address = ['get', 'service', 'kube-dns', '-o', 'jsonpath={.spec.clusterIP}'];
     const server = `[${await cluster.kubectl(['-n', 'kube-system', ...address])}]:53`;
     const named = JSON.parse(await inGate64('trace', pod, 'v4only.example', '80', '--server', server)) as typeof trace;
     expect(named.stages.filter(({ verdict }) => verdict !== 'ok')).to.deep.equal([]);
+  });
+
+  it('sessions have the name that the pod asked for, wherever it was answered', async () => {
+    const sessions = ['-n', NAMESPACE, 'exec', DAEMONSET.workload, '--', 'gate64', 'sessions', '-o', 'json'];
+    const seen = await eventually(
+      'the session of a pod has its name',
+      async () => {
+        await inTools('curl', '-sS', '-m', '10', '-o', '/dev/null', 'http://v4only.example/');
+        const rows = JSON.parse(await cluster.kubectl(sessions)) as { name: string | null; nameGuessed: boolean }[];
+        return rows.find(({ name }) => name === 'v4only.example');
+      },
+      // A mounted Secret comes a minute or two after it was made.
+      150_000,
+      2000,
+    );
+    expect(seen.nameGuessed, 'CoreDNS asked, not the pod').to.equal(true);
   });
 
   it('short connections of four pods beside a download as fast as it goes: none fails', async function () {
@@ -286,6 +314,10 @@ describe(`gate64 in a cluster, ${formName}`, function () {
 
   it(`${release === undefined ? 'kubectl delete -k' : 'helm uninstall'} and what the documentation says leave the node as it was`, async () => {
     await cluster.kubectl(['replace', '-f', '-'], { input: withoutVersion(corefile) });
+    for (const namespace of form.sharesNames) {
+      const secret = ['-n', namespace, 'delete', 'secret', 'gate64-names', '--ignore-not-found'];
+      await cluster.kubectl(secret);
+    }
     if (form.dns === 'sidecar') await cluster.kubectl(['-n', 'kube-system', 'rollout', 'undo', 'deployment/coredns']);
     if (release === undefined) await cluster.kubectl(['delete', '-k', overlay, '--timeout=60s'], { timeoutMs: 70_000 });
     else await release.uninstall();

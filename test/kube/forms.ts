@@ -34,6 +34,10 @@ export interface Form {
   readonly dns: 'service' | 'sidecar';
   /** What answers DNS: workloads as kubectl names them. */
   readonly answering: readonly Workload[];
+  /** Namespaces that want the Secret with the token by which names are shared; empty: names are the NAT64's own. */
+  readonly sharesNames: readonly string[];
+  /** `telemetry.namesFrom`, where it is not what the folder says. */
+  readonly namesFrom?: readonly string[];
   /** Whether all that answers DNS is on the node's network, and asks the node's own resolvers. */
   readonly isOnNodes?: boolean;
 }
@@ -49,7 +53,11 @@ function half(name: 'a' | 'b'): Workload {
 }
 
 /** Two Deployments of DNS64, behind a Service each. */
-const HALVES: Pick<Form, 'dns' | 'answering'> = { dns: 'service', answering: [half('a'), half('b')] };
+const HALVES: Pick<Form, 'dns' | 'answering' | 'sharesNames'> = {
+  dns: 'service',
+  answering: [half('a'), half('b')],
+  sharesNames: ['gate64-system'],
+};
 
 export const FORMS: Readonly<Record<string, Form>> = {
   default: { folder: 'manifests', ...HALVES },
@@ -59,11 +67,14 @@ export const FORMS: Readonly<Record<string, Form>> = {
     folder: 'manifests/overlays/dns-daemonset',
     dns: 'service',
     answering: [DAEMONSET, half('b')],
+    sharesNames: [],
     isOnNodes: true,
   },
   'coredns-sidecar': {
     folder: 'manifests/overlays/coredns-sidecar',
     dns: 'sidecar',
+    sharesNames: ['gate64-system', 'kube-system'],
+    namesFrom: ['gate64-names.kube-system:9164', 'gate64-names.kube-system:9165'],
     answering: [
       {
         namespace: 'kube-system',
@@ -84,7 +95,7 @@ interface ConfigMap {
 /** Writes the site's overlay of a form below `into` and gives its folder. */
 export async function writeOverlay(
   cluster: Cluster,
-  { folder, egress, isOnNodes }: Form,
+  { folder, egress, isOnNodes, namesFrom }: Form,
   into: string,
 ): Promise<string> {
   const overlay = join(into, 'overlay');
@@ -101,6 +112,7 @@ export async function writeOverlay(
       const isDnsAlone = config.getIn(['nat64', 'enabled']) === false;
       if (isDnsAlone && isOnNodes !== true) config.setIn(['dns', 'upstreams'], [UPSTREAM]);
       if (!isDnsAlone && egress !== undefined) config.setIn(['nat64', 'egress'], egress);
+      if (!isDnsAlone && namesFrom !== undefined) config.setIn(['telemetry', 'namesFrom'], namesFrom);
       const file = `${metadata.name}-${key}`;
       writeFileSync(join(overlay, file), config.toString());
       return `${key}=${file}`;

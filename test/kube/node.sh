@@ -14,7 +14,7 @@ echo "$CGROUP" >"$STATE/cgroup"
 trap 'echo "failed in line $LINENO"; touch "$STATE/failed"' ERR
 export PATH=$OUT/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
-NODE6=2001:db8:1::10 NODE4=192.0.2.10 GATEWAY4=192.0.2.1
+NODE6=2001:db8:1::10 NODE4=192.0.2.10 GATEWAY4=192.0.2.1 GATEWAY6=2001:db8:1::1
 WEB4=198.51.100.10 DNS4=198.51.100.53
 PODS=fd00:10:244::/56 POD_SUBNET=fd00:10:244::/64
 SERVICES=fd00:10:96::/112 API_SERVICE=fd00:10:96::1 DNS_SERVICE=fd00:10:96::a
@@ -75,6 +75,8 @@ in_internet ip link set node up
 for address in $WEB4 $DNS4; do in_internet ip addr add "$address/32" dev lo; done
 in_internet ip route add local 203.0.113.0/24 dev lo
 ip route add default via $GATEWAY4
+# Nobody is there; but the node itself reaches Services, which kube-proxy leads elsewhere, by having a route to anywhere.
+ip -6 route add default via $GATEWAY6
 rm -f /etc/resolv.conf; echo "nameserver $DNS4" >/etc/resolv.conf
 printf '127.0.0.1 localhost\n::1 localhost\n%s node\n' $NODE6 >/etc/hosts
 

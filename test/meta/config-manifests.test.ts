@@ -6,16 +6,15 @@ import { isDeepStrictEqual } from 'node:util';
 import { expect } from 'chai';
 import { parse, parseAllDocuments } from 'yaml';
 import { formatEndpoint, formatIp6 } from '../../src/addr/ip.ts';
-import type { Config } from '../../src/config/config.ts';
 import { parseConfig } from '../../src/config/parse.ts';
 import { SHARED_PORTS } from '../../src/config/pool.ts';
 import { valueAt } from '../../src/config/tree.ts';
+import { DNS_MIB, MIB, configOf, expectProbes, expectRestricted, form, version } from './manifest-expectations.ts';
 import {
   INSTALL,
   Rendered,
   installText,
   list,
-  patchText,
   renderText,
   type Container,
   type Workload,
@@ -30,20 +29,8 @@ const FORMS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   'manifests/overlays/dns-daemonset': { 'gate64-dns-a': 'gate64', 'gate64-dns-b': 'gate64-dns-b' },
   'manifests/overlays/coredns-sidecar': {},
 };
-/** Beside CoreDNS: each with its file in the ConfigMap, its ports and the volume that is its own. */
-const SIDECARS = [
-  { name: 'gate64', file: 'gate64.yaml', port: 5364, metrics: 'gate64-metrics', own: 'gate64-state' },
-  { name: 'gate64-b', file: 'gate64-b.yaml', port: 5365, metrics: 'gate64b-metrics', own: 'gate64-b-state' },
-] as const;
-const MIB = 2 ** 20;
 /** A session in all tables that it may be in, and their buckets (bpf/maps.h). */
 const SESSION_OCTETS = 720;
-const DNS_MIB = 512;
-const RESTRICTED = {
-  allowPrivilegeEscalation: false,
-  readOnlyRootFilesystem: true,
-  capabilities: { drop: ['ALL'] },
-};
 const NODE_RIGHTS = {
   runAsUser: 0,
   privileged: false,
@@ -53,48 +40,9 @@ const NODE_RIGHTS = {
 };
 
 const files = repositoryFiles().filter((path) => path.startsWith('manifests/'));
-const { version }: { version: string } = JSON.parse(read('package.json'));
-
-/** The configuration that the container reads, of the ConfigMap that is mounted for it. Throws where there is none. */
-function configOf(rendered: Rendered, workload: Workload, container: Container, file = 'gate64.yaml'): Config {
-  const mount = list(container.get('volumeMounts')).find((entry) => valueAt(entry, ['mountPath']) === '/etc/gate64');
-  const volume = list(workload.pod('volumes')).find((entry) => valueAt(entry, ['name']) === valueAt(mount, ['name']));
-  const name = String(valueAt(volume, ['configMap', 'name']));
-  const map = rendered.object('ConfigMap', name);
-  expect(valueAt(map, ['metadata', 'namespace']), name).to.equal(workload.namespace);
-  return parseConfig(String(valueAt(map, ['data', file])), name);
-}
-
-function expectProbes(container: Container, port: string): void {
-  const probes: [string, string][] = [
-    ['startupProbe', '/healthz'],
-    ['livenessProbe', '/healthz'],
-  ];
-  for (const [probe, path] of probes) expect(container.get(probe, 'httpGet')).to.deep.equal({ path, port });
-  const ready = container.get('readinessProbe');
-  if (ready !== undefined) expect(valueAt(ready, ['httpGet'])).to.deep.equal({ path: '/readyz', port });
-}
-
-function expectRestricted(workload: Workload, container: Container): void {
-  const pod = workload.pod('securityContext');
-  const own = container.get('securityContext');
-  const effective = (key: string) => valueAt(own, [key]) ?? valueAt(pod, [key]);
-  for (const [key, value] of Object.entries(RESTRICTED)) expect(valueAt(own, [key]), key).to.deep.equal(value);
-  expect(effective('runAsNonRoot')).to.equal(true);
-  expect(effective('runAsUser')).to.equal(65532);
-  expect(effective('seccompProfile')).to.deep.equal({ type: 'RuntimeDefault' });
-  expect(container.get('securityContext', 'privileged') ?? false).to.equal(false);
-}
 
 describe('manifests', function () {
   this.timeout(60_000);
-  const rendered = new Map<string, Rendered>();
-  const form = (folder: string) => {
-    const found = rendered.get(folder) ?? new Rendered(renderText(folder));
-    rendered.set(folder, found);
-    return found;
-  };
-
   it('are kustomizations that all build, components in one that takes them', () => {
     const folders = files.filter((path) => path.endsWith('/kustomization.yaml')).map((path) => dirname(path));
     const isComponent = (path: string) => valueAt(parse(read(`${path}/kustomization.yaml`)), ['kind']) === 'Component';
@@ -139,6 +87,7 @@ describe('manifests', function () {
       'PodDisruptionBudget gate64-system/gate64-dns',
       'Service gate64-system/gate64-dns-a',
       'Service gate64-system/gate64-dns-b',
+      'Service gate64-system/gate64-names',
       'ServiceAccount gate64-system/gate64',
       'ServiceAccount gate64-system/gate64-dns',
     ]);
@@ -158,9 +107,11 @@ describe('manifests', function () {
         expect(['hostPID', 'hostIPC'].map((key) => daemon().pod(key))).to.deep.equal([undefined, undefined]);
       });
 
-      it('runs the NAT64 in the network of every node, before everything else, with the node’s resolvers', () => {
+      it('runs the NAT64 in the network of every node, before everything else', () => {
         expect(daemon().pod('hostNetwork')).to.equal(true);
-        expect(daemon().pod('dnsPolicy')).to.equal('Default');
+        // Where it answers names itself, it does not ask cluster DNS, which would ask it back.
+        const answersNames = configOf(form(folder), daemon(), daemon().container()).dns.enabled;
+        expect(daemon().pod('dnsPolicy')).to.equal(answersNames ? 'Default' : 'ClusterFirstWithHostNet');
         expect(daemon().pod('priorityClassName')).to.equal('system-node-critical');
         expect(daemon().pod('tolerations')).to.deep.equal([{ operator: 'Exists' }]);
         expect(valueAt(daemon().object, ['spec', 'updateStrategy'])).to.deep.equal({
@@ -233,7 +184,7 @@ describe('manifests', function () {
       });
 
       it('leads each Service to the pods of one workload that answers, and one to each', () => {
-        const services = form(folder).names.filter((name) => name.startsWith('Service '));
+        const services = form(folder).names.filter((name) => /^Service .*\/gate64-dns/.test(name));
         expect(services).to.deep.equal(Object.keys(answers).map((name) => `Service gate64-system/${name}`));
         for (const [name, answering] of Object.entries(answers)) {
           const service = form(folder).object('Service', name);
@@ -304,7 +255,7 @@ describe('manifests', function () {
         expectRestricted(deployment(), deployment().container());
         for (const key of ['hostNetwork', 'hostPID', 'hostIPC']) expect(deployment().pod(key), key).to.equal(undefined);
         const volumes = list(deployment().pod('volumes')).flatMap((volume) => Object.keys(volume as object));
-        expect(volumes).to.have.members(['name', 'configMap', 'name', 'emptyDir']);
+        expect(volumes.filter((key) => key !== 'name')).to.have.members(['configMap', 'secret', 'emptyDir']);
       });
 
       it('always has one pod, away from the other half, of which one may be missing', () => {
@@ -335,85 +286,6 @@ describe('manifests', function () {
         expect(ports('egress')).to.deep.equal([53, 53, 853]);
       });
     });
-
-  for (const cluster of ['kubeadm', 'k3s']) {
-    describe(`DNS64 beside the CoreDNS of ${cluster}`, () => {
-      const folder = `test/meta/fixtures/${cluster}`;
-      const coredns = () => form(folder).workload('coredns');
-
-      it('starts before CoreDNS, ends after it, and leaves its container as it is', () => {
-        const [own] = parseAllDocuments(read(`${folder}/deployment.yaml`)).map((document): unknown => document.toJS());
-        expect(coredns().pod('containers')).to.deep.equal(valueAt(own, ['spec', 'template', 'spec', 'containers']));
-        const names = list(coredns().pod('initContainers')).map((container) => valueAt(container, ['name']));
-        expect(names).to.deep.equal(SIDECARS.map(({ name }) => name));
-        for (const { name } of SIDECARS) {
-          expect(coredns().container(name).get('restartPolicy')).to.equal('Always');
-          expect(coredns().container(name).get('startupProbe')).to.not.equal(undefined);
-        }
-        const volumes = list(coredns().pod('volumes')).map((volume) => valueAt(volume, ['name']));
-        expect(volumes).to.have.members([
-          'gate64',
-          'gate64-state',
-          'gate64-b-state',
-          ...list(valueAt(own, ['spec', 'template', 'spec', 'volumes'])).map((volume) => valueAt(volume, ['name'])),
-        ]);
-      });
-
-      it('has no capability, and answers inside the pod alone', () => {
-        for (const { name, file, port, metrics } of SIDECARS) {
-          const container = coredns().container(name);
-          expectRestricted(coredns(), container);
-          const config = configOf(form(folder), coredns(), container, file);
-          expect(config.nat64.enabled).to.equal(false);
-          expect(config.dns.listen.map(formatEndpoint)).to.deep.equal([`127.0.0.1:${port}`, `[::1]:${port}`]);
-          expect(container.ports.get(metrics)).to.equal(config.http.listen.port);
-          expectProbes(container, metrics);
-          expect(container.get('image')).to.equal(`gate64:${version}`);
-          expect(container.get('args')).to.deep.equal(
-            file === 'gate64.yaml' ? ['run'] : ['run', '--config', `/etc/gate64/${file}`],
-          );
-          expect(container.memoryLimit).to.equal(DNS_MIB * MIB);
-        }
-      });
-
-      it('is there twice, alike but for ports and what a container keeps', () => {
-        const [first, second] = SIDECARS.map(({ name, file, metrics, port, own }) => {
-          const container = coredns().container(name);
-          const plain = (value: unknown) =>
-            JSON.parse(JSON.stringify(value).replaceAll(metrics, 'METRICS').replaceAll(`"${own}"`, '"OWN"')) as object;
-          const { dns, ...rest } = configOf(form(folder), coredns(), container, file);
-          const keys = ['image', 'resources', 'securityContext', 'livenessProbe', 'startupProbe', 'volumeMounts'];
-          return [
-            keys.map((key) => plain(container.get(key))),
-            { ...rest, http: { ...rest.http, listen: port } },
-            { ...dns, listen: [] },
-          ].map((value) => JSON.stringify(value).replaceAll(String(port), 'PORT'));
-        });
-        expect(first).to.deep.equal(second);
-      });
-
-      it('takes no port of CoreDNS', () => {
-        const all = coredns().containers.flatMap(({ ports }) => [...ports.values()]);
-        const own = SIDECARS.flatMap(({ name, port }) => [...coredns().container(name).ports.values(), port]);
-        expect(own.filter((port) => all.indexOf(port) !== all.lastIndexOf(port))).to.deep.equal([]);
-        expect(own.filter((port) => [53, 8080, 8181, 9153, 9253].includes(Number(port)))).to.deep.equal([]);
-      });
-    });
-  }
-
-  for (const cluster of ['kubeadm', 'k3s']) {
-    it(`the patch file for the CoreDNS of ${cluster} does what the component does, once`, () => {
-      const patchFile = `manifests/components/coredns-sidecar/${cluster}.yaml`;
-      const folder = `test/meta/fixtures/${cluster}`;
-      const once = patchText(read(`${folder}/deployment.yaml`), patchFile);
-      expect(patchText(once, patchFile)).to.equal(once);
-      const patched = new Rendered(once).workload('coredns');
-      const { object } = form(folder).workload('coredns');
-      expect(valueAt(patched.object, ['spec', 'template'])).to.deep.equal(valueAt(object, ['spec', 'template']));
-      // One replica would leave nobody to answer while it is replaced.
-      expect(valueAt(patched.object, ['spec', 'replicas'])).to.equal(2);
-    });
-  }
 
   it('the values for Cilium leave the prefix, the device and the ports of the NAT64 alone', () => {
     const values: unknown = parse(read('manifests/overlays/cilium/values.yaml'));
@@ -473,7 +345,7 @@ describe('manifests', function () {
     for (const workload of form('manifests').workloads) expectChosen(all, workload);
     for (const cluster of ['kubeadm', 'k3s']) {
       const ports = expectChosen(sidecars, form(`test/meta/fixtures/${cluster}`).workload('coredns'));
-      expect(ports).to.deep.equal(SIDECARS.map(({ metrics }) => metrics));
+      expect(ports).to.deep.equal(['gate64-metrics', 'gate64b-metrics']);
     }
   });
 
@@ -485,12 +357,10 @@ describe('manifests', function () {
     // It reads no packets.
     const capabilities = { drop: ['ALL'], add: NODE_RIGHTS.capabilities.add.filter((name) => name !== 'NET_RAW') };
     expect(uninstall.container('uninstall').get('securityContext')).to.deep.equal({ ...NODE_RIGHTS, capabilities });
-    const mounts = (container: Container) =>
-      list(container.get('volumeMounts')).filter((mount) => valueAt(mount, ['name']) !== 'config');
+    const isRead = (entry: unknown) => ['config', 'names'].includes(String(valueAt(entry, ['name'])));
+    const mounts = (container: Container) => list(container.get('volumeMounts')).filter((mount) => !isRead(mount));
     expect(mounts(uninstall.container('uninstall'))).to.deep.equal(mounts(daemon.container()));
-    expect(uninstall.pod('volumes')).to.deep.equal(
-      list(daemon.pod('volumes')).filter((volume) => valueAt(volume, ['name']) !== 'config'),
-    );
+    expect(uninstall.pod('volumes')).to.deep.equal(list(daemon.pod('volumes')).filter((volume) => !isRead(volume)));
     for (const key of ['hostNetwork', 'tolerations', 'securityContext', 'nodeSelector']) {
       expect(uninstall.pod(key), key).to.deep.equal(daemon.pod(key));
     }

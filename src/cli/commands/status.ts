@@ -11,6 +11,7 @@ import {
   isReady,
   type HalfStatus,
   type KernelCacheStatus,
+  type NamesStatus,
   type ServiceStatus,
 } from '../../telemetry/status.ts';
 import { configOrDefaults } from '../config.ts';
@@ -138,12 +139,21 @@ function servicePairs(service: ServiceStatus, context: CliContext): Pair[] {
     ...(nat64.accelerated === undefined
       ? []
       : [['  accelerated', `${nat64.accelerated} interface${nat64.accelerated === 1 ? '' : 's'}`] as const]),
+    ...(nat64.names === undefined ? [] : namesPairs(nat64.names, stdout)),
     ['configuration', config.file ?? 'the defaults'],
     ['  last read', `${reload.at} ${reload.successful ? good('accepted', stdout) : bad('refused', stdout)}`],
     ...(reload.error ?? '')
       .split('\n')
       .filter((line) => line !== '')
       .map((line): Pair => ['', line]),
+  ];
+}
+
+function namesPairs({ isOff, following, failing }: NamesStatus, output: Output): Pair[] {
+  if (isOff) return [['  names from', 'nobody: there is no token (telemetry.namesToken)']];
+  return [
+    ['  names from', following.length === 0 ? bad('nobody', output) : following.join(', ')],
+    ...failing.map(({ source, reason }): Pair => ['', bad(`${source}: ${reason}`, output)]),
   ];
 }
 

@@ -41,6 +41,10 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if ne .Values.dns.form "daemonset" -}}
 {{- $_ := set $config "dns" (dict "enabled" false) -}}
 {{- end -}}
+{{- if eq .Values.dns.form "deployment" -}}
+{{- $from := list (printf "gate64-names:%s" (include "gate64.port" $config.http.listen)) -}}
+{{- $_ := set $config "telemetry" (merge (omit ($config.telemetry | default dict) "shareNames") (dict "namesFrom" $from)) -}}
+{{- end -}}
 {{ toYaml $config }}
 {{- end }}
 
@@ -50,6 +54,9 @@ pod it has the next ports. */}}
 {{- $config := deepCopy .Values.config -}}
 {{- $nat64 := pick ($config.nat64 | default dict) "deny" "allowNonGlobalIpv4" -}}
 {{- $_ := set $config "nat64" (set $nat64 "enabled" false) -}}
+{{- if eq .Values.dns.form "deployment" -}}
+{{- $_ := set $config "telemetry" (merge (omit ($config.telemetry | default dict) "namesFrom") (dict "shareNames" true)) -}}
+{{- end -}}
 {{- if eq .Values.dns.form "daemonset" -}}
 {{- $dns := $config.dns | default dict -}}
 {{- $next := list -}}
