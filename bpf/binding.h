@@ -10,14 +10,15 @@
 
 #define EEXIST_RESULT (-17)
 
-/* Users of an entry that goes with the last of them. False: it is about to go, and nobody may join any more. */
+/*
+ * Users of an entry that goes with the last of them. False: it is about to go, and nobody may join any more. What was added
+ * to it then stays: its place may be another entry's a moment later, whose count it would be taken from.
+ * Who has joined an entry looks it up again: if another is there, the count went to a stranger in its place, which stays
+ * there while it is counted, and is left again.
+ */
 static __always_inline bool refs_join(__u32 *refs)
 {
-	if (__sync_fetch_and_add(refs, 1) & N64_REFS_DEAD) {
-		__sync_fetch_and_sub(refs, 1);
-		return false;
-	}
-	return true;
+	return !(__sync_fetch_and_add(refs, 1) & N64_REFS_DEAD);
 }
 
 /* Whether it was the last. The count of one that is left by more than have joined stays 0. */
@@ -72,6 +73,25 @@ static __always_inline int port_claim(struct port_request *request, struct n64_b
 	return bpf_map_update_elem(&n64_bib4, key4, bib4, BPF_NOEXIST);
 }
 
+/* Joins the binding of (X',x), if there is one; making()->bib6 has it. */
+GLOBAL bool bib_join(const struct n64_bib6_key *key)
+{
+	struct n64_making *new = making();
+	struct n64_bib6 *bib;
+
+	if (!key || !new)
+		return false;
+	bib = bpf_map_lookup_elem(&n64_bib6, key);
+	if (!bib || !refs_join(&bib->refs))
+		return false;
+	if (bpf_map_lookup_elem(&n64_bib6, key) != bib) {
+		refs_leave(&bib->refs);
+		return false;
+	}
+	new->bib6 = *bib;
+	return true;
+}
+
 /* Makes the binding of (X',x), or joins the one another processor just made; making()->bib6 has it. */
 GLOBAL int bib_create(const struct n64_bib6_key *wanted)
 {
@@ -80,7 +100,7 @@ GLOBAL int bib_create(const struct n64_bib6_key *wanted)
 	struct port_request *request;
 	struct n64_bib4_key key4 = {};
 	struct n64_bib4 bib4 = {};
-	struct n64_bib6 *bib, *out;
+	struct n64_bib6 *out;
 	int result;
 
 	if (!wanted || !new)
@@ -121,11 +141,7 @@ GLOBAL int bib_create(const struct n64_bib6_key *wanted)
 	port_release(request->block, key->protocol, request->port);
 	if (result != EEXIST_RESULT)
 		return N64_DROP_SESSIONS_FULL;
-	bib = bpf_map_lookup_elem(&n64_bib6, key);
-	if (!bib || !refs_join(&bib->refs))
-		return N64_DROP_SESSION_CONFLICT;
-	*out = *bib;
-	return N64_PASS;
+	return bib_join(key) ? N64_PASS : N64_DROP_SESSION_CONFLICT;
 }
 
 /* ---- address-dependent filtering ---- */
@@ -161,8 +177,11 @@ static __noinline void peer_join(const struct n64_flow4_key *flow)
 		if (bpf_map_update_elem(&n64_peer, &key, &one, BPF_NOEXIST) != EEXIST_RESULT)
 			return;
 		peer = bpf_map_lookup_elem(&n64_peer, &key);
-		if (peer && refs_join(&peer->refs))
+		if (!peer || !refs_join(&peer->refs))
+			continue;
+		if (bpf_map_lookup_elem(&n64_peer, &key) == peer)
 			return;
+		refs_leave(&peer->refs);
 	}
 }
 

@@ -108,23 +108,39 @@ static __always_inline bool pod_is_full(const __u8 *src, bool outside)
 	return count >= (__s32)cfg.max_sessions_per_pod;
 }
 
-/* Removes both entries and lets the binding go. Of two that try, the one that deletes the IPv6 entry does the rest. */
+/*
+ * Removes both entries and lets the binding go. Of two that try, the one that takes created_ns away does it all: a key alone
+ * would delete a session that has been made meanwhile, and give back what an earlier one held. What is looked up a second
+ * time has had its created_ns since before, or does not lose it.
+ */
 static __noinline void session_delete(const struct n64_flow6_key *key6, __be32 pool, __be16 port)
 {
 	struct n64_bib6_key bib = { .port_be = key6->sport_be, .protocol = key6->protocol };
 	struct n64_flow6 *six = bpf_map_lookup_elem(&n64_flow6, key6);
 	struct n64_flow4_key key4;
 	__u32 generation;
+	__u64 created;
 	bool outside;
 
 	if (!six)
 		return;
-	generation = six->generation;
-	outside = six->flags & N64_FLOW_OUTSIDE;
+	created = READ_ONCE(six->created_ns);
+	/* It is being made or deleted this moment, or is not the one that was meant. */
+	if (!created || READ_ONCE(six->pool_be) != pool || READ_ONCE(six->port_be) != port)
+		return;
 	flow4_key_of(&key4, key6, pool, port);
 	watch_ended(key6, six, bpf_map_lookup_elem(&n64_flow4, &key4));
-	if (bpf_map_delete_elem(&n64_flow6, key6))
+	if (bpf_map_lookup_elem(&n64_flow6, key6) != six)
 		return;
+	if (__sync_val_compare_and_swap(&six->created_ns, created, 0) != created)
+		return;
+	generation = six->generation;
+	outside = six->flags & N64_FLOW_OUTSIDE;
+	/* Linux 6.1 refuses what interrupts another at the same part of the table. */
+	if (bpf_map_delete_elem(&n64_flow6, key6)) {
+		WRITE_ONCE(six->created_ns, created);
+		return;
+	}
 	session_count_end(key6, outside);
 	bpf_map_delete_elem(&n64_flow4, &key4);
 	if (needs_peer(key6->protocol))
@@ -160,14 +176,18 @@ static __always_inline void flows_fill(const struct n64_flow6_key *key6, struct 
 	four->csum_delta = csum_sub(sum6, sum4);
 }
 
-/* Puts both entries in place; the binding has been joined already and is left again if that fails. */
+/*
+ * Puts both entries in place; the binding has been joined already and is left again if that fails. Whose IPv6 entry it is,
+ * its session is counted in the binding; created_ns comes last, since without it nobody deletes the session.
+ */
 GLOBAL int session_insert(const struct n64_flow6_key *wanted, __be32 pool, __be16 port, __u32 origin, __u32 generation)
 {
 	struct n64_flow6_key *key6;
 	struct n64_bib6_key bib = {};
 	struct n64_making *new = making();
 	struct n64_flow4_key key4;
-	struct n64_flow4 *there;
+	struct n64_flow6 *six;
+	__u64 created;
 	int result;
 
 	if (!new || !wanted)
@@ -178,39 +198,36 @@ GLOBAL int session_insert(const struct n64_flow6_key *wanted, __be32 pool, __be1
 	bib.protocol = key6->protocol;
 	flows_fill(key6, &new->six, &new->four, pool, port, origin);
 	new->six.generation = generation;
+	created = new->six.created_ns;
+	new->six.created_ns = 0;
 	flow4_key_of(&key4, key6, pool, port);
 	copy16(bib.src, key6->src);
-	result = bpf_map_update_elem(&n64_flow4, &key4, &new->four, BPF_NOEXIST);
-	if (result == EEXIST_RESULT) {
-		there = bpf_map_lookup_elem(&n64_flow4, &key4);
+	result = bpf_map_update_elem(&n64_flow6, key6, &new->six, BPF_NOEXIST);
+	if (result) {
 		bib_leave(&bib, generation);
-		/* One that has run out is being deleted this moment: what joins it would lose its other half. */
-		if (!there || ns_after(now_ns(), there->last_ns, timeout_ns(there->state)) ||
-		    there->prefix != key6->prefix || there->port_be != key6->sport_be ||
-		    !equal16(there->src, key6->src))
+		if (result != EEXIST_RESULT)
+			return N64_DROP_SESSIONS_FULL;
+		six = bpf_map_lookup_elem(&n64_flow6, key6);
+		/* Another processor is making this very session. One that has run out is being deleted this moment. */
+		if (!six || ns_after(now_ns(), six->last_ns, timeout_ns(six->state)))
 			return N64_DROP_SESSION_CONFLICT;
-		/* Another processor is making this very session and counts it. */
-		if (!bpf_map_update_elem(&n64_flow6, key6, &new->six, BPF_NOEXIST)) {
-			session_count_begin(key6, origin & FROM_OUTSIDE);
-			watch_begun();
-		}
 		return N64_PASS;
 	}
-	if (!result) {
-		result = bpf_map_update_elem(&n64_flow6, key6, &new->six, BPF_NOEXIST);
-		if (!result || result == EEXIST_RESULT) {
-			if (!result) {
-				session_count_begin(key6, origin & FROM_OUTSIDE);
-				watch_begun();
-			}
-			if (needs_peer(key6->protocol))
-				peer_join(&key4);
-			return N64_PASS;
-		}
-		bpf_map_delete_elem(&n64_flow4, &key4);
+	result = bpf_map_update_elem(&n64_flow4, &key4, &new->four, BPF_NOEXIST);
+	six = bpf_map_lookup_elem(&n64_flow6, key6);
+	if (result || !six) {
+		/* The pair is that of another prefix, or has not been deleted yet. */
+		bpf_map_delete_elem(&n64_flow6, key6);
+		bib_leave(&bib, generation);
+		return result == EEXIST_RESULT ? N64_DROP_SESSION_CONFLICT : N64_DROP_SESSIONS_FULL;
 	}
-	bib_leave(&bib, generation);
-	return N64_DROP_SESSIONS_FULL;
+	if (needs_peer(key6->protocol))
+		peer_join(&key4);
+	session_count_begin(key6, origin & FROM_OUTSIDE);
+	new->six.created_ns = created;
+	watch_begun();
+	WRITE_ONCE(six->created_ns, created);
+	return N64_PASS;
 }
 
 static __always_inline __u8 initial_state(__u8 protocol, __u32 direction)
@@ -252,15 +269,14 @@ GLOBAL int session_create6(struct __sk_buff *skb, const struct n64_flow6_key *ke
 	if (!(bib && bib->is_static) && !destination_admitted(key6->dst4_be))
 		return N64_DROP_NOT_ADMITTED;
 	if (bib) {
-		if (!refs_join(&bib->refs))
+		if (!bib_join(&key))
 			return N64_DROP_SESSION_CONFLICT;
-		return session_insert(key6, bib->pool_be, bib->port_be, initial_state(key6->protocol, N64_6TO4),
-				      bib->created_ns);
+	} else {
+		new->request.device = skb->ingress_ifindex;
+		reason = bib_create(&key);
+		if (reason)
+			return reason;
 	}
-	new->request.device = skb->ingress_ifindex;
-	reason = bib_create(&key);
-	if (reason)
-		return reason;
 	return session_insert(key6, new->bib6.pool_be, new->bib6.port_be, initial_state(key6->protocol, N64_6TO4),
 			      new->bib6.created_ns);
 }
@@ -283,7 +299,7 @@ static __noinline int session_create4(const struct n64_flow4_key *key4, const st
 	struct n64_flow6_key key6 = {};
 	struct n64_bib6_key key = { .port_be = bib4->port_be, .protocol = key4->protocol };
 	bool is_static = bib4->is_static;
-	struct n64_bib6 *bib;
+	struct n64_making *new = making();
 
 	if (ip4_source_illegal(key4->src_be))
 		return N64_DROP_SOURCE_ILLEGAL;
@@ -311,11 +327,15 @@ static __noinline int session_create4(const struct n64_flow4_key *key4, const st
 		return N64_DROP_SOURCE_NOT_ALLOWED;
 	if (pod_is_full(key.src, true))
 		return N64_DROP_POD_QUOTA;
-	bib = bpf_map_lookup_elem(&n64_bib6, &key);
-	if (!bib || !refs_join(&bib->refs))
+	if (!new || !bib_join(&key))
 		return N64_DROP_NO_BINDING;
+	/* It has gone since `bib4` was found, and the pod's port has another. */
+	if (new->bib6.pool_be != key4->dst_be || new->bib6.port_be != key4->dport_be) {
+		bib_leave(&key, new->bib6.created_ns);
+		return N64_DROP_NO_BINDING;
+	}
 	return session_insert(&key6, key4->dst_be, key4->dport_be,
-			      initial_state(key4->protocol, N64_4TO6) | FROM_OUTSIDE, bib->created_ns);
+			      initial_state(key4->protocol, N64_4TO6) | FROM_OUTSIDE, new->bib6.created_ns);
 }
 
 /* The four bytes of an entry that the state stands in; of the rest of them nothing changes while the entry lives. */

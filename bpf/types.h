@@ -143,6 +143,7 @@ struct n64_flow6_key {
 
 struct n64_flow6 {
 	__u64 last_ns;
+	/* 0 while the session is being made or deleted: it is in one processor's hands. */
 	__u64 created_ns;
 	__u64 packets;
 	__u64 bytes;

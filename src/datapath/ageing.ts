@@ -32,7 +32,8 @@ export function ageSessionsOf(v4: number, maps: Pick<MapSet, 'n64_flow6' | 'n64_
       const key = flow6KeyCodec.read(keyView, i * flow6KeyCodec.size);
       // Read anew, since an entry is written whole: the less time in between, the less of what a packet writes is lost.
       const six = flow6.lookup(key);
-      if (six?.pool !== v4) continue;
+      // One that a processor is making or deleting would stay so.
+      if (six?.pool !== v4 || six.createdNs === 0n) continue;
       const key4 = flow4KeyOf(key, six);
       const four = flow4.lookup(key4);
       const now = monotonicNs();

@@ -3,6 +3,22 @@
 
 import { expect } from 'chai';
 import { formatIp4, formatIp6, parseIp4, parseIp6 } from '../../src/addr/ip.ts';
+import { TypedMap } from '../../src/libbpf/mod.ts';
+import {
+  bib4Codec,
+  bib4KeyCodec,
+  flow4Codec,
+  flow4KeyCodec,
+  flow6Codec,
+  flow6KeyCodec,
+  type Bib4,
+  type Bib4Key,
+  type Flow4,
+  type Flow4Key,
+  type Flow6,
+  type Flow6Key,
+} from '../../src/model/layout.gen.ts';
+import { disagreements } from '../helpers/map-checker.ts';
 import { parseIp } from '../helpers/packet-read.ts';
 import { bare, eth, TCP, type Packet } from '../helpers/packet.ts';
 import { expectOut, expectSound, FIRST_PORT, Plane, POD, POOL, PREFIX, SERVER, SERVER6, withPlane } from './plane.ts';
@@ -296,6 +312,56 @@ describe('sessions', () => {
       expect(plane.state()).to.deep.equal(before);
       expect(plane.datapath.blocks()[0]?.used.udp, 'the port is given back').to.equal(8);
       for (let i = 0; i < 8; i++) expectSound(plane.gate(open(from6(), 'udp', 40000 + i)));
+    });
+  });
+
+  // What one processor finds while another is in the middle of something, written by hand.
+  describe('half done by another processor', () => {
+    const STALE = 40777;
+
+    it('N6146-3.1-b: whoever finds what an earlier session of the pair left leaves the later one alone', () => {
+      withPlane({}, (plane) => {
+        plane.gate(open(from6(), 'udp', 40001));
+        plane.age(3600);
+        const four = new TypedMap(plane.maps.n64_flow4, flow4KeyCodec, flow4Codec);
+        const [[key, value]] = [...four.entries()] as [[Flow4Key, Flow4]];
+        four.update({ ...key, dport: STALE }, value);
+        plane.gate(from4().udp({ sport: 7, dport: STALE }));
+        four.delete({ ...key, dport: STALE });
+        expect(disagreements(plane.maps)).to.deep.equal([]);
+        expect(plane.datapath.sweep(60_000).endedCount).to.equal(1);
+        expect(disagreements(plane.maps)).to.deep.equal([]);
+      });
+    });
+
+    it('N6146-3.1-b: no session begins from outside at a port that the pod’s binding has no more', () => {
+      withPlane({ config: { filtering: 'endpointIndependent' } }, (plane) => {
+        plane.gate(open(from6(), 'udp', 40001));
+        const four = new TypedMap(plane.maps.n64_bib4, bib4KeyCodec, bib4Codec);
+        const [[key, value]] = [...four.entries()] as [[Bib4Key, Bib4]];
+        four.update({ ...key, port: STALE }, value);
+        refused(plane, from4('198.51.100.9').udp({ sport: 7, dport: STALE }), 'no_binding');
+        four.delete({ ...key, port: STALE });
+        expect(disagreements(plane.maps)).to.deep.equal([]);
+      });
+    });
+
+    it('N6146-3.1-b: what is being made or deleted, neither a packet nor the sweep deletes', () => {
+      withPlane({}, (plane) => {
+        plane.gate(open(from6(), 'udp', 40001));
+        plane.age(3600);
+        const six = new TypedMap(plane.maps.n64_flow6, flow6KeyCodec, flow6Codec);
+        const [[key, value]] = [...six.entries()] as [[Flow6Key, Flow6]];
+        six.update(key, { ...value, createdNs: 0n });
+        plane.datapath.sweep(60_000);
+        refused(plane, from4().udp({ sport: 7, dport: 40001 }), 'session_conflict');
+        refused(plane, open(from6(), 'udp', 40001), 'session_conflict');
+        expect(disagreements(plane.maps)).to.deep.equal([]);
+        six.update(key, value);
+        expect(plane.datapath.sweep(60_000).endedCount).to.equal(1);
+        expect(disagreements(plane.maps)).to.deep.equal([]);
+        expect(plane.datapath.bindings()).to.deep.equal([]);
+      });
     });
   });
 });
