@@ -16,6 +16,9 @@ import { LoadPods } from './load-pods.ts';
 const WEB = '2001:db8:64::c633:640a';
 const METRICS = 'http://[2001:db8:1::10]:9164/metrics';
 const NAMESPACE = DAEMONSET.namespace;
+/** As docs/quick-start.md asks for them. */
+const DNS_SERVICES = 'app.kubernetes.io/component=dns64';
+const ADDRESSES = 'jsonpath={.items[*].spec.clusterIP}';
 const SERVER = [process.execPath, join(import.meta.dirname, 'server.ts'), '8000'];
 
 const { GATE64_KUBE_STATE: state, GATE64_KUBE_FORM: formName = 'default' } = process.env;
@@ -94,7 +97,7 @@ describe(`gate64 in a cluster, ${formName}`, function () {
     await cluster.rolledOut(NAMESPACE, DAEMONSET.workload);
     if (form.dns === 'service') {
       for (const { namespace, workload } of form.answering) await cluster.rolledOut(namespace, workload);
-      forward = await cluster.kubectl(['-n', NAMESPACE, 'get', 'service', '-o', 'jsonpath={.items[*].spec.clusterIP}']);
+      forward = await cluster.kubectl(['-n', NAMESPACE, 'get', 'service', '-l', DNS_SERVICES, '-o', ADDRESSES]);
     } else {
       const patch = join(ROOT, 'manifests/components/coredns-sidecar/kubeadm.yaml');
       await cluster.kubectl(['-n', 'kube-system', 'patch', 'deployment', 'coredns', '--patch-file', patch]);

@@ -61,7 +61,7 @@ describe('monitor', function () {
     expect(lease.holder).to.equal(POD);
     await seen(started, 'that session ends', ({ type, session }) => type === 'end' && session?.destination.port === 80);
 
-    const second = await scene.gate64.cli(['monitor', '--count', '1'], { accept: 'any' });
+    const second = await scene.gate64.cli(['monitor', '--for', '1s'], { accept: 'any' });
     expect(second.code).to.equal(1);
     expect(second.stderr).to.include('another gate64 monitor watches this node');
     started.signal('SIGKILL');
@@ -77,7 +77,7 @@ describe('monitor', function () {
     mine.signal('SIGINT');
     await mine.ended;
 
-    const none = scene.topology.start('node', [GATE64, 'monitor', '--pod', '2001:db8:dead::/64', '--count', '3']);
+    const none = scene.topology.start('node', [GATE64, 'monitor', '--pod', '2001:db8:dead::/64', '--for', '3s']);
     for (let i = 0; i < 3; i++) await refused();
     await none.ended;
     expect(events(none)).to.deep.equal([]);

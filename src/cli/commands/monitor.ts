@@ -10,7 +10,7 @@ import { PROTOCOLS, type Protocol } from '../../model/binding.ts';
 import { DROP_REASONS, type DropReason } from '../../model/drops.gen.ts';
 import { bytesText } from '../../model/words.ts';
 import { packetText } from '../../nat64/views.ts';
-import { ip4NetArgument, ip6NetArgument, positiveInteger } from '../arguments.ts';
+import { durationArgument, ip4NetArgument, ip6NetArgument } from '../arguments.ts';
 import type { CliContext } from '../context.ts';
 import { emitLine, outputOption, type OutputOptions } from '../output.ts';
 import { isoTime } from '../render.ts';
@@ -24,7 +24,8 @@ interface MonitorOptions extends OutputOptions {
   readonly dst?: Ip4Net;
   readonly reason?: DropReason;
   readonly proto?: Protocol;
-  readonly count?: number;
+  /** Seconds. */
+  readonly for?: number;
 }
 
 const INTERVAL_MS = 1000;
@@ -43,13 +44,13 @@ export function monitorCommand(context: CliContext): Command {
     .option('--dst <cidr>', 'the IPv4 destination, address or network; no leases', ip4NetArgument)
     .addOption(new Option('--reason <reason>', 'drops for this reason alone').choices(DROP_REASONS))
     .addOption(new Option('--proto <protocol>', 'the protocol; no leases').choices(PROTOCOLS))
-    .option('--count <n>', 'end after so many seconds', positiveInteger)
+    .option('--for <duration>', 'end after 30s, 5m, 1h …', durationArgument)
     .addOption(outputOption())
     .action(async (options: MonitorOptions) => {
       using watch = await context.openWatch(filterOf(options), (events) => {
         for (const event of events) print(event, options, context);
       });
-      for (let i = 0; i < (options.count ?? Infinity) && !context.signal.aborted; i++) {
+      for (let i = 0; i < (options.for ?? Infinity) && !context.signal.aborted; i++) {
         await sleep(INTERVAL_MS, undefined, { signal: context.signal }).catch(() => undefined);
         const count = watch.renew();
         if (count === 0) continue;

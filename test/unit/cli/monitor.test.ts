@@ -145,7 +145,7 @@ describe('monitor', () => {
 
   it('ends after --count seconds', async () => {
     const watch = { renew: () => 0, [Symbol.dispose]: () => undefined };
-    const { code } = await cli(['monitor', '--count', '1'], { context: { openWatch: () => Promise.resolve(watch) } });
+    const { code } = await cli(['monitor', '--for', '1s'], { context: { openWatch: () => Promise.resolve(watch) } });
     expect(code).to.equal(0);
   });
 
