@@ -75,7 +75,11 @@ async function measureTraffic(samples: Samples, { rounds, parts }: Options): Pro
     oneFlow: async (system) => (await packets(system, 1)) / 1000,
     manyFlows: async (system) => (await packets(system, 1000)) / 1000,
     newFlows: async (system) => (await packets(system, 0)) / 1000,
-    connections: (system) => connections(system, CONNECTION_SECONDS),
+    connections: async (system) => {
+      const { perSecond, cpu } = await connections(system, CONNECTION_SECONDS);
+      samples.add('connectionCpu', system.name, cpu);
+      return perSecond;
+    },
     // Behind others, so that connection tracking has had time to forget the flows before.
     newPodFlows: async (system) => (await packets(system, 0, PODS)) / 1000,
     onePort: async (system) => {

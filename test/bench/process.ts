@@ -11,6 +11,17 @@ export function processorSeconds(pid: number): { readonly user: number; readonly
   return { user: Number(fields[11]) / 100, system: Number(fields[12]) / 100 };
 }
 
+/** Seconds that all processors together have not been idle, interrupts included. */
+export function busySeconds(): number {
+  // user nice system idle iowait irq softirq steal, in ticks of 10 ms; steal is another machine's.
+  const [, user = 0, nice = 0, system = 0, , , irq = 0, softirq = 0] = readFileSync('/proc/stat', 'utf8')
+    .split('\n', 1)
+    .join('')
+    .split(/ +/)
+    .map(Number);
+  return (user + nice + system + irq + softirq) / 100;
+}
+
 /** Resident memory, now or the most so far. */
 export function residentMiB(pid: number, field: 'VmRSS' | 'VmHWM' | 'RssAnon' = 'VmRSS'): number {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');

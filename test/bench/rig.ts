@@ -14,7 +14,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { run, start, type Background, type Finished, type RunOptions } from '../helpers/processes.ts';
-import { SINK_OBJECT } from './tools.ts';
+import { REFLECT_OBJECT, SINK_OBJECT } from './tools.ts';
 
 export type Place = 'pod' | 'node' | 'server';
 const PLACES: readonly Place[] = ['pod', 'node', 'server'];
@@ -103,6 +103,13 @@ export class Rig implements AsyncDisposable {
     await this.sh('node', `ethtool -K pod0 gro ${on ? 'on' : 'off'}`);
     const threaded = 'test ! -w /sys/class/net/pod0/threaded || echo "$0" > /sys/class/net/pod0/threaded';
     await run(['ip', 'netns', 'exec', `${this.#prefix}node`, 'sh', '-c', threaded, on ? '1' : '0'], { accept: 'any' });
+  }
+
+  /** Whether the server answers datagrams with what came; otherwise they end at its device. */
+  async answers(on: boolean): Promise<void> {
+    const filter = 'dev eth0 ingress pref 1 protocol all';
+    const what = `bpf direct-action obj ${REFLECT_OBJECT} sec tc`;
+    await this.sh('server', on ? `tc filter add ${filter} ${what}` : `tc filter del ${filter}`);
   }
 
   enter(place: Place, argv: readonly string[]): string[] {

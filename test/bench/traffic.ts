@@ -3,6 +3,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { eventually } from '../helpers/processes.ts';
+import { busySeconds } from './process.ts';
 import { SERVER } from './rig.ts';
 import type { System } from './systems.ts';
 import { CONNECTIONS, GENERATOR, GENERATOR_OBJECT } from './tools.ts';
@@ -32,13 +33,14 @@ export async function bulk(system: System, seconds: number): Promise<number> {
   return result.end.sum_received.bits_per_second / 1e9;
 }
 
-/** Short connections a second, to 250 destinations in turn. Throws when one in a hundred or more fails. */
-export async function connections(system: System, seconds: number): Promise<number> {
+/** Short connections to 250 destinations in turn. Throws when one in a hundred or more fails. */
+export async function connections(system: System, seconds: number): Promise<Connections> {
+  const before = busySeconds();
   const argv = [CONNECTIONS, 'connect', system.manyDestinations, String(CONNECTIONS_PORT), String(seconds)];
   const { stdout } = await system.rig.run('pod', argv);
   const [good = 0, bad = 0, took = 1] = stdout.split(' ').map(Number);
   if (bad > good / 100) throw new Error(`${system.name}: ${bad} of ${good + bad} short connections failed`);
-  return good / took;
+  return { perSecond: good / took, cpu: ((busySeconds() - before) / good) * 1e6 };
 }
 
 export interface OnePort {
@@ -56,6 +58,13 @@ export async function onePort(system: System, seconds: number): Promise<OnePort>
   return { good: good / took, failed: (1000 * bad) / Math.max(1, good + bad) };
 }
 
+export interface Connections {
+  /** A second. */
+  readonly perSecond: number;
+  /** Microseconds of processor time of the whole machine, one. */
+  readonly cpu: number;
+}
+
 /**
  * Datagrams a second that reach the server of as many as one core can send; `flows` 0: each is a flow of its own, of `pods`
  * pods in turn (0: of one).
@@ -64,6 +73,7 @@ export async function packets(system: System, flows: number, pods = 0): Promise<
   const { rig } = system;
   await rig.packetMode(true);
   try {
+    if (flows > 0) await open(system, flows);
     const warm = await generate(system, { flows, pods, start: take(flows, WARM_PACKETS), count: WARM_PACKETS });
     const count = Math.ceil((WARM_PACKETS / warm) * (flows === 0 ? NEW_FLOWS_SECONDS : MEASURED_SECONDS));
     await sleep(50);
@@ -73,6 +83,19 @@ export async function packets(system: System, flows: number, pods = 0): Promise<
     return ((await rig.arrived()) - before) / seconds;
   } finally {
     await rig.packetMode(false);
+  }
+}
+
+/** Has every flow answered some times, so that it is one of two sides for whoever keeps state. */
+async function open(system: System, flows: number): Promise<void> {
+  await system.rig.answers(true);
+  try {
+    for (let round = 0; round < 5; round++) {
+      await generate(system, { flows, pods: 0, start: 0, count: Math.max(flows, 10) });
+      await sleep(20);
+    }
+  } finally {
+    await system.rig.answers(false);
   }
 }
 
