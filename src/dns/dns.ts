@@ -231,6 +231,7 @@ export class DnsService implements DnsHalf {
     const ca = settings.tls?.ca ?? '';
     const authorities = ca === '' ? [] : readAuthorities(ca);
     await this.#listen(settings.listen, settings.listener);
+    await this.#askBatched();
     const before = this.#policy;
     const { maxUdpSize } = this.#settings;
     this.#settings = settings;
@@ -315,6 +316,13 @@ export class DnsService implements DnsHalf {
     const dropped = this.#listeners.filter((listener) => !kept.includes(listener));
     this.#listeners = [...kept, ...opened];
     await Promise.all(dropped.map((listener) => listener.close()));
+  }
+
+  /** Where clients' datagrams are taken many a system call, upstreams' are too. */
+  async #askBatched(): Promise<void> {
+    if (!this.#listeners.some(({ kind }) => kind === 'batched')) return;
+    const { BatchedUpstreamSocket } = await import('./upstream-batched.ts');
+    this.#pool.openSocket = (endpoint, events) => new BatchedUpstreamSocket(endpoint, events);
   }
 
   /** The one place where upstreams change. With equal ones the cache keeps what it has from them. */

@@ -6,6 +6,7 @@ import { formatEndpoint } from '../addr/ip.ts';
 import type { Upstream } from '../config/config.ts';
 import { trusting } from './upstream-tls.ts';
 import { StreamChannel } from './upstream-stream.ts';
+import type { OpenUpstreamSocket } from './upstream-socket.ts';
 import { UdpChannel } from './upstream-udp.ts';
 
 const FAILURES_UNTIL_DOWN = 2;
@@ -35,9 +36,14 @@ export class UpstreamServer {
   #ourselvesUntilMs = 0;
 
   /** `onReason` hears of each change of `reason`. */
-  constructor(upstream: Upstream, authorities: readonly string[], onReason: (server: UpstreamServer) => void) {
+  constructor(
+    upstream: Upstream,
+    authorities: readonly string[],
+    openSocket: OpenUpstreamSocket,
+    onReason: (server: UpstreamServer) => void,
+  ) {
     this.label = formatEndpoint(upstream.endpoint);
-    this.udp = upstream.kind === 'tls' ? undefined : new UdpChannel(upstream.endpoint);
+    this.udp = upstream.kind === 'tls' ? undefined : new UdpChannel(upstream.endpoint, openSocket);
     this.stream = new StreamChannel(upstream, upstream.kind === 'tls' ? trusting(authorities) : undefined);
     this.#upstream = upstream;
     this.#authorities = authorities;

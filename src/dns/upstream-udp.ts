@@ -2,14 +2,13 @@
 // Asks one upstream over UDP so that an answer is hard to forge (RFC 5452): several sockets on random ports, changed
 // often, random IDs, the peer's address checked by the kernel (connected sockets), the question checked here.
 
-import { createSocket, type Socket } from 'node:dgram';
 import { randomInt } from 'node:crypto';
 import type { Endpoint } from '../addr/ip.ts';
+import { openDgram } from './upstream-dgram.ts';
+import type { OpenUpstreamSocket, UpstreamSocket } from './upstream-socket.ts';
 import { PendingTable, type Asker, type Pending } from './pending.ts';
 
 const MAX_SOCKETS = 8;
-/** Answers to a burst of questions come as a burst. */
-const RECEIVE_BUFFER_OCTETS = 1024 * 1024;
 const USES_PER_SOCKET = 256;
 /** Longer than any exchange lasts, so that a retired socket has nothing left to wait for. */
 const RETIRED_SOCKET_MS = 5000;
@@ -23,47 +22,24 @@ class UdpSocket {
   /** When the first question was sent that nothing has come after. */
   silentSinceMs: number | undefined;
   answeredAtMs = -Infinity;
-  #port = 0;
-  #address = '';
-  readonly #socket: Socket;
-  #waiting: Buffer[] | undefined = [];
+  readonly #socket: UpstreamSocket;
 
-  constructor(endpoint: Endpoint) {
-    this.#socket = createSocket({
-      type: endpoint.family === 6 ? 'udp6' : 'udp4',
-      recvBufferSize: RECEIVE_BUFFER_OCTETS,
+  constructor(endpoint: Endpoint, open: OpenUpstreamSocket) {
+    this.#socket = open(endpoint, {
+      onMessage: (bytes) => this.#onMessage(bytes),
+      onError: (error) => this.close(error),
     });
-    this.#socket.unref();
-    this.#socket.on('message', (bytes) => this.#onMessage(bytes));
-    // ECONNREFUSED arrives here: a port nobody listens on is noticed at once, without a timeout.
-    this.#socket.on('error', (error) => this.close(error));
-    this.#socket.on('connect', () => {
-      const { port, address } = this.#socket.address();
-      this.#port = port;
-      this.#address = address;
-      const waiting = this.#waiting ?? [];
-      this.#waiting = undefined;
-      for (const bytes of waiting) this.#send(bytes);
-    });
-    this.#socket.connect(endpoint.port, endpoint.host);
   }
 
   takeOwn(port: number, query: Buffer, address: string | undefined): Pending | undefined {
-    if (this.#port !== port || (address !== undefined && !sameAddress(address, this.#address))) return undefined;
+    const own = this.#socket;
+    if (own.port !== port || (address !== undefined && !sameAddress(address, own.address))) return undefined;
     return this.pending.takeAsked(query);
   }
 
   send(bytes: Buffer): void {
     this.silentSinceMs ??= performance.now();
-    if (this.#waiting) this.#waiting.push(bytes);
-    else this.#send(bytes);
-  }
-
-  #send(bytes: Buffer): void {
-    if (this.isClosed) return;
-    this.#socket.send(bytes, (error) => {
-      if (error) this.close(error);
-    });
+    this.#socket.send(bytes);
   }
 
   #onMessage(bytes: Buffer): void {
@@ -85,12 +61,14 @@ class UdpSocket {
 
 export class UdpChannel {
   readonly #endpoint: Endpoint;
+  readonly #open: OpenUpstreamSocket;
   readonly #sockets: UdpSocket[] = [];
   readonly #retired = new Set<UdpSocket>();
   #isClosed = false;
 
-  constructor(endpoint: Endpoint) {
+  constructor(endpoint: Endpoint, open: OpenUpstreamSocket = openDgram) {
     this.#endpoint = endpoint;
+    this.#open = open;
   }
 
   /** Questions sent and neither answered nor cancelled. */
@@ -158,7 +136,7 @@ export class UdpChannel {
     const at = randomInt(MAX_SOCKETS);
     let socket = this.#sockets[at];
     if (socket === undefined) {
-      socket = new UdpSocket(this.#endpoint);
+      socket = new UdpSocket(this.#endpoint, this.#open);
       this.#sockets.push(socket);
     }
     socket.uses++;

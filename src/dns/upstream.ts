@@ -5,7 +5,9 @@ import type { Upstream } from '../config/config.ts';
 import { Exchange } from './exchange.ts';
 import type { DnsObserver } from './observer.ts';
 import type { UpstreamQuery } from './query.ts';
+import { openDgram } from './upstream-dgram.ts';
 import { UpstreamServer } from './upstream-server.ts';
+import type { OpenUpstreamSocket } from './upstream-socket.ts';
 import type { Message } from './wire.ts';
 
 /** Questions still in flight at a server that leaves the list get the time that any question gets. */
@@ -14,6 +16,7 @@ const GRACE_MS = 2000;
 export class UpstreamPool {
   readonly #observer: DnsObserver;
   readonly #onReason: (server: UpstreamServer) => void;
+  #openSocket: OpenUpstreamSocket = openDgram;
   #servers: readonly UpstreamServer[] = [];
   /** No longer asked, with the timer that closes them. */
   readonly #leaving = new Map<UpstreamServer, NodeJS.Timeout>();
@@ -23,6 +26,11 @@ export class UpstreamPool {
     this.#observer = observer;
     this.#onReason = onReason ?? (() => {});
     this.replace(upstreams);
+  }
+
+  /** What servers are asked by over UDP that come into the list from now on; Node's own sockets otherwise. */
+  set openSocket(openSocket: OpenUpstreamSocket) {
+    this.#openSocket = openSocket;
   }
 
   get size(): number {
@@ -47,7 +55,10 @@ export class UpstreamPool {
     const before = this.#all();
     this.#servers = upstreams.map((upstream) => {
       const at = before.findIndex((server) => server.isFor(upstream, authorities));
-      return before.splice(at, at < 0 ? 0 : 1)[0] ?? new UpstreamServer(upstream, authorities, this.#onReason);
+      return (
+        before.splice(at, at < 0 ? 0 : 1)[0] ??
+        new UpstreamServer(upstream, authorities, this.#openSocket, this.#onReason)
+      );
     });
     for (const server of this.#servers) {
       server.forgetLoop();

@@ -7,10 +7,8 @@ import { AF_INET, AF_INET6, AddressTexts, isLinkLocal } from './address-text.ts'
 import { Datagram } from './datagram.ts';
 import { lastErrno, poll, socketCalls, socketError, type Poll } from './ffi.ts';
 import { BATCH, CONTROL, CONTROL_WORDS, HEADER, LONGEST, Messages, NAME, NAME_WORDS } from './messages.ts';
+import { setOption, socketName, SOCK_DGRAM_NONBLOCK_CLOEXEC, SOL_SOCKET, SO_RCVBUF } from './options.ts';
 
-const SOCK_DGRAM_NONBLOCK_CLOEXEC = 2 | 0o4000 | 0o2000000;
-const SOL_SOCKET = 1;
-const SO_RCVBUF = 8;
 const SO_REUSEPORT = 15;
 const IPPROTO_IP = 0;
 const IP_PKTINFO = 8;
@@ -148,10 +146,7 @@ export class DatagramSocket {
   }
 
   #set(level: number, option: number, value: number): void {
-    const bytes = new Uint8Array(Int32Array.of(value).buffer);
-    if (socketCalls().setsockopt(this.#fd, level, option, bytes, bytes.length) !== 0) {
-      throw socketError('setsockopt', lastErrno());
-    }
+    setOption(this.#fd, level, option, value);
   }
 
   // A native callback is left at once. What is not taken in a turn wakes us again.
@@ -232,18 +227,4 @@ export class DatagramSocket {
       done += sent > 0 ? sent : 1;
     }
   }
-}
-
-/** struct sockaddr_in or sockaddr_in6 */
-function socketName(family: number, { address, zone, port }: DatagramSocketOptions): Uint8Array {
-  const bytes = new Uint8Array(family === AF_INET6 ? 28 : 16);
-  const view = new DataView(bytes.buffer);
-  view.setUint16(0, family, true);
-  view.setUint16(2, port, false);
-  bytes.set(address, family === AF_INET6 ? 8 : 4);
-  if (zone === undefined || family !== AF_INET6) return bytes;
-  const ifindex = /^\d+$/.test(zone) ? Number(zone) : socketCalls().ifNameToIndex(zone);
-  if (ifindex === 0) throw socketError('if_nametoindex', 19);
-  view.setUint32(24, ifindex, true);
-  return bytes;
 }

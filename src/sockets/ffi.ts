@@ -7,6 +7,7 @@ import koffi from 'koffi';
 export interface SocketCalls {
   socket(domain: number, type: number, protocol: number): number;
   bind(fd: number, address: Uint8Array, size: number): number;
+  connect(fd: number, address: Uint8Array, size: number): number;
   getsockname(fd: number, address: Uint8Array, size: Uint32Array): number;
   setsockopt(fd: number, level: number, option: number, value: Uint8Array, size: number): number;
   recvmmsg(fd: number, headers: Uint8Array, count: number, flags: number, timeout: null): number;
@@ -26,6 +27,7 @@ export function socketCalls(): SocketCalls {
   calls = {
     socket: library.func('int socket(int domain, int type, int protocol)'),
     bind: library.func('int bind(int fd, const void *address, uint32_t size)'),
+    connect: library.func('int connect(int fd, const void *address, uint32_t size)'),
     getsockname: library.func('int getsockname(int fd, void *address, void *size)'),
     setsockopt: library.func('int setsockopt(int fd, int level, int option, const void *value, uint32_t size)'),
     recvmmsg: library.func('int recvmmsg(int fd, void *headers, uint32_t count, int flags, void *timeout)'),
@@ -52,6 +54,8 @@ export function socketError(call: string, errno: number): Error {
 }
 
 export interface Poll {
+  /** Keeps the process alive no more. */
+  unref(): void;
   close(): void;
 }
 
