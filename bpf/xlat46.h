@@ -333,7 +333,7 @@ static __always_inline int xlat46(struct __sk_buff *skb, bool from_uplink)
 		if (new) {
 			copy16(new->frag.src, &ip6.saddr);
 			copy16(new->frag.dst, &ip6.daddr);
-			frag_remember(new);
+			frag_remember();
 		}
 	}
 
