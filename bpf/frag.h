@@ -69,13 +69,19 @@ static __always_inline __u32 frag_place(const struct n64_frag_key *key)
 	return part * N64_FRAGS_A_PART + (hash_words(key->dst, 6) >> 16 & (N64_FRAGS_A_PART - 1));
 }
 
-static __noinline void frag_remember(struct n64_making *new)
+/* What frag_start6() or frag_start4() began in making(). */
+GLOBAL int frag_remember(void)
 {
-	__u32 place = frag_place(&new->frag_key);
+	struct n64_making *new = making();
+	__u32 place;
 
+	if (!new)
+		return 0;
+	place = frag_place(&new->frag_key);
 	new->frag.expires_ns = now_ns() + cfg.fragment_ns;
 	new->frag.key = new->frag_key;
 	bpf_map_update_elem(&n64_frags, &place, &new->frag, BPF_ANY);
+	return 0;
 }
 
 static __noinline struct n64_frag *frag_find(struct n64_making *new)

@@ -111,42 +111,51 @@ static __always_inline bool pod_is_full(const __u8 *src, bool outside)
 /*
  * Removes both entries and lets the binding go. Of two that try, the one that takes created_ns away does it all: a key alone
  * would delete a session that has been made meanwhile, and give back what an earlier one held. What is looked up a second
- * time has had its created_ns since before, or does not lose it.
+ * time has had its created_ns since before, or does not lose it. The key is on the stack: a packet may interrupt the sweep,
+ * and would have made another one of it in making().
  */
-static __noinline void session_delete(const struct n64_flow6_key *key6, __be32 pool, __be16 port)
+GLOBAL int session_delete(const struct n64_flow6_key *of, __be32 pool, __be16 port)
 {
-	struct n64_bib6_key bib = { .port_be = key6->sport_be, .protocol = key6->protocol };
-	struct n64_flow6 *six = bpf_map_lookup_elem(&n64_flow6, key6);
+	struct n64_bib6_key bib = {};
+	struct n64_flow6_key key6;
 	struct n64_flow4_key key4;
+	struct n64_flow6 *six;
 	__u32 generation;
 	__u64 created;
 	bool outside;
 
+	if (!of)
+		return 0;
+	key6 = *of;
+	six = bpf_map_lookup_elem(&n64_flow6, &key6);
 	if (!six)
-		return;
+		return 0;
 	created = READ_ONCE(six->created_ns);
 	/* It is being made or deleted this moment, or is not the one that was meant. */
 	if (!created || READ_ONCE(six->pool_be) != pool || READ_ONCE(six->port_be) != port)
-		return;
-	flow4_key_of(&key4, key6, pool, port);
-	watch_ended(key6, six, bpf_map_lookup_elem(&n64_flow4, &key4));
-	if (bpf_map_lookup_elem(&n64_flow6, key6) != six)
-		return;
+		return 0;
+	flow4_key_of(&key4, &key6, pool, port);
+	watch_ended(&key6, six, bpf_map_lookup_elem(&n64_flow4, &key4));
+	if (bpf_map_lookup_elem(&n64_flow6, &key6) != six)
+		return 0;
 	if (__sync_val_compare_and_swap(&six->created_ns, created, 0) != created)
-		return;
+		return 0;
 	generation = six->generation;
 	outside = six->flags & N64_FLOW_OUTSIDE;
 	/* Linux 6.1 refuses what interrupts another at the same part of the table. */
-	if (bpf_map_delete_elem(&n64_flow6, key6)) {
+	if (bpf_map_delete_elem(&n64_flow6, &key6)) {
 		WRITE_ONCE(six->created_ns, created);
-		return;
+		return 0;
 	}
-	session_count_end(key6, outside);
+	session_count_end(&key6, outside);
 	bpf_map_delete_elem(&n64_flow4, &key4);
-	if (needs_peer(key6->protocol))
+	if (needs_peer(key6.protocol))
 		peer_leave(&key4);
-	copy16(bib.src, key6->src);
+	copy16(bib.src, key6.src);
+	bib.port_be = key6.sport_be;
+	bib.protocol = key6.protocol;
 	bib_leave(&bib, generation);
+	return 0;
 }
 
 /* Beside the state that a session begins in. */
@@ -293,14 +302,16 @@ GLOBAL bool may_be_source(__be32 src, __u32 prefix, bool hairpin)
  * From the IPv4 side: there must be a binding, and the filter must agree (RFC 6146 3.5.1, 3.5.2.2 rows 02, 05, 3.5.3).
  * The source address under our prefix is the pod's view of Z; the first prefix that may carry it serves.
  */
-static __noinline int session_create4(const struct n64_flow4_key *key4, const struct n64_bib4 *bib4, __u8 tcp_flags,
-				      bool hairpin)
+GLOBAL int session_create4(const struct n64_flow4_key *key4, const struct n64_bib4 *bib4, __u8 tcp_flags, bool hairpin)
 {
 	struct n64_flow6_key key6 = {};
-	struct n64_bib6_key key = { .port_be = bib4->port_be, .protocol = key4->protocol };
-	bool is_static = bib4->is_static;
+	struct n64_bib6_key key = {};
 	struct n64_making *new = making();
+	bool is_static;
 
+	if (!key4 || !bib4)
+		return N64_DROP_SESSION_CONFLICT;
+	is_static = bib4->is_static;
 	if (ip4_source_illegal(key4->src_be))
 		return N64_DROP_SOURCE_ILLEGAL;
 	if (key4->protocol == N64_TCP) {
@@ -322,6 +333,8 @@ static __noinline int session_create4(const struct n64_flow4_key *key4, const st
 			return N64_DROP_FILTERED;
 	}
 	copy16(key.src, bib4->src);
+	key.port_be = bib4->port_be;
+	key.protocol = key4->protocol;
 	/* A static binding says itself that the pod is to be reached. */
 	if (!is_static && !source_listed(key.src))
 		return N64_DROP_SOURCE_NOT_ALLOWED;

@@ -227,7 +227,8 @@ static __always_inline int xlat46(struct __sk_buff *skb, bool from_uplink)
 	p.hop_limit_out = ip4->ttl - hops_here(skb);
 	p.traffic_class = ip4->tos;
 	p.l4_off = L3_OFF + ip4->ihl * 4;
-	p.end = L3_OFF + bpf_ntohs(ip4->tot_len);
+	/* BIG TCP, see parse_ip6(). */
+	p.end = !ip4->tot_len && skb->gso_size ? skb->len : L3_OFF + bpf_ntohs(ip4->tot_len);
 	p.frag_off = frag & 0x1fff;
 	p.more = !!(frag & 0x2000);
 	p.fragmented = p.more || p.frag_off;
@@ -294,6 +295,13 @@ static __always_inline int xlat46(struct __sk_buff *skb, bool from_uplink)
 	}
 	if (!flow || reason)
 		return refuse4(skb, &p, reason, 0);
+	/*
+	 * BIG TCP as IPv6 takes a jumbo option up to Linux 6.18, which the kernel takes out again for a device that has the
+	 * packet whole: bpf_skb_change_proto() has marked it SKB_GSO_DODGY. Dropped here, where it is known to be a pod's: the
+	 * node's stack would answer with a reset.
+	 */
+	if (p.end - p.l4_off > 65535)
+		return drop(skb, N64_DROP_MALFORMED, N64_4TO6);
 	zero_checksum = p.protocol == IPPROTO_UDP && !p.udp_check;
 	if (zero_checksum && skb->gso_size)
 		return drop(skb, N64_DROP_CHECKSUM_ZERO, N64_4TO6);
@@ -333,7 +341,7 @@ static __always_inline int xlat46(struct __sk_buff *skb, bool from_uplink)
 		if (new) {
 			copy16(new->frag.src, &ip6.saddr);
 			copy16(new->frag.dst, &ip6.daddr);
-			frag_remember(new);
+			frag_remember();
 		}
 	}
 

@@ -296,7 +296,7 @@ static __always_inline int xlat64(struct __sk_buff *skb)
 		if (new) {
 			*(__be32 *)(new->frag.src + 12) = flow->pool_be;
 			*(__be32 *)(new->frag.dst + 12) = key.dst4_be;
-			frag_remember(new);
+			frag_remember();
 		}
 	}
 

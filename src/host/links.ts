@@ -27,6 +27,8 @@ interface LinkJson {
   master?: string;
   linkinfo?: { info_kind?: string };
   inet6_addr_gen_mode?: string;
+  /** Since Linux 6.3 and iproute2 6.3. */
+  gro_ipv4_max_size?: number;
 }
 
 export async function listInterfaces(exec: Exec): Promise<Interface[]> {
@@ -56,6 +58,7 @@ function interfaceOf(row: LinkJson, ifindex: number, name: string, addresses: re
     addrGenMode: row.inet6_addr_gen_mode,
     peer: row.link,
     master: row.master,
+    groIp4: row.gro_ipv4_max_size,
     addresses4: addresses.flatMap((a) =>
       a.family === 'inet' && a.local !== undefined
         ? [{ v4: parseIp4(a.local), length: a.prefixlen, secondary: a.secondary === true }]

@@ -34,6 +34,8 @@ export interface Interface {
   readonly peer: string | undefined;
   /** The bridge or bond it is part of. */
   readonly master: string | undefined;
+  /** To how many octets the kernel joins IPv4 packets that come in; undefined where it, or `ip`, does not tell. */
+  readonly groIp4: number | undefined;
   readonly addresses4: readonly InterfaceAddress4[];
   readonly addresses6: readonly InterfaceAddress6[];
 }

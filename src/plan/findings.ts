@@ -54,6 +54,11 @@ export const FINDINGS = {
     meaning:
       'More interfaces lead outside than the programs can refuse packets from: the others are open to the prefix.',
   },
+  'uplink-packets-long': {
+    code: 'G64_NO_UPLINK',
+    meaning:
+      'The kernel joins IPv4 packets that come in to longer ones than an IPv6 header has a length for (BIG TCP): pods do not get those.',
+  },
   'device-name-taken': {
     code: 'G64_DEVICE_CONFLICT',
     meaning: 'An interface by the name of the device that gate64 makes, or of its peer, is there and is not of gate64.',

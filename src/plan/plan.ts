@@ -16,6 +16,7 @@ import { peerName } from '../model/device.ts';
 import { deviceConflict, deviceMtu } from './device.ts';
 import { FindingError, type Finding } from './findings.ts';
 import { forwardDrops } from './forwarding.ts';
+import { longPackets } from './long-packets.ts';
 import { podDevices } from './pod-devices.ts';
 import { poolRanges } from './pool.ts';
 import { ruleConflicts } from './rules.ts';
@@ -213,6 +214,7 @@ export function findings(config: Config, node: NodeFacts): Finding[] {
         remedy: 'Name in nat64.allowSources who may use the gateway.',
       });
     }
+    found.push(...longPackets(interfaces, returnInterfaces(interfaces, routes4, { uplink, own })));
     if (nat64.egress === 'masquerade') {
       const addresses4 = nodeAddresses4(interfaces).map(formatIp4);
       const rules4 = {

@@ -15,6 +15,7 @@ import {
   type Ip6Fields,
   type Packet,
 } from '../helpers/packet.ts';
+import { parseIp } from '../helpers/packet-read.ts';
 import { expectOut, expectSound, Plane, POD, POOL, SERVER, SERVER6, withPlane } from './plane.ts';
 
 const PORT = 40001;
@@ -182,6 +183,21 @@ describe('headers from IPv4 to IPv6', () => {
         }
         expect(shared.datapath.drops(), 'nothing counts as dropped').to.deep.equal([]);
         expectOut(shared.uplink(udp(from())), udp(out()));
+      });
+    });
+
+    it('BIG TCP: a packet that is cut into segments later may have no length, and then ends where its bytes do', () => {
+      const pool = [{ v4: parseIp4(POOL), slot: 0, shared: true, draining: false }];
+      withPlane({ pool, uplink: true }, (shared) => {
+        openSessions(shared);
+        const segments = (dport: number) =>
+          from({ totalLength: 0 }).tcp({ sport: 80, dport, flags: TCP.ack }).payload('x'.repeat(2800));
+        const gso = { gsoSize: 1400, gsoSegs: 2 };
+        const outcome = shared.uplink(segments(PORT), gso);
+        expect(outcome.action).to.equal('redirect');
+        expect(parseIp(outcome.l3)).to.include({ length: 40 + 20 + 2800 });
+        expect(shared.uplink(segments(22), gso).action, 'not of a pod').to.equal('pass');
+        expect(shared.uplink(segments(PORT)).action, 'no segments').to.equal('pass');
       });
     });
 

@@ -36,6 +36,7 @@ export function fakeInterface(name: string, ifindex: number, more: Partial<Inter
     addrGenMode: 'eui64',
     peer: undefined,
     master: undefined,
+    groIp4: undefined,
     addresses4: [],
     addresses6: [],
     ...more,

@@ -78,5 +78,28 @@ for (const egress of EGRESSES) {
         await iperf.stop();
       }
     });
+
+    it('BIG TCP: downloads in packets of more than 64 KiB are dropped as malformed, and nobody resets them', async function () {
+      const { stdout: help } = await scene.topology.run('node', ['sh', '-c', 'ip link help 2>&1 || true']);
+      // iproute2 has it since 6.3.
+      if (!kernelAtLeast(6, 3) || !help.includes('gso_ipv4_max_size')) this.skip();
+      const set = async (size: number) => {
+        await scene.topology.sh('server', `ip link set dev eth0 gso_ipv4_max_size ${size}`);
+        await scene.topology.sh('router', `ip link set dev lan0 gso_ipv4_max_size ${size}`);
+      };
+      const iperf = await startIperf3(scene.topology);
+      await set(185_000);
+      try {
+        const client = ['iperf3', '--json', '--reverse', '--client', 'v4only.example', '--time', '2'];
+        const { stdout } = await scene.topology.run('pod', client);
+        const { end } = JSON.parse(stdout) as { end: { sum_received: { bytes: number } } };
+        expect(end.sum_received.bytes).to.be.above(0);
+        const drops = await scene.gate64.json<{ reason: string; count: number }[]>('drops');
+        expect(drops.find(({ reason }) => reason === 'malformed')?.count).to.be.above(0);
+      } finally {
+        await set(65_536);
+        await iperf.stop();
+      }
+    });
   });
 }

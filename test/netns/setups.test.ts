@@ -2,6 +2,7 @@
 // Set-ups that are broken: gate64 doctor names each rightly and names nothing else, its advice followed to the letter mends it,
 // and connections go through again.
 
+import { execFileSync } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { expect } from 'chai';
 import { hangForeignProgram } from '../helpers/foreign-program.ts';
@@ -205,6 +206,14 @@ describe('broken set-ups', function () {
 
     it('a healthy node has none, its CoreDNS included', async () => {
       expect(await names(...SERVER)).to.deep.equal([]);
+    });
+
+    it('uplink-packets-long: packets joined to more than a header can say are named, and the advice mends it', function () {
+      // iproute2 and the kernel have it since 6.3.
+      const help = execFileSync('sh', ['-c', 'ip link help 2>&1 || true'], { encoding: 'utf8' });
+      if (!help.includes('gro_ipv4_max_size')) this.skip();
+      const breaks = 'ip link set dev up0 gro_ipv4_max_size 185000';
+      return breakAndMend({ name: 'uplink-packets-long', what: '', breaks }, ...SERVER);
     });
 
     for (const setup of BESIDE) {

@@ -248,6 +248,19 @@ describe('plan/findings', () => {
     });
   });
 
+  it('uplink-packets-long: warns of each that joins packets to more than a header can say', () => {
+    const other = (name: string, index: number, more = {}) => fakeInterface(name, index, { groIp4: 200_000, ...more });
+    const node = (...more: NodeFacts['interfaces']) =>
+      facts({ interfaces: [uplink({ kind: 'bond', groIp4: 65_536 }), ...more] });
+    expect(found({}, node(other('pod7', 20)))).to.deep.equal([]);
+    const finding = only({}, node(other('eth0', 21, { master: 'up0' })));
+    expect(finding).to.include({ name: 'uplink-packets-long', severity: 'warning' });
+    expect(finding?.message).to.match(/"eth0" are joined to up to 200000 octets/);
+    expect(finding?.command).to.equal('ip link set dev eth0 gro_ipv4_max_size 65536');
+    const vlan = facts({ interfaces: [uplink({ kind: 'vlan', peer: 'eth0', groIp4: 70_000 }), other('eth0', 21)] });
+    expect(namesOf({}, vlan)).to.deep.equal(['uplink-packets-long', 'uplink-packets-long']);
+  });
+
   it('forwarding-off: warns, with the command', () => {
     const node = (value: string | undefined) => facts({ sysctls: sysctls({ 'ipv6/conf/all/forwarding': value }) });
     const finding = only({}, node('0'));

@@ -21,7 +21,8 @@ const config = (text = '{}') => parseConfig(text, 'gate64.yaml');
 
 function link(ifindex: number, name: string, changes: Partial<Interface> = {}): Interface {
   const rest = { kind: 'veth', linkType: 'ether', mac: new Uint8Array(6), mtu: 9000, isUp: true, arpOff: false };
-  const none = { addrGenMode: undefined, peer: undefined, master: undefined, addresses4: [], addresses6: [] };
+  const unknown = { addrGenMode: undefined, peer: undefined, master: undefined, groIp4: undefined };
+  const none = { ...unknown, addresses4: [], addresses6: [] };
   return { ifindex, name, ...rest, ...none, ...changes };
 }
 
