@@ -2,6 +2,7 @@
 // Answers by question, bounded in number and octets, least recently used first out; kept past their time for when upstream
 // fails (RFC 8767).
 
+import { OldestKeys } from '../model/oldest.ts';
 import type { Answer, Kept, Served } from './answer.ts';
 import { keptOctets, pack, unpack, type Packed } from './packed.ts';
 
@@ -37,6 +38,7 @@ export interface CacheBounds {
 
 export class AnswerCache {
   readonly #entries = new Map<string, Entry>();
+  readonly #oldest = new OldestKeys(this.#entries);
   readonly #clock: Clock;
   #bounds: CacheBounds;
   #bytes = 0;
@@ -134,8 +136,9 @@ export class AnswerCache {
 
   #makeRoom(entries: number, octets: number): void {
     const { maxEntries, maxBytes } = this.#bounds;
-    for (const key of this.#entries.keys()) {
-      if (this.#entries.size + entries <= maxEntries && this.#bytes + octets <= maxBytes) break;
+    while (this.#entries.size + entries > maxEntries || this.#bytes + octets > maxBytes) {
+      const key = this.#oldest.next();
+      if (key === undefined) return;
       this.#remove(key);
     }
   }

@@ -3,6 +3,7 @@
 
 import { isIPv6 } from 'node:net';
 import { parseIp6 } from '../addr/ip.ts';
+import { OldestKeys } from '../model/oldest.ts';
 
 /** Octets of an IPv6 address that tell one network from another: a /56, as one site has. Of IPv4 it is a /24. */
 const PREFIX6_OCTETS = 7;
@@ -24,6 +25,7 @@ export class RateLimit {
   readonly #now: () => number;
   /** The one that was used last stands last. */
   readonly #buckets = new Map<string, Bucket>();
+  readonly #oldest = new OldestKeys(this.#buckets);
 
   /** `now`: milliseconds on a monotonic clock. */
   constructor(rate: number, now: () => number = () => performance.now()) {
@@ -57,7 +59,7 @@ export class RateLimit {
     bucket.at = now;
     this.#buckets.delete(key);
     // Who has been silent longest has the fullest bucket, and loses least by being forgotten.
-    if (this.#buckets.size >= MAX_BUCKETS) this.#buckets.delete(this.#buckets.keys().next().value as string);
+    if (this.#buckets.size >= MAX_BUCKETS) this.#buckets.delete(this.#oldest.next() as string);
     this.#buckets.set(key, bucket);
     return bucket;
   }

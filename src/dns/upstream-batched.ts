@@ -21,19 +21,12 @@ export class BatchedUpstreamSocket implements UpstreamSocket {
           onError: (error) => events.onError(error),
         },
       );
+      events.onConnected(this.#socket.port, this.#socket.address);
     } catch (error) {
       setImmediate(() => {
         if (!this.#isClosed) events.onError(error as Error);
       });
     }
-  }
-
-  get port(): number {
-    return this.#socket?.port ?? 0;
-  }
-
-  get address(): string {
-    return this.#socket?.address ?? '';
   }
 
   send(bytes: Buffer): void {

@@ -11,8 +11,6 @@ import {
 } from './upstream-socket.ts';
 
 export class DgramUpstreamSocket implements UpstreamSocket {
-  port = 0;
-  address = '';
   readonly #socket: Socket;
   readonly #events: UpstreamSocketEvents;
   #waiting: Buffer[] | undefined = [];
@@ -29,8 +27,7 @@ export class DgramUpstreamSocket implements UpstreamSocket {
     this.#socket.on('error', (error) => events.onError(error));
     this.#socket.on('connect', () => {
       const { port, address } = this.#socket.address();
-      this.port = port;
-      this.address = address;
+      events.onConnected(port, address);
       const waiting = this.#waiting ?? [];
       this.#waiting = undefined;
       for (const bytes of waiting) this.#send(bytes);

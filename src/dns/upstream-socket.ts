@@ -7,6 +7,8 @@ import type { Endpoint } from '../addr/ip.ts';
 export const UPSTREAM_BUFFER_OCTETS = 1024 * 1024;
 
 export interface UpstreamSocketEvents {
+  /** Our own port and address are there; from within the constructor too. */
+  onConnected(port: number, address: string): void;
   /** `bytes` is the hearer's to keep. */
   onMessage(bytes: Buffer): void;
   /** ECONNREFUSED too: a port nobody listens on is noticed at once, without a timeout. Not from within the constructor. */
@@ -14,9 +16,6 @@ export interface UpstreamSocketEvents {
 }
 
 export interface UpstreamSocket {
-  /** Our own; 0 and empty until it is connected. */
-  readonly port: number;
-  readonly address: string;
   send(bytes: Buffer): void;
   /** Once. */
   close(): void;

@@ -22,18 +22,28 @@ class UdpSocket {
   /** When the first question was sent that nothing has come after. */
   silentSinceMs: number | undefined;
   answeredAtMs = -Infinity;
+  /** Our own, once it is connected. */
+  #port = 0;
+  #address = '';
+  readonly #byPort: Map<number, UdpSocket>;
   readonly #socket: UpstreamSocket;
 
-  constructor(endpoint: Endpoint, open: OpenUpstreamSocket) {
+  /** `byPort` has it while it is connected. */
+  constructor(endpoint: Endpoint, open: OpenUpstreamSocket, byPort: Map<number, UdpSocket>) {
+    this.#byPort = byPort;
     this.#socket = open(endpoint, {
+      onConnected: (port, address) => {
+        this.#port = port;
+        this.#address = address;
+        byPort.set(port, this);
+      },
       onMessage: (bytes) => this.#onMessage(bytes),
       onError: (error) => this.close(error),
     });
   }
 
-  takeOwn(port: number, query: Buffer, address: string | undefined): Pending | undefined {
-    const own = this.#socket;
-    if (own.port !== port || (address !== undefined && !sameAddress(address, own.address))) return undefined;
+  takeOwn(query: Buffer, address: string | undefined): Pending | undefined {
+    if (address !== undefined && !sameAddress(address, this.#address)) return undefined;
     return this.pending.takeAsked(query);
   }
 
@@ -54,6 +64,7 @@ class UdpSocket {
   close(error: Error): void {
     if (this.isClosed) return;
     this.isClosed = true;
+    this.#byPort.delete(this.#port);
     this.#socket.close();
     this.pending.fail(error);
   }
@@ -64,6 +75,7 @@ export class UdpChannel {
   readonly #open: OpenUpstreamSocket;
   readonly #sockets: UdpSocket[] = [];
   readonly #retired = new Set<UdpSocket>();
+  readonly #byPort = new Map<number, UdpSocket>();
   #isClosed = false;
 
   constructor(endpoint: Endpoint, open: OpenUpstreamSocket = openDgram) {
@@ -104,15 +116,7 @@ export class UdpChannel {
   /** Removes and returns the query that this channel has sent itself, known by port, address, ID and question. */
   takeOwn(port: number, query: Buffer, address?: string): Pending | undefined {
     // Asked of every question that the cache does not answer, while hundreds of sockets may be retired.
-    for (const socket of this.#sockets) {
-      const pending = socket.takeOwn(port, query, address);
-      if (pending) return pending;
-    }
-    for (const socket of this.#retired) {
-      const pending = socket.takeOwn(port, query, address);
-      if (pending) return pending;
-    }
-    return undefined;
+    return this.#byPort.get(port)?.takeOwn(query, address);
   }
 
   close(): void {
@@ -136,7 +140,7 @@ export class UdpChannel {
     const at = randomInt(MAX_SOCKETS);
     let socket = this.#sockets[at];
     if (socket === undefined) {
-      socket = new UdpSocket(this.#endpoint, this.#open);
+      socket = new UdpSocket(this.#endpoint, this.#open, this.#byPort);
       this.#sockets.push(socket);
     }
     socket.uses++;

@@ -2,6 +2,8 @@
 // Which name led whom to which IPv4 address: what the DNS half hands out, for listings, metrics and policy. Bounded; a name
 // counts for its TTL and a grace, since resolvers and programs on the way hold answers longer than they should.
 
+import { OldestKeys } from '../model/oldest.ts';
+
 /** Milliseconds on a clock that only counts forward. */
 export type Clock = () => number;
 
@@ -66,6 +68,7 @@ const SLACK_MS = 2000;
 export class NameTable {
   /** Address → client and name → entry. All in order of use, oldest first. */
   readonly #byAddress = new Map<number, Map<string, Entry>>();
+  readonly #oldest = new OldestKeys(this.#byAddress);
   readonly #maxRecords: number;
   readonly #maxPerAddress: number;
   readonly #graceMs: number;
@@ -188,7 +191,12 @@ export class NameTable {
     this.#latest = merged;
     this.#watcher?.changed(merged);
     if (entries.size > this.#maxPerAddress) this.#forget([dropFirst(entries)]);
-    while (this.#size > this.#maxRecords) this.#forget(dropFirst(this.#byAddress)?.values() ?? []);
+    while (this.#size > this.#maxRecords) {
+      const oldest = this.#oldest.next() as number;
+      const dropped = this.#byAddress.get(oldest);
+      this.#byAddress.delete(oldest);
+      this.#forget(dropped?.values() ?? []);
+    }
   }
 
   #forget(entries: Iterable<Entry | undefined>): void {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which pod went by NAT64 to which name: sums over sessions, for the report of what still needs IPv4. Bounded.
 
+import { OldestKeys } from '../model/oldest.ts';
+
 /** Sessions of one pod to one name; where no name is known, to one IPv4 address. Times are milliseconds since the epoch. */
 export interface Usage {
   /** IPv6 as text. */
@@ -25,6 +27,7 @@ const DEFAULT_MAX_ROWS = 8192;
 export class UsageTable {
   /** In order of use, oldest first. */
   readonly #rows = new Map<string, Usage>();
+  readonly #oldest = new OldestKeys(this.#rows);
   readonly #maxRows: number;
   #version = 0;
 
@@ -45,8 +48,7 @@ export class UsageTable {
     this.#rows.delete(key);
     this.#rows.set(key, before === undefined ? usage : sum(before, usage));
     if (this.#rows.size <= this.#maxRows) return;
-    const oldest = this.#rows.keys().next();
-    if (!oldest.done) this.#rows.delete(oldest.value);
+    this.#rows.delete(this.#oldest.next() as string);
   }
 
   rows(): Usage[] {
