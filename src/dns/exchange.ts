@@ -22,8 +22,8 @@ export class Exchange {
   readonly #observer: DnsObserver;
   readonly #startedAt = performance.now();
   readonly #inquiries: Inquiry[] = [];
-  /** Asked, and nothing heard yet. */
-  readonly #silent = new Set<UpstreamServer>();
+  /** Asked, and nothing heard yet; each once. */
+  #silent: UpstreamServer[] = [];
   /** Silence counts once against a server in one exchange; most meet none. */
   #missed: Set<UpstreamServer> | undefined;
   #state: 'asking' | 'settled' = 'asking';
@@ -59,7 +59,7 @@ export class Exchange {
     const server = this.#servers[this.#attempts % this.#servers.length] as UpstreamServer;
     this.#attempts++;
     if (this.#inquiries.some((earlier) => earlier.server === server && earlier.holdsConnection)) return;
-    this.#silent.add(server);
+    if (!this.#silent.includes(server)) this.#silent.push(server);
     const isLastResort = this.#isDeafToEdns(server);
     const onResult = (result: Message | Error) => this.#onResult(server, result);
     const inquiry = new Inquiry(server, this.#query, this.#observer, onResult, isLastResort);
@@ -75,13 +75,13 @@ export class Exchange {
 
   #onResult(server: UpstreamServer, result: Message | Error): void {
     if (this.#state === 'settled') return;
-    this.#silent.delete(server);
+    this.#silent = this.#silent.filter((other) => other !== server);
     if (!(result instanceof Error)) {
       if (!isServerError(rcodeOf(result))) return this.#settle(result);
       this.#errorAnswer ??= result;
     }
     if (this.#attempts < this.#servers.length) this.#next();
-    else if (this.#silent.size === 0) this.#settle(this.#errorAnswer);
+    else if (this.#silent.length === 0) this.#settle(this.#errorAnswer);
   }
 
   #schedule(): void {

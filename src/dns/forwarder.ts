@@ -232,23 +232,27 @@ export class Forwarder {
     const key = queryKey(query, type);
     const running = this.#inFlight.get(key);
     if (running) return running;
-    const { cache } = this.#options;
-    const asked = ask()
-      // Remembered as any error, since finding it out takes longer than an answer.
-      .catch(() => unwritable(query))
-      .then((answer): Served => {
-        const isFailure = answerRcode(answer) === RCODE.SERVFAIL && answer.outcome !== 'bogus';
-        if (isFailure || answer.isMakeshift) {
-          // RFC 8767 §5. A name that had a real AAAA is not moved to NAT64 by an outage of its resolver.
-          const stale = cache.getStale(key);
-          if (stale && (isFailure || stale.answer.outcome === 'aaaaExists')) return stale;
-        }
-        cache.put(key, answer);
-        return fresh(answer);
-      })
-      .finally(() => this.#inFlight.delete(key));
+    const asked = this.#asked(query, key, ask);
     this.#inFlight.set(key, asked);
     return asked;
+  }
+
+  async #asked(query: Query, key: string, ask: () => Promise<Answer>): Promise<Served> {
+    const { cache } = this.#options;
+    try {
+      // What cannot be written is remembered as any error, since finding it out takes longer than an answer.
+      const answer = await ask().catch(() => unwritable(query));
+      const isFailure = answerRcode(answer) === RCODE.SERVFAIL && answer.outcome !== 'bogus';
+      if (isFailure || answer.isMakeshift) {
+        // RFC 8767 §5. A name that had a real AAAA is not moved to NAT64 by an outage of its resolver.
+        const stale = cache.getStale(key);
+        if (stale && (isFailure || stale.answer.outcome === 'aaaaExists')) return stale;
+      }
+      cache.put(key, answer);
+      return fresh(answer);
+    } finally {
+      this.#inFlight.delete(key);
+    }
   }
 
   /** Upstream's answer as it is. */

@@ -75,7 +75,7 @@ export class Inquiry implements Asker {
     }
     let message: Message;
     try {
-      message = compact(readMessage(bytes.readUInt16BE(4) === 0 ? withQuestion(bytes, this.#query.bytes) : bytes));
+      message = readMessage(bytes.readUInt16BE(4) === 0 ? withQuestion(bytes, this.#query.bytes) : bytes);
     } catch (error) {
       this.server.noteMiss();
       this.#finish(error as Error, 'malformed');
@@ -118,13 +118,4 @@ function withQuestion(header: Buffer, query: Buffer): Buffer {
   header.copy(bytes, 0, 0, 4);
   bytes.fill(0, 6, HEADER_LENGTH);
   return bytes;
-}
-
-/** In memory of its own size, since it may be kept for long: what trails it, or shares its memory, is not kept along. */
-function compact(message: Message): Message {
-  const { bytes } = message;
-  if (bytes.buffer.byteLength === bytes.length) return message;
-  const own = Buffer.allocUnsafeSlow(bytes.length);
-  bytes.copy(own);
-  return { ...message, bytes: own };
 }

@@ -97,8 +97,9 @@ export class UpstreamPool {
   }
 
   /** In the configured order, those that lately failed last. */
-  #order(): UpstreamServer[] {
+  #order(): readonly UpstreamServer[] {
     const now = performance.now();
+    if (this.#servers.every((server) => server.downUntilMs === 0 && !server.isOurselves)) return this.#servers;
     const usable = this.#servers.filter((server) => !server.isOurselves);
     return [
       ...usable.filter((server) => server.downUntilMs <= now),

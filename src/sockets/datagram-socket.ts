@@ -46,6 +46,7 @@ export class DatagramSocket {
   readonly #received: Messages;
   readonly #answers: Messages;
   readonly #datagrams: Datagram[];
+  readonly #views: (Buffer | undefined)[][] = Array.from({ length: BATCH }, () => []);
   readonly #turn = () => this.#onTurn();
   readonly #flushLater = () => this.#onFlush();
   #fd: number;
@@ -81,7 +82,7 @@ export class DatagramSocket {
       this.port = ((name[2] as number) << 8) | (name[3] as number);
       this.#received = new Messages(family);
       this.#answers = new Messages(family);
-      this.#datagrams = Array.from({ length: BATCH }, () => new Datagram(this));
+      this.#datagrams = Array.from({ length: BATCH }, (_, i) => this.#datagramAt(i));
       this.#poll = poll(this.#fd, () => this.#onReadable());
     } catch (error) {
       this.close();
@@ -169,6 +170,10 @@ export class DatagramSocket {
     this.#isInTurn = false;
   }
 
+  #datagramAt(i: number): Datagram {
+    return new Datagram(this, this.#received.slot(i), this.#views[i] as (Buffer | undefined)[]);
+  }
+
   #onFlush(): void {
     this.#isFlushDue = false;
     if (this.#waiting > 0 && this.#fd >= 0) this.#flush();
@@ -209,9 +214,9 @@ export class DatagramSocket {
       datagram.ifindex = controls[control + CONTROL.v4.ifindex] as number;
       datagram.localA = controls[control + CONTROL.v4.address] as number;
     }
-    datagram.arrive(received.slot(i), headers[header + HEADER.length] as number);
+    datagram.arrive(headers[header + HEADER.length] as number);
     // One that is answered later keeps what it has.
-    if (this.#onDatagram(datagram)) this.#datagrams[i] = new Datagram(this);
+    if (this.#onDatagram(datagram)) this.#datagrams[i] = this.#datagramAt(i);
   }
 
   /** What cannot be sent now is lost as any datagram may be; the client asks again. */

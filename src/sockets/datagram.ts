@@ -39,10 +39,14 @@ export class Datagram {
   isAnswered = false;
   #address: string | undefined;
   readonly #way: DatagramWay;
-  readonly #views: (Buffer | undefined)[] = [];
+  readonly #slot: Buffer;
+  readonly #views: (Buffer | undefined)[];
 
-  constructor(way: DatagramWay) {
+  /** `views` of `slot`, by length, outlive the datagram: the next one there has them too. */
+  constructor(way: DatagramWay, slot: Buffer, views: (Buffer | undefined)[]) {
     this.#way = way;
+    this.#slot = slot;
+    this.#views = views;
   }
 
   get address(): string {
@@ -61,11 +65,10 @@ export class Datagram {
     return { address: this.#way.text(localA, localB, localC, localD, ifindex), port: this.#way.port, ifindex };
   }
 
-  /** `slot` is always the same. */
-  arrive(slot: Buffer, length: number): void {
+  arrive(length: number): void {
     this.isAnswered = false;
     this.#address = undefined;
-    if (length >= KEPT_LENGTHS) this.bytes = slot.subarray(0, length);
-    else this.bytes = this.#views[length] ??= slot.subarray(0, length);
+    if (length >= KEPT_LENGTHS) this.bytes = this.#slot.subarray(0, length);
+    else this.bytes = this.#views[length] ??= this.#slot.subarray(0, length);
   }
 }
