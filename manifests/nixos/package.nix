@@ -79,7 +79,7 @@ stdenv.mkDerivation {
     npm prune --omit=dev --offline --ignore-scripts
     cp -R dist node_modules package.json docs README.md LICENSE $out/lib/gate64/
     makeWrapper ${nodejs_24}/bin/node $out/bin/gate64 \
-      --add-flags "--max-semi-space-size=8 --heap-growing-percent=40 $out/lib/gate64/dist/lib/cli/main.js" \
+      --add-flags "--no-parallel-scavenge --max-semi-space-size=8 --heap-growing-percent=40 $out/lib/gate64/dist/lib/cli/main.js" \
       --prefix PATH : ${
         lib.makeBinPath [
           iproute2

@@ -97,13 +97,19 @@ export function toAnswer(message: Message, optInside: boolean, outcome?: Outcome
   return {
     body: kept.bytes,
     questionEnd: kept.questionEnd,
-    ttlAt: kept.records.filter((record) => record !== opt).map((record) => record.ttlAt),
-    options: isStripped ? Buffer.concat([extra, endToEndOptions(message, opt)]) : extra,
+    ttlAt: ttlOffsets(kept.records, opt),
+    options: isStripped && opt.end > opt.rdataAt ? Buffer.concat([extra, endToEndOptions(message, opt)]) : extra,
     rcodeHigh: isStripped ? opt.ttlSeconds >>> 24 : 0,
     optInside: optInside && opt !== undefined,
     lifetimeSeconds: optInside ? 0 : lifetime(message),
     outcome,
   };
+}
+
+function ttlOffsets(records: readonly RecordAt[], opt: RecordAt | undefined): number[] {
+  const offsets: number[] = [];
+  for (const record of records) if (record !== opt) offsets.push(record.ttlAt);
+  return offsets;
 }
 
 function withoutOpt(message: Message, opt: RecordAt): Message {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One question put to several servers, one after the other, until one of them answers or the budget is spent.
 
-import { Inquiry } from './inquiry.ts';
+import { Inquiry, type InquiryOwner } from './inquiry.ts';
 import type { DnsObserver } from './observer.ts';
 import type { UpstreamQuery } from './query.ts';
 import type { UpstreamServer } from './upstream-server.ts';
@@ -15,7 +15,7 @@ const FURTHER_ATTEMPT_MS = 200;
 /** Silence to EDNS is met by a question without (DNS flag day) in the third attempt. */
 const WITHOUT_EDNS_AFTER_MS = 700;
 
-export class Exchange {
+export class Exchange implements InquiryOwner {
   readonly #servers: readonly UpstreamServer[];
   readonly #query: UpstreamQuery;
   readonly #budgetMs: number;
@@ -23,7 +23,7 @@ export class Exchange {
   readonly #startedAt = performance.now();
   readonly #inquiries: Inquiry[] = [];
   /** Asked, and nothing heard yet; each once. */
-  #silent: UpstreamServer[] = [];
+  readonly #silent: UpstreamServer[] = [];
   /** Silence counts once against a server in one exchange; most meet none. */
   #missed: Set<UpstreamServer> | undefined;
   #state: 'asking' | 'settled' = 'asking';
@@ -58,24 +58,28 @@ export class Exchange {
   #attempt(): void {
     const server = this.#servers[this.#attempts % this.#servers.length] as UpstreamServer;
     this.#attempts++;
-    if (this.#inquiries.some((earlier) => earlier.server === server && earlier.holdsConnection)) return;
+    let wasAsked = false;
+    for (const earlier of this.#inquiries) {
+      if (earlier.server !== server) continue;
+      if (earlier.holdsConnection) return;
+      wasAsked = true;
+    }
     if (!this.#silent.includes(server)) this.#silent.push(server);
-    const isLastResort = this.#isDeafToEdns(server);
-    const onResult = (result: Message | Error) => this.#onResult(server, result);
-    const inquiry = new Inquiry(server, this.#query, this.#observer, onResult, isLastResort);
+    const isLastResort = wasAsked && this.#isDeafToEdns(server);
+    const inquiry = new Inquiry(server, this.#query, this.#observer, this, isLastResort);
     this.#inquiries.push(inquiry);
     inquiry.send();
   }
 
-  /** Asked before in this exchange, silent for longer than a lost datagram explains, and never heard with EDNS. */
+  /** Of one that was asked before: silent for longer than a lost datagram explains, and never heard with EDNS. */
   #isDeafToEdns(server: UpstreamServer): boolean {
-    const wasAsked = this.#inquiries.some((earlier) => earlier.server === server);
-    return wasAsked && !server.knowsEdns && performance.now() - this.#startedAt >= WITHOUT_EDNS_AFTER_MS;
+    return !server.knowsEdns && performance.now() - this.#startedAt >= WITHOUT_EDNS_AFTER_MS;
   }
 
-  #onResult(server: UpstreamServer, result: Message | Error): void {
+  onResult(server: UpstreamServer, result: Message | Error): void {
     if (this.#state === 'settled') return;
-    this.#silent = this.#silent.filter((other) => other !== server);
+    const at = this.#silent.indexOf(server);
+    if (at >= 0) this.#silent.splice(at, 1);
     if (!(result instanceof Error)) {
       if (!isServerError(rcodeOf(result))) return this.#settle(result);
       this.#errorAnswer ??= result;

@@ -3,7 +3,7 @@
 // §5), servers without EDNS are asked without (RFC 6891 §7).
 
 import { rcodeLabel, type DnsObserver } from './observer.ts';
-import type { Asker } from './pending.ts';
+import type { Asked, Asker } from './pending.ts';
 import type { UpstreamQuery } from './query.ts';
 import type { UpstreamServer } from './upstream-server.ts';
 import { TlsFailure } from './upstream-tls.ts';
@@ -19,29 +19,34 @@ import {
   type Message,
 } from './wire.ts';
 
+export interface InquiryOwner {
+  /** Once at most for an inquiry; never after `cancel`. */
+  onResult(server: UpstreamServer, result: Message | Error): void;
+}
+
 export class Inquiry implements Asker {
   readonly server: UpstreamServer;
   readonly #query: UpstreamQuery;
   readonly #observer: DnsObserver;
-  readonly #done: (result: Message | Error) => void;
+  readonly #owner: InquiryOwner;
   readonly #startedAt = performance.now();
   #state: 'waiting' | 'settled' = 'waiting';
   #isOnStream: boolean;
   #isWithoutOpt: boolean;
-  #cancel = () => {};
+  #asked: Asked | undefined;
 
-  /** `done` is called once at most; never after `cancel`. `isLastResort`: without EDNS, which some drop. */
+  /** `isLastResort`: without EDNS, which some drop. */
   constructor(
     server: UpstreamServer,
     query: UpstreamQuery,
     observer: DnsObserver,
-    done: (result: Message | Error) => void,
+    owner: InquiryOwner,
     isLastResort = false,
   ) {
     this.server = server;
     this.#query = query;
     this.#observer = observer;
-    this.#done = done;
+    this.#owner = owner;
     this.#isOnStream = server.udp === undefined;
     this.#isWithoutOpt = (server.refusesEdns || isLastResort) && query.withoutOpt !== undefined;
   }
@@ -55,7 +60,7 @@ export class Inquiry implements Asker {
     const { udp, stream } = this.server;
     const bytes = (this.#isWithoutOpt ? this.#query.withoutOpt : undefined) ?? this.#query.bytes;
     try {
-      this.#cancel = (this.#isOnStream || udp === undefined ? stream : udp).ask(bytes, this);
+      this.#asked = (this.#isOnStream || udp === undefined ? stream : udp).ask(bytes, this);
     } catch (error) {
       // No ID or file descriptor left, for instance: as if the server had refused, but nothing to hold against it.
       this.#finish(error as Error, 'refused');
@@ -64,7 +69,7 @@ export class Inquiry implements Asker {
 
   cancel(): void {
     this.#state = 'settled';
-    this.#cancel();
+    this.#asked?.cancel();
   }
 
   onAnswer(bytes: Buffer): void {
@@ -101,7 +106,7 @@ export class Inquiry implements Asker {
   #finish(result: Message | Error, label: string): void {
     this.#state = 'settled';
     this.#observer.upstream(this.server.label, label, (performance.now() - this.#startedAt) / 1000);
-    this.#done(result);
+    this.#owner.onResult(this.server, result);
   }
 }
 

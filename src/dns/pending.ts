@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // The questions that one socket or connection waits for: their IDs, and which of them a message answers.
 
-import { IdPool } from './id-pool.ts';
+import { freeId } from './message-id.ts';
 import { FLAG, HEADER_LENGTH, sameQuestion } from './wire.ts';
 
 /** Who asked: hears of one answer or one error, and of nothing once the question is removed. */
 export interface Asker {
   onAnswer(answer: Buffer): void;
   onError(error: Error): void;
+}
+
+/** A question that was put to a server. */
+export interface Asked {
+  /** Nobody waits for it any more: its asker hears of nothing. */
+  cancel(): void;
 }
 
 export interface Pending<A extends Asker = Asker> {
@@ -18,7 +24,6 @@ export interface Pending<A extends Asker = Asker> {
 }
 
 export class PendingTable<A extends Asker = Asker> {
-  readonly #ids = new IdPool();
   readonly #entries = new Map<number, Pending<A>>();
 
   get size(): number {
@@ -32,7 +37,7 @@ export class PendingTable<A extends Asker = Asker> {
 
   /** Copies `query` and gives it a random free ID. Throws when 65 536 questions are waiting already. */
   add(query: Buffer, asker: A): Pending<A> {
-    const id = this.#ids.take();
+    const id = freeId(this.#entries);
     if (id === undefined) throw new Error('too many questions are waiting for this server');
     const bytes = Buffer.from(query);
     bytes.writeUInt16BE(id, 0);
@@ -45,7 +50,6 @@ export class PendingTable<A extends Asker = Asker> {
   remove(pending: Pending<A>): boolean {
     if (this.#entries.get(pending.id) !== pending) return false;
     this.#entries.delete(pending.id);
-    this.#ids.give(pending.id);
     return true;
   }
 

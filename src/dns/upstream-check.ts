@@ -3,7 +3,7 @@
 
 import type { Upstream } from '../config/config.ts';
 import { OPT_OCTETS, writeOpt } from './query.ts';
-import type { Asker } from './pending.ts';
+import type { Asked, Asker } from './pending.ts';
 import { trusting } from './upstream-tls.ts';
 import { StreamChannel } from './upstream-stream.ts';
 import { UdpChannel } from './upstream-udp.ts';
@@ -33,7 +33,7 @@ export async function checkUpstream(upstream: Upstream, authorities: readonly st
   }
 }
 
-function ask(channel: { ask(query: Buffer, asker: Asker): () => void }): Promise<string | undefined> {
+function ask(channel: { ask(query: Buffer, asker: Asker): Asked }): Promise<string | undefined> {
   return new Promise((resolve) => {
     const timer = setTimeout(() => resolve(`no answer within ${TIMEOUT_MS / 1000} s`), TIMEOUT_MS);
     const done = (reason: string | undefined) => {

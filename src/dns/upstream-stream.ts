@@ -4,7 +4,7 @@
 
 import type { SecureContext } from 'node:tls';
 import type { Upstream } from '../config/config.ts';
-import type { Asker, Pending } from './pending.ts';
+import type { Asked, Asker, Pending } from './pending.ts';
 import { Connection } from './upstream-connection.ts';
 
 /** Connections that questions are put on. */
@@ -20,7 +20,8 @@ const MAX_QUEUED = 40_000;
 const ONE_EACH_MS = 10_000;
 
 /** A question of one asker, on one connection or several: the first answer is taken. */
-class StreamQuestion {
+class StreamQuestion implements Asked {
+  readonly #onCancel: (question: StreamQuestion) => void;
   readonly query: Buffer;
   readonly asker: Asker;
   readonly places = new Map<Connection<Place>, Pending<Place>>();
@@ -28,9 +29,15 @@ class StreamQuestion {
   /** Asked once more on a connection of its own. */
   isSuspect = false;
 
-  constructor(query: Buffer, asker: Asker) {
+  constructor(query: Buffer, asker: Asker, onCancel: (question: StreamQuestion) => void) {
     this.query = query;
     this.asker = asker;
+    this.#onCancel = onCancel;
+  }
+
+  cancel(): void {
+    this.#onCancel(this);
+    this.leave();
   }
 
   leave(): void {
@@ -80,6 +87,7 @@ export class StreamChannel {
   /** A connection has ended without a word, and none has answered since: one at a time is tried. */
   #isDoubted = false;
   #isClosed = false;
+  readonly #unqueue = (question: StreamQuestion) => void this.#queue.delete(question);
 
   /** By TLS with `context`. */
   constructor(upstream: Upstream, context?: SecureContext) {
@@ -92,14 +100,11 @@ export class StreamChannel {
     return this.#connections.reduce((sum, connection) => sum + connection.pending.size, this.#queue.size);
   }
 
-  /** Sends a copy of `query` under a random ID. Returns what stops waiting. Throws when the server takes no more. */
-  ask(query: Buffer, asker: Asker): () => void {
-    const question = new StreamQuestion(query, asker);
+  /** Sends a copy of `query` under a random ID. Throws when the server takes no more. */
+  ask(query: Buffer, asker: Asker): Asked {
+    const question = new StreamQuestion(query, asker, this.#unqueue);
     this.#place(question);
-    return () => {
-      this.#queue.delete(question);
-      question.leave();
-    };
+    return question;
   }
 
   close(): void {

@@ -6,7 +6,7 @@ import { randomInt } from 'node:crypto';
 import type { Endpoint } from '../addr/ip.ts';
 import { openDgram } from './upstream-dgram.ts';
 import type { OpenUpstreamSocket, UpstreamSocket } from './upstream-socket.ts';
-import { PendingTable, type Asker, type Pending } from './pending.ts';
+import { PendingTable, type Asked, type Asker, type Pending } from './pending.ts';
 
 const MAX_SOCKETS = 8;
 const USES_PER_SOCKET = 256;
@@ -70,6 +70,48 @@ class UdpSocket {
   }
 }
 
+/** Sent by one socket; where that has failed once by another. */
+class UdpQuestion implements Asker, Asked {
+  readonly #channel: UdpChannel;
+  readonly #query: Buffer;
+  readonly #asker: Asker;
+  #socket: UdpSocket | undefined;
+  #pending: Pending | undefined;
+  #hasFailed = false;
+
+  constructor(channel: UdpChannel, query: Buffer, asker: Asker) {
+    this.#channel = channel;
+    this.#query = query;
+    this.#asker = asker;
+  }
+
+  send(socket: UdpSocket): void {
+    this.#socket = socket;
+    this.#pending = socket.pending.add(this.#query, this);
+    socket.send(this.#pending.query);
+  }
+
+  cancel(): void {
+    if (this.#pending) this.#socket?.pending.remove(this.#pending);
+  }
+
+  onAnswer(answer: Buffer): void {
+    this.#asker.onAnswer(answer);
+  }
+
+  onError(error: Error): void {
+    const isFirst = !this.#hasFailed;
+    this.#hasFailed = true;
+    try {
+      const socket = isFirst ? this.#channel.another(error) : undefined;
+      if (socket) this.send(socket);
+      else this.#asker.onError(error);
+    } catch (cause) {
+      this.#asker.onError(cause as Error);
+    }
+  }
+}
+
 export class UdpChannel {
   readonly #endpoint: Endpoint;
   readonly #open: OpenUpstreamSocket;
@@ -88,29 +130,19 @@ export class UdpChannel {
     return [...this.#sockets, ...this.#retired].reduce((sum, socket) => sum + socket.pending.size, 0);
   }
 
-  /** Sends a copy of `query` under a random ID. Returns what stops waiting. Throws when no ID is free. */
-  ask(query: Buffer, asker: Asker): () => void {
-    let stop = this.#send(query, {
-      onAnswer: (answer) => asker.onAnswer(answer),
-      onError: (error) => {
-        if (this.#isClosed || isOfServer(error)) return asker.onError(error);
-        // The node's, such as an address that is no longer its own: the other sockets have it too.
-        this.#renew();
-        try {
-          stop = this.#send(query, asker);
-        } catch (cause) {
-          asker.onError(cause as Error);
-        }
-      },
-    });
-    return () => stop();
+  /** Sends a copy of `query` under a random ID. Throws when no ID is free. */
+  ask(query: Buffer, asker: Asker): Asked {
+    const question = new UdpQuestion(this, query, asker);
+    question.send(this.#pick());
+    return question;
   }
 
-  #send(query: Buffer, asker: Asker): () => void {
-    const socket = this.#pick();
-    const pending = socket.pending.add(query, asker);
-    socket.send(pending.query);
-    return () => void socket.pending.remove(pending);
+  /** By another socket, where it was the node that failed; else undefined. Throws when none can be had. */
+  another(error: Error): UdpSocket | undefined {
+    if (this.#isClosed || isOfServer(error)) return undefined;
+    // Such as an address that is no longer the node's: the other sockets have it too.
+    this.#renew();
+    return this.#pick();
   }
 
   /** Removes and returns the query that this channel has sent itself, known by port, address, ID and question. */

@@ -8,7 +8,7 @@ self=$(readlink -f -- "$0")
 root=$(dirname -- "$(dirname -- "$self")")
 
 # V8 lets its heap grow to several times what lives in it while questions come fast; docs/sizing.md has what these save.
-set -- --max-semi-space-size=8 --heap-growing-percent=40 "$root/dist/lib/cli/main.js" "$@"
+set -- --no-parallel-scavenge --max-semi-space-size=8 --heap-growing-percent=40 "$root/dist/lib/cli/main.js" "$@"
 
 # .tools/bin is where `make deps` leaves it, bin where `make install` does; exec keeps one process, so signals and
 # exit codes are gate64's own.

@@ -10,15 +10,7 @@ import { parseConfig } from '../../src/config/parse.ts';
 import { SHARED_PORTS } from '../../src/config/pool.ts';
 import { valueAt } from '../../src/config/tree.ts';
 import { DNS_MIB, MIB, configOf, expectProbes, expectRestricted, form, version } from './manifest-expectations.ts';
-import {
-  INSTALL,
-  Rendered,
-  installText,
-  list,
-  renderText,
-  type Container,
-  type Workload,
-} from './manifests.ts';
+import { INSTALL, Rendered, installText, list, renderText, type Container, type Workload } from './manifests.ts';
 import { read, repositoryFiles } from './repository.ts';
 
 const HALVES = { 'gate64-dns-a': 'gate64-dns-a', 'gate64-dns-b': 'gate64-dns-b' };

@@ -53,9 +53,9 @@ switch (process.argv[2]) {
     client(
       (bytes) =>
         new Promise((done) => {
-          const stop = stream.ask(bytes, { onAnswer: done, onError: () => done(undefined) });
+          const question = stream.ask(bytes, { onAnswer: done, onError: () => done(undefined) });
           setTimeout(() => {
-            stop();
+            question.cancel();
             done(undefined);
           }, BUDGET_MS).unref();
         }),

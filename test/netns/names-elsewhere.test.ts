@@ -66,9 +66,8 @@ describe('names of a DNS64 elsewhere', function () {
       }),
     );
     const script = 'mkdir -p /run/gate64 && mount --bind "$1" /run/gate64 && exec "$2" run -c "$3"';
-    const started = scene.topology.start('node', [
-      ...['unshare', '--mount', 'sh', '-c', script, 'sh', own, GATE64, file],
-    ]);
+    const command = ['unshare', '--mount', 'sh', '-c', script, 'sh', own, GATE64, file];
+    const started = scene.topology.start('node', command);
     await eventually('the DNS64 answers', async () => ((await dig('v4only.example')) === '' ? undefined : true));
     return started;
   }

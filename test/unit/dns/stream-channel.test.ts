@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { expect } from 'chai';
 import { FrameReader, frame } from '../../../src/dns/frames.ts';
+import type { Asked } from '../../../src/dns/pending.ts';
 import { StreamChannel } from '../../../src/dns/upstream-stream.ts';
 import { query } from './harness.ts';
 import { encode } from './scripted-server.ts';
@@ -69,17 +70,17 @@ describe('questions over a connection', function () {
   it('tells whoever asks more than can wait, and serves again when there is room', async () => {
     first = 'falls silent';
     await ask('one.example');
-    const cancels: (() => void)[] = [];
+    const questions: Asked[] = [];
     const silent = { onAnswer: () => {}, onError: () => {} };
     const bytes = query({ name: 'many.example' });
     const askMany = () => {
-      for (let i = 0; i < 0x10000; i++) cancels.push(channel.ask(bytes, silent));
+      for (let i = 0; i < 0x10000; i++) questions.push(channel.ask(bytes, silent));
     };
     expect(askMany).to.throw('too many questions');
-    expect(cancels.length).to.be.above(20_000);
-    for (const cancel of cancels) cancel();
+    expect(questions.length).to.be.above(20_000);
+    for (const question of questions) question.cancel();
     expect(channel.pending).to.equal(0);
-    channel.ask(bytes, silent)();
+    channel.ask(bytes, silent).cancel();
   });
 
   it('refuses what a server that does not read would leave with us', async () => {
@@ -95,7 +96,7 @@ describe('questions over a connection', function () {
     for (let turn = 0; turn < 100; turn++) {
       for (let i = 0; i < 50; i++) {
         try {
-          deafChannel.ask(large, { onAnswer: () => {}, onError: () => {} })();
+          deafChannel.ask(large, { onAnswer: () => {}, onError: () => {} }).cancel();
           taken++;
         } catch {
           refused++;

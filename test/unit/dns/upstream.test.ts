@@ -99,15 +99,18 @@ describe('upstream', () => {
   });
 
   it('keeps an answer in memory of its own size, whatever trails it', async () => {
-    const pool = new UpstreamPool([plain(h.upstream)], SILENT_OBSERVER);
-    const name = 'trailing.example';
-    h.upstream.on(name, T.A, {
-      raw: (sent) => [Buffer.concat([encode(sent, { answers: [rr.a(name, '192.0.2.1')] }), Buffer.alloc(20_000)])],
-    });
-    const asked = { bytes: query({ name, type: T.A }), withoutOpt: undefined };
-    const answer = await pool.exchange(asked, 1000);
-    pool.close();
-    expect(answer?.bytes.buffer.byteLength).to.equal(answer?.bytes.length).and.be.below(100);
+    const own = await Harness.start();
+    const names = Array.from({ length: 50 }, (_, i) => `trailing${i}.example`);
+    for (const name of names) {
+      own.upstream.on(name, T.A, {
+        raw: (sent) => [Buffer.concat([encode(sent, { answers: [rr.a(name, '192.0.2.1')] }), Buffer.alloc(20_000)])],
+      });
+    }
+    for (const name of names) expect((await own.ask({ name, type: T.A })).answers).to.have.length(1);
+    const { cacheEntries, cacheBytes } = own.dns.stats;
+    await own.stop();
+    expect(cacheEntries).to.equal(50);
+    expect(cacheBytes).to.be.below(50 * 1000);
   });
 
   it('a truncated answer is fetched over TCP', async () => {

@@ -62,7 +62,11 @@ describe('launcher', () => {
     writeFileSync(join(root, 'package.json'), '{}');
     const { stdout, stderr } = run(command, []);
     expect(stderr).to.equal('');
-    expect(stdout.trim().split(' ')).to.deep.equal(['--max-semi-space-size=8', '--heap-growing-percent=40']);
+    expect(stdout.trim().split(' ')).to.deep.equal([
+      '--no-parallel-scavenge',
+      '--max-semi-space-size=8',
+      '--heap-growing-percent=40',
+    ]);
   });
 
   /** Runs the command with a Node on PATH that calls itself `version`, and is this one otherwise. */
