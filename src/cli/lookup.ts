@@ -34,7 +34,7 @@ export async function lookup(
   const observer = { ...SILENT_OBSERVER, upstream: (_: string, said: string) => void (outcome = said) };
   const pool = new UpstreamPool([{ kind: 'plain', endpoint: server }], observer);
   try {
-    const message = await pool.exchange({ bytes: question(name, type), withoutOpt: undefined }, timeoutMs);
+    const message = await pool.exchange({ bytes: question(name, type), optAt: undefined }, timeoutMs);
     if (message === undefined) {
       throw new Gate64Error('G64_DNS_UPSTREAM', `${formatEndpoint(server)} does not answer: ${outcome}`, {
         hint: 'is the service running, and does its dns.listen have this address? --server ADDRESS:PORT asks another',

@@ -4,7 +4,7 @@
 
 import { rcodeLabel, type DnsObserver } from './observer.ts';
 import type { Asked, Asker } from './pending.ts';
-import type { UpstreamQuery } from './query.ts';
+import { withoutOpt, type UpstreamQuery } from './query.ts';
 import type { UpstreamServer } from './upstream-server.ts';
 import { TlsFailure } from './upstream-tls.ts';
 import {
@@ -48,7 +48,7 @@ export class Inquiry implements Asker {
     this.#observer = observer;
     this.#owner = owner;
     this.#isOnStream = server.udp === undefined;
-    this.#isWithoutOpt = (server.refusesEdns || isLastResort) && query.withoutOpt !== undefined;
+    this.#isWithoutOpt = (server.refusesEdns || isLastResort) && query.optAt !== undefined;
   }
 
   /** It waits on a live connection, where nothing is lost: to ask the same again there would only add to the load. */
@@ -58,7 +58,7 @@ export class Inquiry implements Asker {
 
   send(): void {
     const { udp, stream } = this.server;
-    const bytes = (this.#isWithoutOpt ? this.#query.withoutOpt : undefined) ?? this.#query.bytes;
+    const bytes = this.#isWithoutOpt ? withoutOpt(this.#query) : this.#query.bytes;
     try {
       this.#asked = (this.#isOnStream || udp === undefined ? stream : udp).ask(bytes, this);
     } catch (error) {
@@ -88,7 +88,7 @@ export class Inquiry implements Asker {
     }
     this.server.noteAnswer();
     const rcode = rcodeOf(message);
-    if (!this.#isWithoutOpt && this.#query.withoutOpt !== undefined && knowsNoEdns(message, rcode)) {
+    if (!this.#isWithoutOpt && this.#query.optAt !== undefined && knowsNoEdns(message, rcode)) {
       this.#isWithoutOpt = true;
       this.send();
       return;

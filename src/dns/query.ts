@@ -104,11 +104,18 @@ export function queryKey(query: Query, type: number): string {
   return questionKey(query.bytes, query.nameEnd, type, query.klass, flags);
 }
 
-/** The two forms of a query for upstream servers; the ID is filled in by the sender. */
+/** A query for upstream servers; the ID is filled in by the sender. */
 export interface UpstreamQuery {
   readonly bytes: Buffer;
-  /** For servers that refuse EDNS (RFC 6891 §7). */
-  readonly withoutOpt: Buffer | undefined;
+  /** Where its OPT begins, which ends it and may be left out for servers that refuse EDNS (RFC 6891 §7); else undefined. */
+  readonly optAt: number | undefined;
+}
+
+/** Without its OPT. */
+export function withoutOpt({ bytes, optAt }: UpstreamQuery): Buffer {
+  const bare = Buffer.from(bytes.subarray(0, optAt));
+  if (optAt !== undefined) bare.writeUInt16BE(0, 10);
+  return bare;
 }
 
 export function writeOpt(out: Buffer, at: number, rcodeHigh: number, dnssecOk: boolean, optionsLength: number): void {
@@ -124,7 +131,7 @@ export function upstreamQuery(query: Query, type: number, name?: Buffer): Upstre
   if (query.isRaw && name === undefined) {
     const bytes = Buffer.from(query.bytes);
     bytes.writeUInt16BE(type, query.nameEnd);
-    return { bytes, withoutOpt: undefined };
+    return { bytes, optAt: undefined };
   }
   const own = name ?? query.bytes.subarray(HEADER_LENGTH, query.nameEnd);
   const questionEnd = HEADER_LENGTH + own.length + 4;
@@ -135,8 +142,7 @@ export function upstreamQuery(query: Query, type: number, name?: Buffer): Upstre
   own.copy(bytes, HEADER_LENGTH);
   bytes.writeUInt16BE(type, questionEnd - 4);
   bytes.writeUInt16BE(name === undefined ? query.klass : CLASS_IN, questionEnd - 2);
-  const withoutOpt = query.dnssecOk ? undefined : Buffer.from(bytes.subarray(0, questionEnd));
   bytes[11] = 1;
   writeOpt(bytes, questionEnd, 0, query.dnssecOk, 0);
-  return { bytes, withoutOpt };
+  return { bytes, optAt: query.dnssecOk ? undefined : questionEnd };
 }

@@ -19,6 +19,8 @@ const EAGAIN = 11;
 const MSG_TRUNC = 0x20;
 /** What one turn of the event loop takes before timers and other sockets have theirs. */
 const BATCHES_A_TURN = 4;
+/** Datagrams that are answered later, after which a turn takes no more: what they wait for is to be read first. */
+const LATER_A_TURN = 32;
 
 export interface DatagramSocketOptions {
   /** 4 octets or 16; all zero: every address. */
@@ -54,6 +56,8 @@ export class DatagramSocket {
   #isTurnDue = false;
   #isFlushDue = false;
   #isInTurn = false;
+  /** Of this turn, those that are answered later. */
+  #later = 0;
   /** Answers that wait to be sent. */
   #waiting = 0;
 
@@ -160,7 +164,8 @@ export class DatagramSocket {
   #onTurn(): void {
     this.#isTurnDue = false;
     this.#isInTurn = true;
-    for (let batch = 0; batch < BATCHES_A_TURN && this.#fd >= 0; batch++) {
+    this.#later = 0;
+    for (let batch = 0; batch < BATCHES_A_TURN && this.#later < LATER_A_TURN && this.#fd >= 0; batch++) {
       // Errors are of clients that are gone; they concern nobody.
       const count = socketCalls().recvmmsg(this.#fd, this.#received.headerBytes, BATCH, 0, null);
       for (let i = 0; i < count; i++) this.#take(i);
@@ -216,7 +221,9 @@ export class DatagramSocket {
     }
     datagram.arrive(headers[header + HEADER.length] as number);
     // One that is answered later keeps what it has.
-    if (this.#onDatagram(datagram)) this.#datagrams[i] = this.#datagramAt(i);
+    if (!this.#onDatagram(datagram)) return;
+    this.#later++;
+    this.#datagrams[i] = this.#datagramAt(i);
   }
 
   /** What cannot be sent now is lost as any datagram may be; the client asks again. */

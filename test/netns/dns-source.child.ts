@@ -47,7 +47,7 @@ switch (process.argv[2]) {
     serve();
     break;
   case 'udp':
-    client((bytes) => pool.exchange({ bytes, withoutOpt: undefined }, BUDGET_MS));
+    client((bytes) => pool.exchange({ bytes, optAt: undefined }, BUDGET_MS));
     break;
   default:
     client(

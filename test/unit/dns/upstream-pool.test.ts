@@ -12,7 +12,7 @@ import { TlsServer } from './tls-server.ts';
 const BUDGET_MS = 1000;
 const NAME = 'pool.example';
 const ask = (pool: UpstreamPool) =>
-  pool.exchange({ bytes: query({ name: NAME, type: T.A }), withoutOpt: undefined }, BUDGET_MS);
+  pool.exchange({ bytes: query({ name: NAME, type: T.A }), optAt: undefined }, BUDGET_MS);
 const plain = (server: ScriptedServer) => ({ kind: 'plain' as const, endpoint: { ...server.endpoint } });
 
 describe('changing the list of upstreams', () => {

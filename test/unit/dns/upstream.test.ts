@@ -179,7 +179,7 @@ describe('a query of our own that comes back', () => {
     server.fallback = { mute: true };
     server.onQuestion = (port) => ports.push(port);
     const ask = async (address: string) => {
-      const done = pool.exchange({ bytes: query({ name: 'loop.example' }), withoutOpt: undefined }, 300);
+      const done = pool.exchange({ bytes: query({ name: 'loop.example' }), optAt: undefined }, 300);
       const before = server.asked.length;
       await expectSoon(() => server.asked.length > before);
       const { query: sent } = server.asked.at(-1) as { query: Buffer };
@@ -191,7 +191,7 @@ describe('a query of our own that comes back', () => {
       expect([await ask('127.0.0.2'), await ask('127.0.0.2')]).to.deep.equal([false, false]);
       expect([await ask('127.0.0.1'), await ask('::ffff:127.0.0.1')]).to.deep.equal([true, true]);
       const asked = server.asked.length;
-      await pool.exchange({ bytes: query({ name: 'loop.example' }), withoutOpt: undefined }, 300);
+      await pool.exchange({ bytes: query({ name: 'loop.example' }), optAt: undefined }, 300);
       expect(server.asked.length, 'left alone').to.equal(asked);
     } finally {
       pool.close();
