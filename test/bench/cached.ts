@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a cached answer over UDP costs: processor time and rate, by listener and build, beside Unbound's. All take turns.
+// What a cached answer over UDP costs the process: processor time and rate, by listener and build, beside Unbound's. All take
+// turns. The kernel gives none (dns.kernelCache).
 // .tools/bin/node test/bench/cached.ts [GATE64…]
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -29,7 +30,7 @@ function gate64(command: string, listener: string, port: number): Server {
   const conf = join(directory, `${port}.yaml`);
   writeFileSync(
     conf,
-    `dns: { listen: ["127.0.0.1:${port}"], upstreams: ["127.0.0.1:${UPSTREAM_PORT}"], listener: ${listener} }
+    `dns: { listen: ["127.0.0.1:${port}"], upstreams: ["127.0.0.1:${UPSTREAM_PORT}"], listener: ${listener}, kernelCache: false }
 nat64: { enabled: false, allowNonGlobalIpv4: [203.0.113.0/24] }
 http: { listen: "127.0.0.1:${port + 4000}" }
 log: { level: warn }
