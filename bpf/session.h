@@ -349,8 +349,9 @@ static __always_inline __u32 *state_word4(struct n64_flow4 *four)
 	return (__u32 *)(void *)&four->port_be;
 }
 
-/* Both have the state in their third byte. */
+/* Both have the state in their third byte; the IPv6 entry's flags follow it. */
 #define STATE_SHIFT (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 16 : 8)
+#define FLAGS_SHIFT (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 24 : 0)
 
 static __always_inline __u8 state_of(__u32 word)
 {
