@@ -363,6 +363,12 @@ static __always_inline __u32 with_state(__u32 word, __u8 state)
 	return (word & ~(0xffu << STATE_SHIFT)) | (__u32)state << STATE_SHIFT;
 }
 
+/* Both sides have spoken. An atomic OR: where the entry has just become another's nothing else of it changes. */
+static __always_inline void note_answered(struct n64_flow6 *six)
+{
+	__sync_fetch_and_or(state_word6(six), (__u32)N64_FLOW_ANSWERED << FLAGS_SHIFT);
+}
+
 /* One try to make the step from where the state is; false: somebody else moved it meanwhile. */
 static __always_inline bool state_move(struct n64_flow6 *six, __u32 direction, __u32 event, struct tcp_step *step)
 {

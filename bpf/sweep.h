@@ -113,12 +113,6 @@ static __always_inline bool may_be_one_sided(const struct n64_flow6 *six)
 	return six->state <= N64_OPEN_ICMP && !(six->flags & N64_FLOW_ANSWERED);
 }
 
-/* Spares the next pass the look. By an atomic OR: where the entry has just become another's nothing else of it changes. */
-static __always_inline void note_answered(struct n64_flow6 *six)
-{
-	__sync_fetch_and_or(state_word6(six), (__u32)N64_FLOW_ANSWERED << FLAGS_SHIFT);
-}
-
 /*
  * Whether the policy in force refuses the session, as it would its first packet. Who has a static binding is reached from
  * outside without being on the list of sources.

@@ -138,7 +138,7 @@ struct n64_flow6_key {
 #define N64_FLOW_OUTSIDE 1
 /* Z is a pool address: the other end is a pod, too (RFC 6146 3.8). */
 #define N64_FLOW_HAIRPIN 2
-/* Both sides have spoken; noted for UDP and ICMP, by the accelerator and the sweep, when they have looked. */
+/* Both sides have spoken; noted for UDP and ICMP, at the first answer or by who has looked. */
 #define N64_FLOW_ANSWERED 4
 
 struct n64_flow6 {

@@ -10,7 +10,18 @@ import type { StaticBinding } from '../../src/model/binding.ts';
 import { EbpfDatapath } from '../../src/datapath/ebpf.ts';
 import { TypedMap } from '../../src/libbpf/mod.ts';
 import { u32Codec } from '../../src/model/codecs.ts';
-import { bib4Codec, bib4KeyCodec, lpm4KeyCodec, PROTOCOL, SHARES, STATE, VERDICT } from '../../src/model/layout.gen.ts';
+import {
+  bib4Codec,
+  bib4KeyCodec,
+  flow6Codec,
+  flow6KeyCodec,
+  FLOW_ANSWERED,
+  lpm4KeyCodec,
+  PROTOCOL,
+  SHARES,
+  STATE,
+  VERDICT,
+} from '../../src/model/layout.gen.ts';
 import { eth } from '../helpers/packet.ts';
 import { programsOf } from '../helpers/programs.ts';
 import { fillSessions } from './many-sessions.ts';
@@ -251,6 +262,25 @@ describe('judging running sessions', () => {
       }
       plane.age(TIMEOUTS.udp + 2);
       expect(sweep(plane)).to.equal(1);
+    });
+
+    it('that they are answered is noted with the answer, and by the sweep where it was not', () => {
+      using plane = new Plane();
+      const six = new TypedMap(plane.maps.n64_flow6, flow6KeyCodec, flow6Codec);
+      const flags = () => [...six.entries()].map(([, { flags: are }]) => are & FLOW_ANSWERED);
+      const ask = () => plane.gate(eth().ip6({ src: POD, dst: SERVER6 }).udp({ sport: 40001, dport: 53 }));
+      expectSound(ask());
+      expectSound(ask());
+      expect(flags()).to.deep.equal([0]);
+      expectSound(plane.gate(eth().ip4({ src: SERVER, dst: POOL }).udp({ sport: 53, dport: 40001 })));
+      expect(flags()).to.deep.equal([FLOW_ANSWERED]);
+      for (const [key, value] of Array.from(six.entries())) six.update(key, { ...value, flags: 0 });
+      plane.age(TIMEOUTS.udp - 5);
+      sweep(plane);
+      expect(flags(), 'nothing runs short').to.deep.equal([0]);
+      plane.datapath.setClosingTimes([{ ms: 2000 }]);
+      sweep(plane);
+      expect(flags()).to.deep.equal([FLOW_ANSWERED]);
     });
   });
 });
