@@ -74,17 +74,19 @@ static __always_inline int port_claim(struct port_request *request, struct n64_b
 }
 
 /* Joins the binding of (X',x), if there is one; making()->bib6 has it. */
-GLOBAL bool bib_join(const struct n64_bib6_key *key)
+GLOBAL bool bib_join(const struct n64_bib6_key *of)
 {
 	struct n64_making *new = making();
+	struct n64_bib6_key key;
 	struct n64_bib6 *bib;
 
-	if (!key || !new)
+	if (!of || !new)
 		return false;
-	bib = bpf_map_lookup_elem(&n64_bib6, key);
+	key = *of;
+	bib = bpf_map_lookup_elem(&n64_bib6, &key);
 	if (!bib || !refs_join(&bib->refs))
 		return false;
-	if (bpf_map_lookup_elem(&n64_bib6, key) != bib) {
+	if (bpf_map_lookup_elem(&n64_bib6, &key) != bib) {
 		refs_leave(&bib->refs);
 		return false;
 	}

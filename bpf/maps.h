@@ -80,8 +80,8 @@ ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_silences, struct n64_silence, 256);
  */
 HASH_MAP(n64_closing, __u8[16], __u64, 16384);
 
-/* How many sessions the sweep may have probed. User space fills it before each turn, and not when it could send no probe. */
-ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_probes, __u32, 1);
+/* Not pinned: what one process has said another has not, and programs that are loaded anew judge anew. */
+ARRAY_MAP(BPF_MAP_TYPE_ARRAY, n64_turn, struct n64_turn, 1);
 
 /* One queue of free blocks a pool address. TypeScript fills it; the first packet of a pod that needs one takes it. */
 struct {

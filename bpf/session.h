@@ -362,8 +362,9 @@ static __always_inline __u32 *state_word4(struct n64_flow4 *four)
 	return (__u32 *)(void *)&four->port_be;
 }
 
-/* Both have the state in their third byte. */
+/* Both have the state in their third byte; the IPv6 entry's flags follow it. */
 #define STATE_SHIFT (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 16 : 8)
+#define FLAGS_SHIFT (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 24 : 0)
 
 static __always_inline __u8 state_of(__u32 word)
 {
@@ -373,6 +374,12 @@ static __always_inline __u8 state_of(__u32 word)
 static __always_inline __u32 with_state(__u32 word, __u8 state)
 {
 	return (word & ~(0xffu << STATE_SHIFT)) | (__u32)state << STATE_SHIFT;
+}
+
+/* Both sides have spoken. An atomic OR: where the entry has just become another's nothing else of it changes. */
+static __always_inline void note_answered(struct n64_flow6 *six)
+{
+	__sync_fetch_and_or(state_word6(six), (__u32)N64_FLOW_ANSWERED << FLAGS_SHIFT);
 }
 
 /* One try to make the step from where the state is; false: somebody else moved it meanwhile. */

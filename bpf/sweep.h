@@ -43,16 +43,28 @@ static __noinline long record_block(struct bpf_iter__bpf_map_elem *ctx, struct n
 
 #define SWEEP_STEP 64
 
+static __always_inline struct n64_turn *turn_of(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&n64_turn, &zero);
+}
+
+static __noinline void walk_pause(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct n64_session_record none = {};
+
+	record_session(ctx, &none);
+}
+
 /*
  * A read goes on until enough is written. An empty record now and then ends one that finds nothing to delete, so that user
  * space can pause.
  */
-static __always_inline int walk_on(struct bpf_iter__bpf_map_elem *ctx, struct n64_session_record *record)
+static __always_inline int walk_on(struct bpf_iter__bpf_map_elem *ctx)
 {
-	if (ctx->meta->seq_num % SWEEP_STEP == 0) {
-		record->six.created_ns = 0;
-		record_session(ctx, record);
-	}
+	if (ctx->meta->seq_num % SWEEP_STEP == 0)
+		walk_pause(ctx);
 	return 0;
 }
 
@@ -95,6 +107,12 @@ static __always_inline bool is_one_sided(const struct n64_flow6 *six, const stru
 	return six->state <= N64_OPEN_ICMP && (!six->packets || !four->packets);
 }
 
+/* Of UDP and ICMP, as far as is known without a look at the other entry. */
+static __always_inline bool may_be_one_sided(const struct n64_flow6 *six)
+{
+	return six->state <= N64_OPEN_ICMP && !(six->flags & N64_FLOW_ANSWERED);
+}
+
 /*
  * Whether the policy in force refuses the session, as it would its first packet. Who has a static binding is reached from
  * outside without being on the list of sources.
@@ -130,12 +148,11 @@ static __always_inline __u64 probe_after(void)
 static __noinline bool sweep_probe(struct bpf_iter__bpf_map_elem *ctx, struct n64_session_record *record, __u64 now,
 				   __u64 limit)
 {
+	struct n64_turn *turn = turn_of();
 	struct n64_flow4_key key4;
 	struct n64_flow4 *four;
-	__u32 zero = 0, *budget;
 
-	budget = bpf_map_lookup_elem(&n64_probes, &zero);
-	if (!budget || !*budget)
+	if (!turn || !turn->probes)
 		return false;
 	flow4_key_of(&key4, &record->key, record->six.pool_be, record->six.port_be);
 	four = bpf_map_lookup_elem(&n64_flow4, &key4);
@@ -148,25 +165,26 @@ static __noinline bool sweep_probe(struct bpf_iter__bpf_map_elem *ctx, struct n6
 	/* Without room the kernel shows this entry again. */
 	if (record_session(ctx, record))
 		return true;
-	*budget -= 1;
+	turn->probes -= 1;
 	session_fall_silent(&record->key, record->six.pool_be, record->six.port_be, now);
 	return true;
 }
 
-static __always_inline int sweep_session(struct bpf_iter__bpf_map_elem *ctx)
+/* Looks at all that may end a session, at the policy if it is its turn, and ends it or not. */
+static __noinline int sweep_look(struct bpf_iter__bpf_map_elem *ctx, __u64 now, bool judged)
 {
 	struct n64_session_record record = {};
 	struct n64_flow6_key *key = ctx->key;
 	struct n64_flow6 *six = ctx->value;
 	struct n64_flow4_key key4;
 	struct n64_flow4 *four;
-	__u64 now = bpf_ktime_get_ns(), limit;
+	__u64 limit;
 	bool denied;
 
 	if (!key || !six)
 		return 0;
 	record.key = *key;
-	denied = session_denied(&record.key);
+	denied = judged && session_denied(&record.key);
 	limit = timeout_ns(six->state) + SWEEP_LATER_NS;
 	if (state_is_closed(six->state))
 		limit = closing_limit(&record.key, limit, 1);
@@ -177,8 +195,8 @@ static __always_inline int sweep_session(struct bpf_iter__bpf_map_elem *ctx)
 	}
 	/* Most are alive, and a look at the other entry costs more than all else here: only what may be over takes it. */
 	if (!denied && !ns_after(now, six->last_ns, limit) &&
-	    (six->state > N64_OPEN_ICMP || !ns_after(now, six->last_ns, closing_limit(&record.key, limit, ONE_SIDED))))
-		return walk_on(ctx, &record);
+	    (!may_be_one_sided(six) || !ns_after(now, six->last_ns, closing_limit(&record.key, limit, ONE_SIDED))))
+		return walk_on(ctx);
 	record.six = *six;
 	flow4_key_of(&key4, &record.key, record.six.pool_be, record.six.port_be);
 	four = bpf_map_lookup_elem(&n64_flow4, &key4);
@@ -186,16 +204,59 @@ static __always_inline int sweep_session(struct bpf_iter__bpf_map_elem *ctx)
 		record.four = *four;
 		if (is_one_sided(&record.six, &record.four))
 			limit = closing_limit(&record.key, limit, ONE_SIDED);
+		else if (may_be_one_sided(&record.six))
+			note_answered(six);
 		if (!denied && !ns_after(now, four->last_ns, limit) && inbound_counts(&record.six, now, limit))
-			return walk_on(ctx, &record);
+			return walk_on(ctx);
 	}
 	if (!denied && !ns_after(now, record.six.last_ns, limit))
-		return walk_on(ctx, &record);
+		return walk_on(ctx);
 	/* Written first: when the buffer is full the kernel shows this entry again, and it must still be there. */
 	if (record_session(ctx, &record))
 		return 0;
 	session_delete(&record.key, record.six.pool_be, record.six.port_be);
 	return 0;
+}
+
+/*
+ * Whether it is the session's turn to be judged: always while user space says that the policy may have changed. One to
+ * another pod depends on that one's binding, too, which comes and goes unsaid.
+ */
+static __always_inline bool is_judged(const struct n64_turn *turn, const struct n64_flow6_key *key,
+				      const struct n64_flow6 *six)
+{
+	if (!cfg.end_denied_sessions)
+		return false;
+	return !turn->share || six->flags & N64_FLOW_HAIRPIN ||
+	       turn->share == 1 + bpf_ntohs(key->sport_be) % N64_SHARES;
+}
+
+/* Most sessions are this, which asks no other table: they have been heard within their time, and nothing shortens it. */
+static __always_inline bool is_plainly_alive(const struct n64_turn *turn, const struct n64_flow6 *six)
+{
+	__u8 state = six->state;
+
+	if (ns_after(turn->now_ns, six->last_ns, state == N64_ESTABLISHED ? probe_after() : timeout_ns(state)))
+		return false;
+	return turn->none_closing || !(state_is_closed(state) || may_be_one_sided(six));
+}
+
+static __always_inline int sweep_session(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct n64_flow6_key *key = ctx->key;
+	struct n64_flow6 *six = ctx->value;
+	struct n64_turn *turn = turn_of();
+	bool judged;
+
+	if (!key || !six || !turn)
+		return 0;
+	/* What is behind ends nothing early. */
+	if (!turn->now_ns || ctx->meta->seq_num % SWEEP_STEP == 0)
+		turn->now_ns = bpf_ktime_get_ns();
+	judged = is_judged(turn, key, six);
+	if (!judged && is_plainly_alive(turn, six))
+		return walk_on(ctx);
+	return sweep_look(ctx, turn->now_ns, judged);
 }
 
 static long pod_forget_block(__u32 index, struct pod_blocks *blocks)

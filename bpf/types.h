@@ -138,7 +138,7 @@ struct n64_flow6_key {
 #define N64_FLOW_OUTSIDE 1
 /* Z is a pool address: the other end is a pod, too (RFC 6146 3.8). */
 #define N64_FLOW_HAIRPIN 2
-/* An answer has been seen; noted for UDP and ICMP, by the accelerator alone. */
+/* Both sides have spoken; noted for UDP and ICMP, at the first answer or by who has looked. */
 #define N64_FLOW_ANSWERED 4
 
 struct n64_flow6 {
@@ -195,6 +195,22 @@ struct n64_session_record {
 	__u32 kind;
 	struct n64_flow6 six;
 	struct n64_flow4 four;
+};
+
+/* Where the policy is what it was, a pass of the sweep judges one part of so many. */
+#define N64_SHARES 16
+
+/* What user space tells the sweep before each of its turns. What it does not say is 0 and spares no session a look. */
+struct n64_turn {
+	/* The time, up to 64 sessions old; 0: to be asked. */
+	__u64 now_ns;
+	/* How many sessions may be probed; none where no probe could be sent. */
+	__u32 probes;
+	/* Which sessions the policy judges: 0: all; otherwise one more than the share whose turn it is. */
+	__u32 share;
+	/* Whether n64_closing has nothing. */
+	__u32 none_closing;
+	__u32 zero;
 };
 
 /* ---- bindings: RFC 6146 3.1 ---- */

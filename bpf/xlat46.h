@@ -106,6 +106,18 @@ GLOBAL int later_fragment_4to6(struct __sk_buff *skb, struct packet *p, const st
 	return split ? split_away(skb, p) : egress_ip6(skb);
 }
 
+/* UDP and ICMP: the first packet from outside. Noted for the accelerator and the sweep, which look no further then. */
+static __noinline void session_note_answer(const struct n64_flow4_key *key4, const struct n64_flow4 *four)
+{
+	struct n64_flow6_key key6;
+	struct n64_flow6 *six;
+
+	flow6_key_of(&key6, key4, four);
+	six = bpf_map_lookup_elem(&n64_flow6, &key6);
+	if (six && READ_ONCE(six->packets))
+		note_answered(six);
+}
+
 static __always_inline void session_touch4(const struct n64_flow4_key *key, struct n64_flow4 *flow, __u8 tcp_flags,
 					   __u32 packets, __u32 bytes)
 {
@@ -119,6 +131,8 @@ static __always_inline void session_touch4(const struct n64_flow4_key *key, stru
 	} else if (ns_after(now, flow->last_ns, NSEC_PER_SEC - 1)) {
 		flow->last_ns = now;
 	}
+	if (key->protocol != N64_TCP && !flow->packets)
+		session_note_answer(key, flow);
 	__sync_fetch_and_add(&flow->packets, packets);
 	__sync_fetch_and_add(&flow->bytes, bytes);
 }

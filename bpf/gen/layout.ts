@@ -33,6 +33,7 @@ const STRUCTS = [
   'flow4_key',
   'flow4',
   'session_record',
+  'turn',
   'bib6_key',
   'bib6',
   'bib4_key',

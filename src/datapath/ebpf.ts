@@ -39,6 +39,7 @@ import {
   lpm6KeyCodec,
   podCodec,
   poolAddressCodec,
+  turnCodec,
   VERDICT,
   type Prefix,
 } from '../model/layout.gen.ts';
@@ -47,6 +48,7 @@ import { withCode } from './error-codes.ts';
 import { FragmentPort } from './fragment-port.ts';
 import { Hooks } from './hooks.ts';
 import { PodHooks, podDevicesOf } from './pod-hooks.ts';
+import { Judging } from './judging.ts';
 import { loadObject, misfit, type EbpfOptions } from './load-object.ts';
 import type { Pins } from './pins.ts';
 import { Probes } from './probes.ts';
@@ -69,6 +71,9 @@ const SESSIONS_AT = (() => {
   const empty = podCodec.read(new DataView(new ArrayBuffer(podCodec.size)), 0);
   return encode(podCodec, { ...empty, sessions: 1 }).indexOf(1);
 })();
+
+/** A part of the table of blocks that is read sooner with all others, by batches, than one by one. */
+const MANY_BLOCKS = 8;
 
 /** In n64_closing: a time that holds for every pod. */
 const EVERYBODY = new Uint8Array(16);
@@ -102,11 +107,14 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
   readonly #statics: StaticStore;
   readonly #fragments: FragmentPort;
   readonly #probes: Probes;
+  readonly #judging = new Judging();
   readonly #ring: RingBuffer;
   readonly #listeners = new Set<(event: DatapathEvent) => void>();
   #object: BpfObject;
   /** What #object was loaded with. */
   #loaded: ProgramConfig;
+  /** Whether n64_closing may have something: an earlier process may have left it. */
+  #isClosing: boolean;
   /** The sweep that has paused. */
   #walk: SweepWalk | undefined;
   #idleBlockMs = DEFAULT_IDLE_BLOCK_MS;
@@ -131,6 +139,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
     this.#statics = new StaticStore(maps);
     this.#fragments = new FragmentPort(maps, () => this.#loaded);
     this.#probes = new Probes(this.#fragments);
+    this.#isClosing = maps.n64_closing.nextKey(null) !== undefined;
     this.#ring = new RingBuffer(maps.n64_events, (records) => this.#deliver(records)).unref();
   }
 
@@ -208,6 +217,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
 
   /** Until the new programs hang, those of before are the ones to go back to. */
   #swap(wanted: ProgramConfig): void {
+    this.#policyChanges();
     const object = loadObject(this.#options, wanted, this.#idleBlockMs);
     try {
       this.#hang(object, wanted);
@@ -238,12 +248,15 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
 
   // ---- policy ----
 
+  /** To be called with each change of what session_denied() of bpf/sweep.h looks at, before it: a change may fail half-way. */
+  readonly #policyChanges = (): void => this.#judging.change();
+
   setDestinations(rules: readonly DestinationRule[]): void {
     const wanted = rules.map((rule) => ({
       key: encode(lpm4KeyCodec, { length: rule.net.length, address: rule.net.v4 }),
       value: encode(u32Codec, VERDICTS[rule.verdict]),
     }));
-    replaceAll(this.maps.n64_dst4, wanted);
+    replaceAll(this.maps.n64_dst4, wanted, this.#policyChanges);
   }
 
   setSources(nets: readonly Ip6Net[]): void {
@@ -251,7 +264,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
       key: encode(lpm6KeyCodec, { length: net.length, address: net.v6 }),
       value: encode(u32Codec, 1),
     }));
-    replaceAll(this.maps.n64_src6, wanted);
+    replaceAll(this.maps.n64_src6, wanted, this.#policyChanges);
   }
 
   setClosingTimes(times: readonly ClosingTime[]): void {
@@ -259,7 +272,9 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
       key: pod ?? EVERYBODY,
       value: encode(u64Codec, BigInt(Math.round(ms * 1e6))),
     }));
+    this.#isClosing = true;
     replaceAll(this.maps.n64_closing, wanted);
+    this.#isClosing = wanted.length > 0;
   }
 
   pods(): PodRow[] {
@@ -278,7 +293,12 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
 
   blocksAt(indexes: Iterable<number>): BlockRow[] {
     const toEpoch = epochClock();
-    return [...indexes].flatMap((index) => {
+    const wanted = [...indexes];
+    if (wanted.length * MANY_BLOCKS > this.maps.n64_blocks.maxEntries) {
+      const rows = new Map(this.blocks().map((row) => [row.index, row]));
+      return wanted.flatMap((index) => rows.get(index) ?? []);
+    }
+    return wanted.flatMap((index) => {
       const block = this.maps.n64_blocks.lookup(encode(u32Codec, index));
       return (block && blockRow(index, viewOf(block), 0, toEpoch)) ?? [];
     });
@@ -290,7 +310,7 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
       value: encode(poolAddressCodec, { slot, shared: Number(shared), draining: Number(draining) }),
     }));
     // Addresses before queues: whoever gets a block finds its address.
-    replaceAll(this.maps.n64_pool, wanted);
+    replaceAll(this.maps.n64_pool, wanted, this.#policyChanges);
     // A slot of an address that left may have been given to one that came.
     this.#blocks.expose(new Set(addresses.filter(({ draining }) => !draining).map(({ slot }) => slot)));
   }
@@ -326,10 +346,12 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
   }
 
   putStaticBinding(binding: StaticBinding): void {
+    this.#policyChanges();
     this.#statics.put(binding);
   }
 
   deleteStaticBinding(binding: StaticBinding): void {
+    this.#policyChanges();
     this.#statics.delete(binding);
   }
 
@@ -346,11 +368,13 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
       this.#swap(this.#loaded);
     }
     const toEpoch = epochClock();
-    this.#walk ??= new SweepWalk(this.#program('n64_sweep'), this.maps.n64_flow6);
-    const walk = this.#walk;
-    this.#probes.allow(this.#object.map('n64_probes'));
-    const { endedCount, finished, records, silent } = walk.go(started + budgetMs, maxRows);
-    if (finished) this.#endWalk();
+    this.#walk ??= this.#beginWalk();
+    this.#writeTurn();
+    const { endedCount, finished, records, silent } = this.#walk.go(started + budgetMs, maxRows);
+    if (finished) {
+      this.#judging.endPass();
+      this.#endWalk();
+    }
     const config = this.settings();
     this.#probes.send(silent, config.prefixes);
     return {
@@ -360,6 +384,22 @@ export class EbpfDatapath extends EbpfReader implements Datapath {
       returned: finished ? this.#reclaim(toEpoch) : [],
       durationMs: performance.now() - started,
     };
+  }
+
+  #beginWalk(): SweepWalk {
+    const walk = new SweepWalk(this.#program('n64_sweep'), this.maps.n64_flow6);
+    this.#judging.beginPass();
+    return walk;
+  }
+
+  #writeTurn(): void {
+    const turn = {
+      nowNs: 0n,
+      probes: this.#probes.allowed(),
+      share: this.#judging.share,
+      noneClosing: Number(!this.#isClosing),
+    };
+    this.#object.map('n64_turn').update(encode(u32Codec, 0), encode(turnCodec, turn));
   }
 
   #endWalk(): void {

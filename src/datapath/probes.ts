@@ -3,10 +3,7 @@
 // back. How many a second is bounded here; the sweep (bpf/sweep.h) chooses the sessions.
 
 import { embedIp4 } from '../addr/rfc6052.ts';
-import type { BpfMap } from '../libbpf/mod.ts';
 import type { Prefix, SessionRecord } from '../model/layout.gen.ts';
-import { encode } from './bytes.ts';
-import { u32Codec } from '../model/codecs.ts';
 import type { FragmentPort } from './fragment-port.ts';
 import { probePackets } from './probe-packet.ts';
 
@@ -23,13 +20,13 @@ export class Probes {
     this.#port = port;
   }
 
-  /** Tells the sweep how many sessions it may choose: none where no probe could be sent, so that they keep their time. */
-  allow(budget: BpfMap): void {
+  /** How many sessions the sweep may choose: none where no probe could be sent, so that they keep their time. */
+  allowed(): number {
     const now = performance.now();
     const grown = ((now - this.#filledAt) / 1000) * PROBES_PER_SECOND;
     this.#tokens = Math.min(PROBES_PER_SECOND, this.#tokens + grown);
     this.#filledAt = now;
-    budget.update(encode(u32Codec, 0), encode(u32Codec, this.#port.isOpen ? Math.floor(this.#tokens) : 0));
+    return this.#port.isOpen ? Math.floor(this.#tokens) : 0;
   }
 
   /** Probes those that the sweep chose. One that is lost is not repeated: the session has TCP_TRANS to be heard of. */

@@ -17,6 +17,7 @@ export const MSS_AUTO = 0xffffffff;
 export const FLOW_OUTSIDE = 1;
 export const FLOW_HAIRPIN = 2;
 export const FLOW_ANSWERED = 4;
+export const SHARES = 16;
 export const REFS_DEAD = 0x80000000;
 export const NO_BLOCK = 0xffffffff;
 export const ALL_DEVICES = 0xffffffff;
@@ -398,6 +399,32 @@ export const sessionRecordCodec = {
     view.setUint32(offset + 28, value.kind, true);
     flow6Codec.write(view, offset + 32, value.six);
     flow4Codec.write(view, offset + 80, value.four);
+  },
+};
+
+export interface Turn {
+  readonly nowNs: bigint;
+  readonly probes: number;
+  readonly share: number;
+  readonly noneClosing: number;
+}
+
+export const turnCodec = {
+  size: 24,
+  read(view: DataView, offset: number): Turn {
+    return {
+      nowNs: view.getBigUint64(offset, true),
+      probes: view.getUint32(offset + 8, true),
+      share: view.getUint32(offset + 12, true),
+      noneClosing: view.getUint32(offset + 16, true),
+    };
+  },
+  write(view: DataView, offset: number, value: Turn): void {
+    clear(view, offset, 24);
+    view.setBigUint64(offset, value.nowNs, true);
+    view.setUint32(offset + 8, value.probes, true);
+    view.setUint32(offset + 12, value.share, true);
+    view.setUint32(offset + 16, value.noneClosing, true);
   },
 };
 

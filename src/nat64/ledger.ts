@@ -70,7 +70,7 @@ export class PortBlockLedger {
    */
   reconcile(pool: readonly PoolBlock[], statics: readonly StaticBinding[]): void {
     this.#statics = statics;
-    if (this.#adopted) this.#catchUp(this.#options.datapath.blocks());
+    if (this.#adopted) this.#catchUp();
     else this.#adopt();
     const byKey = new Map([...this.#entries.values()].map((entry) => [blockKey(entry), entry]));
     const wantedKeys = new Set(pool.map(blockKey));
@@ -146,8 +146,7 @@ export class PortBlockLedger {
     const slots = new Set([...this.#entries.values()].map((entry) => entry.slot));
     const queued = new Set([...slots].flatMap((slot) => [...datapath.queuedBlocks(slot)]));
     // Rows are read after the queues, so a block that a pod takes in between still stands in `queued`.
-    const rows = new Map(datapath.blocks().map((row) => [row.index, row]));
-    this.#catchUp([...rows.values()]);
+    const rows = this.#catchUp();
     const suspects = new Set<number>();
     const left: Entry[] = [];
     for (const entry of this.#entries.values()) {
@@ -266,13 +265,16 @@ export class PortBlockLedger {
   }
 
   /** A full ring loses events: the records tell of leases all the same. */
-  #catchUp(rows: readonly BlockRow[]): void {
+  #catchUp(): Map<number, BlockRow> {
+    const offered = [...this.#entries.values()].filter(({ state }) => state === 'offered');
+    const rows = this.#options.datapath.blocksAt(offered.map(({ index }) => index));
     for (const row of rows) {
       const entry = this.#entries.get(row.index);
       if (entry?.state === 'offered' && row.state === 'leased' && row.holder !== undefined) {
         this.#noteLease(entry, row.holder, row.since);
       }
     }
+    return new Map(rows.map((row) => [row.index, row]));
   }
 
   #noteLease(entry: Entry, holder: Uint8Array, at: number | undefined): void {
@@ -295,7 +297,7 @@ export class PortBlockLedger {
   #takeOut(entries: readonly Entry[]): Set<number> {
     const { datapath } = this.#options;
     const taken = datapath.retireBlocks(entries.map((entry) => entry.index));
-    if (taken.size < entries.length) this.#catchUp(datapath.blocks());
+    if (taken.size < entries.length) this.#catchUp();
     return taken;
   }
 

@@ -55,8 +55,8 @@ export interface BlockUse {
 export class Pressure {
   readonly #datapath: Datapath;
   readonly #log: Log;
-  /** What the data plane was told last, as text. */
-  #told = '';
+  /** What the data plane was told last, as text; undefined: what it has an earlier process may have told it. */
+  #told: string | undefined;
   #isPressed = false;
 
   constructor(datapath: Datapath, log: Log) {

@@ -3,11 +3,11 @@
 // blocks.
 
 import { expect } from 'chai';
-import { parseIp4, parseIp6 } from '../../src/addr/ip.ts';
+import { parseIp4 } from '../../src/addr/ip.ts';
 import { monotonicNs } from '../../src/datapath/clock.ts';
-import { flow6Codec, flow6KeyCodec, STATE } from '../../src/model/layout.gen.ts';
 import { eth, type Packet } from '../helpers/packet.ts';
 import { programsOf } from '../helpers/programs.ts';
+import { fillSessions } from './many-sessions.ts';
 import { expectSound, Plane, POD, POOL, PREFIX, SERVER, SERVER6, TIMEOUTS, withPlane } from './plane.ts';
 
 const from6 = () => eth().ip6({ src: POD, dst: SERVER6 });
@@ -152,26 +152,8 @@ describe('expiry', () => {
   });
 
   describe('sweeps a backlog in turns', () => {
-    /** Sessions of nobody: what a sweep looks at, without the packets. */
-    const fill = (plane: Plane, count: number, lastNs: bigint) => {
-      const keys = new Uint8Array(count * flow6KeyCodec.size);
-      const values = new Uint8Array(count * flow6Codec.size);
-      const empty = flow6Codec.read(new DataView(new ArrayBuffer(flow6Codec.size)), 0);
-      for (let i = 0; i < count; i++) {
-        const key = {
-          src: parseIp6(`2001:db8:2::${(i >> 14).toString(16)}`),
-          dst4: i,
-          sport: 1,
-          dport: 2,
-          protocol: 1,
-          prefix: 0,
-        };
-        flow6KeyCodec.write(new DataView(keys.buffer), i * flow6KeyCodec.size, key);
-        const six = { ...empty, lastNs, createdNs: lastNs, state: STATE.OPEN_UDP };
-        flow6Codec.write(new DataView(values.buffer), i * flow6Codec.size, six);
-      }
-      plane.maps.n64_flow6.updateBatch(keys, values, count);
-    };
+    const fill = (plane: Plane, count: number, lastNs: bigint) =>
+      fillSessions(plane, { count, lastNs, servers: count, firstServer: 0 });
 
     it('ends no more than its budget allows, goes on where it paused, and gives no more rows than asked', () => {
       using plane = new Plane({ maxSessions: 131_072 });

@@ -3,6 +3,8 @@
 
 import { expect } from 'chai';
 import { parseIp4 } from '../../src/addr/ip.ts';
+import { BlockStore } from '../../src/datapath/block-store.ts';
+import { BpfMap } from '../../src/libbpf/mod.ts';
 import { Plane, POOL } from './plane.ts';
 
 const NONE = { tcp: [], udp: [], icmp: [] };
@@ -47,5 +49,30 @@ describe('bpf: queues of blocks', () => {
     datapath.setPoolAddresses([address(a, 0, false)]);
     expect(slots()).to.deep.equal([0]);
     expect([...datapath.queuedBlocks(0)]).to.deep.equal(queued);
+  });
+
+  it('writes nothing where the right queues are there: each write waits for every running program', () => {
+    using plane = new Plane();
+    const { n64_free: free } = plane.maps;
+    let writes = 0;
+    free.update = (...args) => {
+      writes++;
+      BpfMap.prototype.update.apply(free, args);
+    };
+    free.delete = (...args) => {
+      writes++;
+      return BpfMap.prototype.delete.apply(free, args);
+    };
+    using first = new BlockStore(plane.maps, plane.pins);
+    first.expose(new Set([0]));
+    expect(writes).to.equal(0);
+    first.expose(new Set([1]));
+    expect(writes).to.equal(2);
+    // As another process, which has opened the queues anew.
+    using second = new BlockStore(plane.maps, plane.pins);
+    second.expose(new Set([1]));
+    expect(writes).to.equal(2);
+    second.expose(new Set([0, 1]));
+    expect(writes).to.equal(3);
   });
 });

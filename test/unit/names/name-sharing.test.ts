@@ -219,7 +219,7 @@ describe('names of a DNS64 elsewhere', () => {
   const liars: [string, RequestListener, RegExp][] = [
     ['is no JSON', (_, response) => response.end('<html>'), /JSON/],
     ['is JSON of something else', (_, response) => response.end('null'), /no names/],
-    ['never ends', (_, response) => void pour(response), /too long/],
+    ['never ends', (_, response) => pour(response), /too long/],
     [
       'is an error page',
       (_, response) => response.writeHead(500).end('\u001b[31moops\nmore'),
