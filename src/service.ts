@@ -27,6 +27,7 @@ import { NAMES_FILE } from './names/name-file.ts';
 import { Names } from './names/names.ts';
 import type { Usage } from './names/usage.ts';
 import { USAGE_FILE } from './names/usage-file.ts';
+import { InTurns } from './model/in-turns.ts';
 import { Nat64Metrics } from './nat64/metrics.ts';
 import { allocationFailures, usageOf } from './nat64/views.ts';
 import { trackedFlows } from './plan/tracking.ts';
@@ -53,6 +54,8 @@ class Service {
   readonly #dnsMetrics: DnsMetrics;
   readonly #nat64Metrics: Nat64Metrics;
   readonly #names: Names;
+  /** A sweep ends hundreds at once: DNS answers wait for so many. */
+  readonly #ended = new InTurns<SessionRow>(32, (row) => this.#names.usage.add(this.#usageOf(row)));
   readonly #admissions = new Admissions({ onProblem: (problem, error) => this.#noteAdmission(problem, error) });
   readonly #startedAt = new Date();
   readonly #file: string | undefined;
@@ -180,7 +183,7 @@ class Service {
       host: new LinuxHost(),
       site: new PinnedSite(),
       log: this.#log,
-      onEnded: (rows) => this.#noteUsage(rows),
+      onEnded: (rows) => this.#ended.add(rows),
       onSweep: (durationMs) => this.#nat64Metrics.observeSweep(durationMs / 1000),
       onConverged: ({ datapath }) => this.#follow(datapath?.destinations ?? []),
     });
@@ -191,10 +194,6 @@ class Service {
       fragments: () => node.fragments(),
     });
     return node;
-  }
-
-  #noteUsage(rows: readonly SessionRow[]): void {
-    for (const row of rows) this.#names.usage.add(this.#usageOf(row));
   }
 
   #usageOf(row: SessionRow): Usage {
@@ -391,6 +390,7 @@ class Service {
     this.#nat64Metrics.stop();
     await this.#node?.stop();
     this.#admissions[Symbol.dispose]();
+    this.#ended.flush();
     await this.#names.stop();
     await this.#http?.close();
     this.#lock?.[Symbol.dispose]();
