@@ -9,10 +9,10 @@ import type { Log } from './log.ts';
 /** Up to here closed sessions live as configured. */
 const EASE = 0.25;
 /** From here on they live as short as they may. */
-const WANT = 0.9;
+const WANT = 0.8;
 /**
- * How steeply life shortens in between. A pod that opens 1000 connections a second then settles at some two thirds of its
- * ports, which leaves ten seconds for a sweep that comes late; on a straight line it settled at nine tenths.
+ * How steeply life shortens in between. A pod that opens 1000 connections a second then settles at some three fifths of its
+ * ports, which leaves ten seconds for a service that is away; on a straight line it settled at nine tenths.
  */
 const STEEPNESS = 3;
 /** Segments that are on their way when a connection closes have arrived by then. */

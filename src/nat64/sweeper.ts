@@ -45,8 +45,9 @@ export class Sweeper {
     this.#options = options;
   }
 
+  /** At once: nothing was swept while no service ran. */
   start(): void {
-    this.#schedule(MIN_INTERVAL_MS);
+    this.#schedule(0);
   }
 
   stop(): void {

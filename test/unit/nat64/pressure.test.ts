@@ -21,8 +21,8 @@ describe('nat64/pressure', () => {
   it('closed connections live as configured up to a quarter, then the shorter the less is left, and two seconds at least', () => {
     const at = (used: number) => closingMs({ used, total: 100 }, CONFIGURED_MS);
     expect([0, 1, 25].map(at)).to.deep.equal([undefined, undefined, undefined]);
-    expect([30, 50, 70].map(at)).to.deep.equal([188_766, 55_931, 6991]);
-    expect([90, 95, 100, 130].map(at)).to.deep.equal([2000, 2000, 2000, 2000]);
+    expect([30, 50, 65].map(at)).to.deep.equal([180_316, 38_948, 4869]);
+    expect([80, 95, 100, 130].map(at)).to.deep.equal([2000, 2000, 2000, 2000]);
     expect(closingMs({ used: 1, total: 0 }, CONFIGURED_MS)).to.equal(2000);
     expect(closingMs({ used: 0, total: 0 }, CONFIGURED_MS)).to.equal(undefined);
     expect(closingMs({ used: 100, total: 100 }, 1000), 'never longer than configured').to.equal(1000);
@@ -86,9 +86,9 @@ describe('nat64/pressure', () => {
 
     it('of the pod alone that comes near its quota of blocks, among others that do not; and when it is over', () => {
       for (let n = 2; n <= 10; n++) open(n, 16);
-      open(1, 48);
+      open(1, 40);
       pressure.tick(LIMITS, use());
-      expect(told()).to.deep.equal([`${formatIp6(pod(1))} 2949`]);
+      expect(told()).to.deep.equal([`${formatIp6(pod(1))} 7731`]);
       const sessions = datapath.sessions().filter(({ source }) => formatIp6(source.v6) === formatIp6(pod(1)));
       for (const session of sessions) datapath.closeFlow(session);
       pressure.tick(LIMITS, use());
@@ -103,7 +103,7 @@ describe('nat64/pressure', () => {
       open(1, 20);
       open(2, 10);
       pressure.tick({ ...LIMITS, maxSessionsPerPod: 40 }, use());
-      expect(told()).to.deep.equal([`${formatIp6(pod(1))} 55931`]);
+      expect(told()).to.deep.equal([`${formatIp6(pod(1))} 38948`]);
     });
 
     it('of everybody as the pool or the table runs out', () => {
@@ -111,7 +111,7 @@ describe('nat64/pressure', () => {
       pressure.tick(LIMITS, use(160 + 80 + 10));
       expect(told()).to.deep.equal(['* 2000']);
       pressure.tick({ ...LIMITS, maxSessions: 400 }, use());
-      expect(told()).to.deep.equal(['* 109240']);
+      expect(told()).to.deep.equal(['* 92322']);
     });
 
     it('of everybody as blocks run out, whose ports are hardly used', () => {
