@@ -107,15 +107,18 @@ GLOBAL int later_fragment_4to6(struct __sk_buff *skb, struct packet *p, const st
 }
 
 /* UDP and ICMP: the first packet from outside. Noted for the accelerator and the sweep, which look no further then. */
-static __noinline void session_note_answer(const struct n64_flow4_key *key4, const struct n64_flow4 *four)
+GLOBAL int session_note_answer(const struct n64_flow4_key *key4, const struct n64_flow4 *four)
 {
 	struct n64_flow6_key key6;
 	struct n64_flow6 *six;
 
+	if (!key4 || !four)
+		return 0;
 	flow6_key_of(&key6, key4, four);
 	six = bpf_map_lookup_elem(&n64_flow6, &key6);
 	if (six && READ_ONCE(six->packets))
 		note_answered(six);
+	return 0;
 }
 
 static __always_inline void session_touch4(const struct n64_flow4_key *key, struct n64_flow4 *flow, __u8 tcp_flags,
