@@ -478,12 +478,15 @@ static __always_inline bool state_is_steady(__u8 state)
 }
 
 /* Whether the session has run out, the other entry heard too (RFC 6146 4: absent from then on, swept or not). */
-static __noinline bool session6_expired(const struct n64_flow6_key *key6, struct n64_flow6 *flow)
+GLOBAL bool session6_expired(const struct n64_flow6_key *key6, struct n64_flow6 *flow)
 {
 	struct n64_flow4_key key4;
 	struct n64_flow4 *four;
-	__u64 last = flow->last_ns;
+	__u64 last;
 
+	if (!key6 || !flow)
+		return true;
+	last = flow->last_ns;
 	flow4_key_of(&key4, key6, flow->pool_be, flow->port_be);
 	four = bpf_map_lookup_elem(&n64_flow4, &key4);
 	if (four && ns_since(four->last_ns, last) > 0)
@@ -491,12 +494,15 @@ static __noinline bool session6_expired(const struct n64_flow6_key *key6, struct
 	return !four || ns_after(now_ns(), last, timeout_ns(flow->state));
 }
 
-static __noinline bool session4_expired(const struct n64_flow4_key *key4, struct n64_flow4 *flow)
+GLOBAL bool session4_expired(const struct n64_flow4_key *key4, struct n64_flow4 *flow)
 {
 	struct n64_flow6_key key6;
 	struct n64_flow6 *six;
-	__u64 last = flow->last_ns;
+	__u64 last;
 
+	if (!key4 || !flow)
+		return true;
+	last = flow->last_ns;
 	flow6_key_of(&key6, key4, flow);
 	six = bpf_map_lookup_elem(&n64_flow6, &key6);
 	if (six && ns_since(six->last_ns, last) > 0)
