@@ -253,7 +253,12 @@ describe(`gate64 in a cluster, ${formName}`, function () {
     // Asks again and again: 512 MiB take some seconds.
     const again = 'while curl -sS -o /dev/null http://v4only.example/big; do echo whole; done';
     await using download = cluster.startInPod('tools', ['sh', '-c', again]);
-    await using pods = await LoadPods.start(cluster, { pods: 4, connections: 200, names: 0, expected: WEB });
+    await using pods = await LoadPods.start(cluster, {
+      pods: 4,
+      connections: form.connections,
+      names: 0,
+      expected: WEB,
+    });
     await sleep(22_000);
     const counts = await pods.stop();
     const whole = download.log().match(/whole/g)?.length ?? 0;
@@ -261,7 +266,7 @@ describe(`gate64 in a cluster, ${formName}`, function () {
     expect(download.exitCode(), `the download failed: ${download.log()}`).to.equal(undefined);
     expect(whole, download.log()).to.be.greaterThan(0);
     expect([counts.failed, counts.failures], pods.summary(counts)).to.deep.equal([0, []]);
-    expect(counts.made, pods.summary(counts)).to.be.greaterThan(200 * 0.8 * pods.seconds);
+    expect(counts.made, pods.summary(counts)).to.be.greaterThan(form.connections * 0.8 * pods.seconds);
   });
 
   it('restarted, deleted and killed under load: no connection, no download and no name is lost', async function () {
@@ -269,7 +274,7 @@ describe(`gate64 in a cluster, ${formName}`, function () {
     await using _server = cluster.startOnInternet(SERVER);
     await using pods = await LoadPods.start(cluster, {
       pods: 4,
-      connections: 200,
+      connections: form.connections,
       names: 40,
       expected: WEB,
     });
@@ -313,7 +318,7 @@ describe(`gate64 in a cluster, ${formName}`, function () {
     expect(counts.failures, pods.summary(counts)).to.deep.equal([]);
     expect([counts.unanswered, counts.askedAgain], pods.summary(counts)).to.deep.equal([0, 0]);
     expect(counts.answered, pods.summary(counts)).to.be.greaterThan(40 * 0.5 * pods.seconds);
-    expect(counts.made, pods.summary(counts)).to.be.greaterThan(200 * 0.8 * pods.seconds);
+    expect(counts.made, pods.summary(counts)).to.be.greaterThan(form.connections * 0.8 * pods.seconds);
   }).timeout(300_000);
 
   it(`${release === undefined ? 'kubectl delete -k' : 'helm uninstall'} and what the documentation says leave the node as it was`, async () => {
