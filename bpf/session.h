@@ -382,6 +382,15 @@ static __always_inline void note_answered(struct n64_flow6 *six)
 	__sync_fetch_and_or(state_word6(six), (__u32)N64_FLOW_ANSWERED << FLAGS_SHIFT);
 }
 
+/* Both ends have said that they are done, or one that it knows of no connection (RFC 7857 2.1, 2.2). */
+static __always_inline bool state_is_closed(__u8 state)
+{
+	return state == N64_BOTH_FIN_RCV || state == N64_TRANS;
+}
+
+/* closed.h: it may give way from now on. */
+int closed_note(const struct n64_flow6_key *key6);
+
 /* One try to make the step from where the state is; false: somebody else moved it meanwhile. */
 static __always_inline bool state_move(struct n64_flow6 *six, __u32 direction, __u32 event, struct tcp_step *step)
 {
@@ -440,6 +449,8 @@ GLOBAL int session_step(const struct n64_flow6_key *of, __be32 pool, __be16 port
 	states_agree(six, four);
 	if (step.refresh)
 		six->last_ns = four->last_ns = now;
+	if (event != TCP_OTHER && state_is_closed(step.state))
+		closed_note(&key6);
 	return 0;
 }
 

@@ -87,12 +87,6 @@ GLOBAL __u64 closing_limit(const struct n64_flow6_key *key, __u64 limit, __u64 t
 	return closing && *closing * times < limit ? *closing * times : limit;
 }
 
-/* Both ends have said that they are done, or one that it knows of no connection (RFC 7857 2.1, 2.2). */
-static __always_inline bool state_is_closed(__u8 state)
-{
-	return state == N64_BOTH_FIN_RCV || state == N64_TRANS;
-}
-
 /* RFC 4787 REQ-6: what comes from outside alone keeps a session for so long after the pod was heard last. */
 static __always_inline bool inbound_counts(const struct n64_flow6 *six, __u64 now, __u64 limit)
 {

@@ -2,6 +2,7 @@
 /* From IPv6 to IPv4: RFC 6146 3.4 to 3.7 and RFC 7915 5. */
 #pragma once
 
+#include "closed.h"
 #include "held.h"
 #include "icmp_error64.h"
 #include "mss.h"
@@ -171,6 +172,10 @@ static __always_inline struct n64_flow6 *session6(struct __sk_buff *skb, const s
 						  __u8 tcp_flags, int *reason)
 {
 	*reason = session_create6(skb, key, tcp_flags);
+	/* What was refused for want of room makes its own once, whoever sweeps. */
+	if ((*reason == N64_DROP_POOL_EXHAUSTED || *reason == N64_DROP_POD_QUOTA) && key->protocol == N64_TCP &&
+	    closed_give_way(key))
+		*reason = session_create6(skb, key, tcp_flags);
 	return *reason ? NULL : bpf_map_lookup_elem(&n64_flow6, key);
 }
 
