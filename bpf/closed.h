@@ -70,6 +70,7 @@ struct closed_search {
 static long closed_try(__u32 index, struct closed_search *search)
 {
 	struct closed_ring *ring = search->ring;
+	struct n64_bib6_key bib = {};
 	__u32 tail, next, age;
 	struct n64_flow6 *six;
 	__u8 pod[16];
@@ -97,10 +98,17 @@ static long closed_try(__u32 index, struct closed_search *search)
 		return 0;
 	session_delete(&search->key, six->pool_be, six->port_be);
 	search->found = true;
-	return 1;
+	/* A port serves connections to many, and is free when the last of them has ended. */
+	copy16(bib.src, search->key.src);
+	bib.port_be = search->key.sport_be;
+	bib.protocol = search->key.protocol;
+	return !bpf_map_lookup_elem(&n64_bib6, &bib);
 }
 
-/* Ends the pod's connection that closed first, if there is one of two seconds ago or longer. Whether there was. */
+/*
+ * Ends the pod's connection that closed first, and more of them until a port is free, of those that closed two seconds ago
+ * or earlier. Whether there was any.
+ */
 GLOBAL bool closed_give_way(const struct n64_flow6_key *wanted)
 {
 	struct closed_search search = {};

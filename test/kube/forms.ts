@@ -34,8 +34,6 @@ export interface Form {
   readonly dns: 'service' | 'sidecar';
   /** What answers DNS: workloads as kubectl names them. */
   readonly answering: readonly Workload[];
-  /** Short connections a second, of four pods together. */
-  readonly connections: number;
   /** Namespaces that want the Secret with the token by which names are shared; empty: names are the NAT64's own. */
   readonly sharesNames: readonly string[];
   /** `telemetry.namesFrom`, where it is not what the folder says. */
@@ -43,8 +41,6 @@ export interface Form {
   /** Whether all that answers DNS is on the node's network, and asks the node's own resolvers. */
   readonly isOnNodes?: boolean;
 }
-
-const CONNECTIONS = 200;
 
 const NAT64 = 'app.kubernetes.io/name=gate64,app.kubernetes.io/component=nat64';
 const DNS64 = 'app.kubernetes.io/name=gate64,app.kubernetes.io/component=dns64';
@@ -57,8 +53,7 @@ function half(name: 'a' | 'b'): Workload {
 }
 
 /** Two Deployments of DNS64, behind a Service each. */
-const HALVES: Pick<Form, 'dns' | 'answering' | 'sharesNames' | 'connections'> = {
-  connections: CONNECTIONS,
+const HALVES: Pick<Form, 'dns' | 'answering' | 'sharesNames'> = {
   dns: 'service',
   answering: [half('a'), half('b')],
   sharesNames: ['gate64-system'],
@@ -66,8 +61,7 @@ const HALVES: Pick<Form, 'dns' | 'answering' | 'sharesNames' | 'connections'> = 
 
 export const FORMS: Readonly<Record<string, Form>> = {
   default: { folder: 'manifests', ...HALVES },
-  // The node's own ports are few: what they hold while no service runs is docs/benchmarks.md's.
-  direct: { folder: 'manifests', egress: 'direct', ...HALVES, connections: CONNECTIONS / 2 },
+  direct: { folder: 'manifests', egress: 'direct', ...HALVES },
   helm: { folder: 'manifests/helm/gate64', isChart: true, isShort: true, ...HALVES },
   'dns-daemonset': {
     folder: 'manifests/overlays/dns-daemonset',
@@ -75,14 +69,12 @@ export const FORMS: Readonly<Record<string, Form>> = {
     answering: [DAEMONSET, half('b')],
     sharesNames: [],
     isOnNodes: true,
-    connections: CONNECTIONS,
   },
   'coredns-sidecar': {
     folder: 'manifests/overlays/coredns-sidecar',
     dns: 'sidecar',
     sharesNames: ['gate64-system', 'kube-system'],
     namesFrom: ['gate64-names.kube-system:9164', 'gate64-names.kube-system:9165'],
-    connections: CONNECTIONS,
     answering: [
       {
         namespace: 'kube-system',
