@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "session.h"
+#include "step.h"
 
 /* Pods share one by a hash of theirs. */
 #define CLOSED_RING_BITS 7

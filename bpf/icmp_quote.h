@@ -6,7 +6,7 @@
 #pragma once
 
 #include "icmp_types.h"
-#include "session.h"
+#include "step.h"
 #include "split.h"
 
 /* What of the quoted packet's flow both directions need. */

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "session.h"
+#include "step.h"
 
 /* The kernel's context, as far as it is used; fields are found by BTF. */
 struct seq_file;

@@ -204,7 +204,7 @@ class Service {
   /** Without a NAT64 on the node there is nobody to be told; one of a Deployment lives elsewhere. */
   #noteAdmission(problem: AdmissionProblem, error: unknown): void {
     if (problem === 'missing') {
-      this.#log.info({}, 'no NAT64 is on this node: what is answered here admits nobody there (nat64.admit)');
+      this.#log.info({}, 'no NAT64 is seen from here: what is answered here admits nobody (nat64.admit)');
     } else if (problem === 'refused') {
       this.#log.warn({ err: error }, 'the NAT64 cannot be told what names were answered with (nat64.admit)');
     } else {

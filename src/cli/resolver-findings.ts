@@ -13,6 +13,7 @@ import type { CliContext } from './context.ts';
 import type { LookupAnswer } from './lookup.ts';
 
 const NAME = 'ipv4only.arpa';
+const OUTSIDE = 'a.root-servers.net';
 
 /** Asks once. Waits as long as `lookup` does. */
 export async function resolverFindings(
@@ -23,12 +24,25 @@ export async function resolverFindings(
   const at = formatEndpoint(server);
   try {
     const found = judge(at, await context.lookup(server, NAME, 'AAAA'), config);
-    return found === undefined ? [] : [found];
+    if (found !== undefined) return [found];
+    // That name gate64 answers itself, as RFC 8880 has it; this one takes an upstream, whatever it says to it.
+    const { rcode } = await context.lookup(server, OUTSIDE, 'A');
+    return rcode === RCODE.SERVFAIL ? [withoutUpstream(at)] : [];
   } catch (error) {
     if (!(error instanceof Gate64Error)) throw error;
     const remedy = 'Start that resolver or open the way to it; --server takes ADDRESS:PORT.';
     return [{ name: 'resolver-unreachable', severity: 'warning', message: error.message, remedy }];
   }
+}
+
+function withoutUpstream(at: string): Finding {
+  return {
+    name: 'resolver-unreachable',
+    severity: 'warning',
+    message: `the resolver ${at} forwards to gate64's DNS64, and answers ${OUTSIDE} with SERVFAIL: the DNS64's upstreams do not answer`,
+    remedy:
+      'Look at the gate64 that answers DNS: its `gate64 doctor` asks each upstream (in Kubernetes by default that of deployment/gate64-dns-a; pods without IPv4 need upstreams with IPv6).',
+  };
 }
 
 function judge(

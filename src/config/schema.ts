@@ -386,7 +386,7 @@ export const configSchema = section({
     events: oneOf(['auto', 'off'])
       .default('auto')
       .describe(
-        'Whether a refused configuration, an exhausted pool, not ready and ready again are written as events of Kubernetes: "auto" does so where a token of a service account is mounted, which the manifests do only when asked to.',
+        'Whether a refused configuration, an exhausted pool, not ready and ready again are written as events of Kubernetes: "auto" does so where a token of a service account is mounted, which the manifests do only when asked to; "off" never.',
       ),
   }).prefault({}),
   log: section({

@@ -161,6 +161,8 @@ export class DnsService implements DnsHalf {
   #forwarder: Forwarder;
   #watch: ResolvConfWatch | undefined;
   #isStopped = false;
+  /** No upstream answered the last time. */
+  #isDeaf = false;
 
   private constructor(options: DnsOptions) {
     this.#observer = options.observer ?? SILENT_OBSERVER;
@@ -173,6 +175,7 @@ export class DnsService implements DnsHalf {
     this.#unlimited = new Clients(options.unlimitedClients ?? LOCAL);
     this.#rate = new RateLimit(options.maxRate ?? 0);
     this.#pool = new UpstreamPool([], this.#observer, ({ label, reason, isNoted }) => {
+      this.#noteUpstreams();
       // Of servers that refuse or say nothing the metrics tell; what is wrong with a certificate or a zone they cannot.
       if (!isNoted) return;
       if (reason === undefined) options.log?.info({ upstream: label }, 'the upstream answers again');
@@ -316,6 +319,16 @@ export class DnsService implements DnsHalf {
     const dropped = this.#listeners.filter((listener) => !kept.includes(listener));
     this.#listeners = [...kept, ...opened];
     await Promise.all(dropped.map((listener) => listener.close()));
+  }
+
+  /** That no upstream answers, and that one does again: each once. */
+  #noteUpstreams(): void {
+    const { failing, size } = this.#pool;
+    const isDeaf = size > 0 && failing.length === size;
+    if (isDeaf === this.#isDeaf) return;
+    this.#isDeaf = isDeaf;
+    if (isDeaf) this.#log?.warn({ upstreams: failing }, 'no upstream answers; names that are not cached are SERVFAIL');
+    else this.#log?.info({}, 'an upstream answers again');
   }
 
   /** Where clients' datagrams are taken many a system call, upstreams' are too. */

@@ -24,7 +24,9 @@ function finish(outcome: 'answered' | 'silent' | 'failed', what: string): void {
 /** Refused by the other end is an answer; anything else that the kernel says is not. */
 function fail(error: NodeJS.ErrnoException): void {
   if (error.code === 'ECONNREFUSED') finish('answered', 'refused: no one listens on that port');
-  else finish('failed', error.message);
+  else if (error.code === 'EADDRNOTAVAIL') {
+    finish('failed', `${source} is no address of this network namespace, so nothing can be sent from it here`);
+  } else finish('failed', error.message);
 }
 
 setTimeout(() => finish('silent', `no answer within ${timeoutMs / 1000} s`), timeoutMs);

@@ -14,7 +14,7 @@ const PATIENCE_MS = 10_000;
 
 export interface ClusterEventsOptions {
   readonly api: EventApi;
-  readonly log: Pick<Logger, 'debug'>;
+  readonly log: Pick<Logger, 'debug' | 'warn'>;
   /** Whether the configuration lets it. */
   readonly isWanted: () => boolean;
   readonly status: () => ServiceStatus;
@@ -28,6 +28,7 @@ export interface ClusterEventsOptions {
 export class ClusterEvents {
   readonly #options: ClusterEventsOptions;
   readonly #saidAt = new Map<string, number>();
+  #hasFailed = false;
   #timer: NodeJS.Timeout | undefined;
   #saidReady = true;
   /** Since when it is not ready, on the monotonic clock. */
@@ -98,7 +99,11 @@ export class ClusterEvents {
     if (now - (this.#saidAt.get(event.reason) ?? -Infinity) < restMs) return false;
     this.#saidAt.set(event.reason, now);
     void this.#post(api, event).catch((error: unknown) => {
-      log.debug({ err: error, reason: event.reason }, 'an event cannot be written to the Kubernetes API');
+      log[this.#hasFailed ? 'debug' : 'warn'](
+        { err: error, reason: event.reason },
+        'an event cannot be written to the Kubernetes API (said once)',
+      );
+      this.#hasFailed = true;
     });
     return true;
   }

@@ -4,6 +4,7 @@
 import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { request } from 'node:https';
+import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
 
 const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
@@ -68,7 +69,10 @@ export class EventApi {
         'content-length': Buffer.byteLength(body),
       };
       // No agent: a connection of its own, which leaves nothing open.
-      const sent = request({ host, port, ca, path, headers, method: 'POST', signal, agent: false }, (response) => {
+      // Node 24.17 and later find no IPv6 address in a certificate (nodejs/node#64144); this name is in that of every cluster.
+      const named = isIPv6(host ?? '') ? { servername: 'kubernetes.default.svc' } : {};
+      const options = { host, port, ca, path, headers, method: 'POST', signal, agent: false, ...named };
+      const sent = request(options, (response) => {
         response.resume();
         const { statusCode = 0 } = response;
         if (statusCode >= 200 && statusCode < 300) resolve();

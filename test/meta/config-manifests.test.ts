@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // The Kubernetes manifests as kubectl's kustomize renders them: what runs, with which rights, and that the parts fit.
 
-import { dirname, join } from 'node:path';
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, relative } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { expect } from 'chai';
 import { parse, parseAllDocuments } from 'yaml';
 import { formatEndpoint, formatIp6 } from '../../src/addr/ip.ts';
+import { formatPrefix64 } from '../../src/addr/rfc6052.ts';
 import { parseConfig } from '../../src/config/parse.ts';
 import { SHARED_PORTS } from '../../src/config/pool.ts';
 import { valueAt } from '../../src/config/tree.ts';
 import { DNS_MIB, MIB, configOf, expectProbes, expectRestricted, form, version } from './manifest-expectations.ts';
 import { INSTALL, Rendered, installText, list, renderText, type Container, type Workload } from './manifests.ts';
-import { read, repositoryFiles } from './repository.ts';
+import { ROOT, read, repositoryFiles } from './repository.ts';
 
 const HALVES = { 'gate64-dns-a': 'gate64-dns-a', 'gate64-dns-b': 'gate64-dns-b' };
 /** Of README.md beside the manifests; each with its Services, and what answers DNS behind each. */
@@ -316,12 +319,38 @@ describe('manifests', function () {
   });
 
   it('are taken together as README.md beside them says', () => {
-    const [, block] = /```yaml\n(.*?)```/s.exec(read('manifests/README.md')) ?? [];
+    const [, block] = /```yaml\n([^`]*\ncomponents:\n.*?)```/s.exec(read('manifests/README.md')) ?? [];
     const folder = 'test/meta/fixtures/monitored';
     const taken = parse(read(`${folder}/kustomization.yaml`)) as Record<'resources' | 'components', string[]>;
     const { resources, components } = parse(block ?? '') as typeof taken;
     expect(resources).to.deep.equal(taken.resources.map((path) => join(folder, path)));
     expect(components).to.deep.equal(taken.components.map((path) => join(folder, path)));
+  });
+
+  it('take values of one’s own as README.md beside them says', () => {
+    const blocks = [...read('manifests/README.md').matchAll(/```yaml\n(.*?)```/gs)].map(([, text]) => text ?? '');
+    const own = blocks.find((text) => text.includes('configMapGenerator')) ?? '';
+    const folder = mkdtempSync(join(tmpdir(), 'gate64-own-'));
+    try {
+      const site = join(folder, 'site');
+      mkdirSync(site);
+      writeFileSync(
+        join(site, 'kustomization.yaml'),
+        own.replace('../gate64/', `${relative(realpathSync(site), ROOT)}/`),
+      );
+      const change = (path: string) => read(path).replace('prefix: 64:ff9b::/96', 'prefix: 2001:db8:64::/96');
+      writeFileSync(join(site, 'gate64.yaml'), change('manifests/base/gate64.yaml'));
+      writeFileSync(join(site, 'gate64-dns.yaml'), change('manifests/components/dns-deployment/gate64-dns.yaml'));
+      const made = new Rendered(renderText(site));
+      expect(made.names).to.deep.equal(form('manifests').names);
+      for (const workload of made.workloads) {
+        const container = workload.container();
+        expect(container.get('image')).to.equal('registry.example/gate64:0.1.0');
+        expect(configOf(made, workload, container).prefixes.map(formatPrefix64)).to.deep.equal(['2001:db8:64::/96']);
+      }
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 
   it('PodMonitors choose pods by labels and ports that these have', () => {

@@ -11,10 +11,10 @@ import { configInForce } from '../config.ts';
 import type { CliContext } from '../context.ts';
 import { refusal } from '../destination.ts';
 import type { LookupAnswer } from '../lookup.ts';
+import { defaultServer } from '../default-server.ts';
 import { emit, outputOption, type OutputOptions } from '../output.ts';
 import { renderTable, type Column } from '../render.ts';
 import { EXIT_PROBLEM, ExitCode } from '../exit.ts';
-import { firstListener } from './sessions.ts';
 
 interface ResolveOptions extends OutputOptions {
   readonly config?: string;
@@ -35,12 +35,16 @@ export function resolveCommand(context: CliContext): Command {
     .summary("ask gate64's DNS for a name as a pod would")
     .description("Asks gate64's DNS for a name as a pod would, and says which addresses are synthesized.")
     .argument('<name>', 'a domain name')
-    .option('--server <address>', 'the resolver to ask (default: dns.listen)', endpointArgument)
+    .option(
+      '--server <address>',
+      'the resolver to ask (default: dns.listen; where DNS runs elsewhere that of /etc/resolv.conf)',
+      endpointArgument,
+    )
     .option('-c, --config <file>', 'the configuration file')
     .addOption(outputOption())
     .action(async (name: string, options: ResolveOptions) => {
       const { config, refused } = configInForce(options.config, context);
-      const server = options.server ?? firstListener(config);
+      const server = options.server ?? defaultServer(config);
       const [aaaa, a] = await Promise.all([context.lookup(server, name, 'AAAA'), context.lookup(server, name, 'A')]);
       const addresses = [...rows(aaaa, 'AAAA', config.prefixes), ...rows(a, 'A', config.prefixes)];
       const rcode = rcodeName(aaaa.rcode) ?? `RCODE${aaaa.rcode}`;

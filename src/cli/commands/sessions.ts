@@ -13,6 +13,7 @@ import { filterSessions, type SessionFilter } from '../../nat64/views.ts';
 import { endpointArgument, ip6NetArgument, netArgument, positiveInteger } from '../arguments.ts';
 import { configInForce } from '../config.ts';
 import type { CliContext, Output } from '../context.ts';
+import { defaultServer } from '../default-server.ts';
 import { emit, outputOption, type OutputOptions } from '../output.ts';
 import { bytesText, durationText } from '../../model/words.ts';
 import { renderTable, shorten, type Column } from '../render.ts';
@@ -51,7 +52,7 @@ export function sessionsCommand(context: CliContext): Command {
     .option('--name <name>', 'the name that the pod asked for, or *.SUFFIX')
     .option(
       '--server <address>',
-      'with --name: also what this resolver answers for it now (without names of its own on the node: dns.listen)',
+      'with --name: also what this resolver answers for it now (without names of its own on the node: as resolve)',
       endpointArgument,
     )
     .option('--limit <n>', 'list at most so many', positiveInteger)
@@ -117,7 +118,7 @@ function filterOf(options: FilterOptions): SessionFilter {
 /** The IPv4 addresses behind a name: its A records, and what its AAAA records embed. */
 async function destinationsOf(name: string, options: SessionsOptions, context: CliContext): Promise<Set<number>> {
   const { config } = configInForce(options.config, context);
-  const server = options.server ?? firstListener(config);
+  const server = options.server ?? defaultServer(config);
   const { prefixes } = config;
   const [a, aaaa] = await Promise.all([context.lookup(server, name, 'A'), context.lookup(server, name, 'AAAA')]);
   const embedded = aaaa.records.flatMap(({ address }) => extractText(address, prefixes));
@@ -133,13 +134,6 @@ async function destinationsOf(name: string, options: SessionsOptions, context: C
 function extractText(address: string, prefixes: Config['prefixes']): number[] {
   const found = extractWithAny(prefixes, parseIp6(address));
   return found === undefined ? [] : [found.v4];
-}
-
-/** Where gate64's own DNS listens. */
-export function firstListener(config: Config): Config['dns']['listen'][number] {
-  const first = config.dns.listen[0];
-  if (first === undefined) throw new Gate64Error('G64_USAGE', 'dns.listen is empty; name a resolver with --server');
-  return first;
 }
 
 function columns(now: number, output: Output): Column<NamedSession>[] {

@@ -59,7 +59,9 @@ export function statusCommand(context: CliContext): Command {
       };
       emit(context.stdout, options, json, () => {
         const head = service === undefined ? downPairs(at, problem, context.stdout) : servicePairs(service, context);
-        return renderPairs([...head, ...datapathPairs(datapath)]);
+        // A DNS64 alone may be in a pod, from where the node's data plane is not seen.
+        const isDnsAlone = service?.nat64.enabled === false && !datapath.present;
+        return renderPairs([...head, ...(isDnsAlone ? [] : datapathPairs(datapath))]);
       });
       if (!ready || refused) throw new ExitCode(EXIT_PROBLEM);
     });
@@ -127,25 +129,37 @@ function servicePairs(service: ServiceStatus, context: CliContext): Pair[] {
       `${service.draining ? 'draining' : 'up'} for ${uptime}, version ${service.version}, pid ${service.pid}`,
     ],
     ['dns', half(dns)],
-    ['  listen', `${dns.listen.join(', ')}${dns.listener == null ? '' : ` (${dns.listener})`}`],
-    ...(dns.kernelCache === undefined ? [] : [['  kernel cache', kernelText(dns.kernelCache)] satisfies Pair]),
-    ...(dns.workers ? [['  workers', workersText(dns.workers, stdout)] satisfies Pair] : []),
-    ['  upstreams', dns.upstreams.join(', ')],
-    ...(dns.failing ?? []).map(({ upstream, reason }): Pair => ['', bad(`${upstream}: ${reason}`, stdout)]),
-    ...(dns.enabled && dns.cache ? [['  cache', cacheText(dns.cache)] satisfies Pair] : []),
+    ...(dns.enabled ? dnsPairs(dns, stdout) : []),
     ['nat64', half(nat64)],
-    ['  way out', `${nat64.egress}${nat64.uplink === null ? '' : ` by ${nat64.uplink}`}`],
-    ['  attached', attachText(nat64)],
-    ...(nat64.accelerated === undefined
-      ? []
-      : [['  accelerated', `${nat64.accelerated} interface${nat64.accelerated === 1 ? '' : 's'}`] as const]),
-    ...(nat64.names === undefined ? [] : namesPairs(nat64.names, stdout)),
+    ...(nat64.enabled ? nat64Pairs(nat64, stdout) : []),
     ['configuration', config.file ?? 'the defaults'],
     ['  last read', `${reload.at} ${reload.successful ? good('accepted', stdout) : bad('refused', stdout)}`],
     ...(reload.error ?? '')
       .split('\n')
       .filter((line) => line !== '')
       .map((line): Pair => ['', line]),
+  ];
+}
+
+function dnsPairs(dns: ServiceStatus['dns'], output: Output): Pair[] {
+  return [
+    ['  listen', `${dns.listen.join(', ')}${dns.listener == null ? '' : ` (${dns.listener})`}`],
+    ...(dns.kernelCache === undefined ? [] : [['  kernel cache', kernelText(dns.kernelCache)] satisfies Pair]),
+    ...(dns.workers ? [['  workers', workersText(dns.workers, output)] satisfies Pair] : []),
+    ['  upstreams', dns.upstreams.join(', ')],
+    ...(dns.failing ?? []).map(({ upstream, reason }): Pair => ['', bad(`${upstream}: ${reason}`, output)]),
+    ...(dns.cache ? [['  cache', cacheText(dns.cache)] satisfies Pair] : []),
+  ];
+}
+
+function nat64Pairs(nat64: ServiceStatus['nat64'], output: Output): Pair[] {
+  return [
+    ['  way out', `${nat64.egress}${nat64.uplink === null ? '' : ` by ${nat64.uplink}`}`],
+    ['  attached', attachText(nat64)],
+    ...(nat64.accelerated === undefined
+      ? []
+      : [['  accelerated', `${nat64.accelerated} interface${nat64.accelerated === 1 ? '' : 's'}`] as const]),
+    ...(nat64.names === undefined ? [] : namesPairs(nat64.names, output)),
   ];
 }
 

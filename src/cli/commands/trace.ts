@@ -10,6 +10,7 @@ import { PROTOCOLS, type Protocol } from '../../model/binding.ts';
 import { endpointArgument, positiveInteger } from '../arguments.ts';
 import { configInForce } from '../config.ts';
 import type { CliContext, Output } from '../context.ts';
+import { defaultServer } from '../default-server.ts';
 import { EXIT_PROBLEM, ExitCode } from '../exit.ts';
 import { outputOption, type OutputOptions } from '../output.ts';
 import { bad, good, wrap } from '../render.ts';
@@ -19,7 +20,6 @@ import { answerStage, dropGrowth, sessionStage, type DropGrowth } from '../trace
 import { flowSessions, observe, type FlowKey } from '../trace/observe.ts';
 import { ok, type Stage } from '../trace/stage.ts';
 import { traceStages } from '../trace/stages.ts';
-import { firstListener } from './sessions.ts';
 
 interface TraceOptions extends OutputOptions {
   readonly config?: string;
@@ -44,7 +44,11 @@ export function traceCommand(context: CliContext): Command {
     .addOption(new Option('--proto <protocol>', 'the protocol').choices(PROTOCOLS).default('tcp'))
     .option('--live', 'send one probe (TCP SYN, UDP datagram, ping) from this node and show what becomes of it')
     .option('--netns <name|pid>', "with --live: send it from this network namespace, a pod's")
-    .option('--server <address>', 'the resolver to ask for a name (default: dns.listen)', endpointArgument)
+    .option(
+      '--server <address>',
+      'the resolver to ask for a name (default: dns.listen; where DNS runs elsewhere that of /etc/resolv.conf)',
+      endpointArgument,
+    )
     .option('-c, --config <file>', 'the configuration file')
     .addOption(outputOption())
     .addHelpText(
@@ -61,7 +65,7 @@ export function traceCommand(context: CliContext): Command {
       if (options.live === true && protocol !== 'icmp' && port === undefined) {
         throw new Gate64Error('G64_USAGE', `--live needs a port for ${protocol}`);
       }
-      const server = options.server ?? firstListener(config);
+      const server = options.server ?? defaultServer(config);
       const facts = await observe({ config, source, destination, protocol, port, server }, context);
       const walked = traceStages(facts);
       // A reply that did not come before says nothing about the next probe.

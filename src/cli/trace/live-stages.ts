@@ -14,6 +14,10 @@ export interface DropGrowth {
   readonly count: number;
 }
 
+const FROM_ELSEWHERE =
+  "A probe is sent from where the pod's address is: --netns NAME|PID, as root on the node. gate64's own pod in Kubernetes may not " +
+  'enter others: run curl in the pod, and meanwhile `gate64 monitor --pod ADDRESS` here.';
+
 /** How much each reason grew; others' packets count too. */
 export function dropGrowth(before: readonly DropRow[], after: readonly DropRow[]): DropGrowth[] {
   return after.flatMap(({ reason, direction, count }) => {
@@ -50,7 +54,8 @@ export function answerStage(
   const dropped = drops.length === 0 ? '' : `; dropped meanwhile: ${growthText(drops)}`;
   if (result.outcome === 'answered') return ok('reply', `${result.what}, after ${result.ms} ms${counts}${dropped}`);
   const message = `${result.what}${counts}${dropped}`;
-  if (result.outcome === 'failed' || drops.length > 0) return problem('reply', message);
+  if (result.outcome === 'failed') return problem('reply', message, FROM_ELSEWHERE);
+  if (drops.length > 0) return problem('reply', message);
   if (grown('packetsIn') > 0) {
     return problem(
       'reply',

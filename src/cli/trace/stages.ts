@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The walk of one flow: from facts to what is so at each stage, up to the first that breaks it. Pure.
 
-import { formatEndpoint, formatIp4, formatIp6, formatIp6Net, ip6InNet, parseIp6Net } from '../../addr/ip.ts';
+import { formatIp4, formatIp6, formatIp6Net, ip6InNet, parseIp4, parseIp6Net } from '../../addr/ip.ts';
 import { extractWithAny } from '../../addr/rfc6052.ts';
 import { rcodeName } from '../../dns/wire.ts';
 import type { FlowExamination } from '../../host/examine.ts';
@@ -18,7 +18,7 @@ import { ok, problem, RESTART, unknown, type Stage, type StageName } from './sta
 /** RFC 1035 4.1.1 */
 const NXDOMAIN = 3;
 
-const DNS_ELSEWHERE = 'The DNS64 runs elsewhere: name what pods ask with --server ADDRESS:PORT.';
+const DNS_ELSEWHERE = 'The DNS64 runs elsewhere: name what pods ask with --server ADDRESS:PORT, as cluster DNS.';
 
 /** The stages up to the first problem. A flow that gate64 is not in the way of ends after its name. */
 export function traceStages(facts: TraceFacts): Stage[] {
@@ -60,12 +60,17 @@ function nameStage({ name, native, destination, config }: TraceFacts): Stage {
   }
   const { server, aaaa, a, failure, refused } = name;
   if (aaaa === undefined) {
-    // As in the DaemonSet of manifests/: what would be asked is not meant to answer.
-    const isOff = !config.dns.enabled && config.dns.listen.some((own) => formatEndpoint(own) === server);
+    // As in the DaemonSet of manifests/: what is asked is what this machine asks.
     const message = failure?.message ?? `${server} does not answer`;
-    return isOff
-      ? problem('name', `${message} (dns.enabled is false)`, DNS_ELSEWHERE)
-      : problem('name', message, failure?.hint);
+    return problem('name', message, config.dns.enabled ? failure?.hint : DNS_ELSEWHERE);
+  }
+  const embedded = native && a?.records.find(({ address }) => isTailOf(parseIp4(address), native));
+  if (native !== undefined && embedded !== undefined) {
+    return problem(
+      'name',
+      `${name.name} has A ${embedded.address}, and ${server} answers ${formatIp6(native)}, which ends with it and is not under ${prefixes}`,
+      'That is a DNS64 with another prefix: `prefix` must be the same in the configurations of DNS64 and NAT64.',
+    );
   }
   if (isNative !== undefined) return ok('name', `${name.name} has an IPv6 address of its own; ${isNative}`);
   const v4 = a?.records.map(({ address }) => address).join(', ') ?? '';
@@ -84,7 +89,7 @@ function nameStage({ name, native, destination, config }: TraceFacts): Stage {
       `${server} answers ${said} for ${name.name}`,
       aaaa.rcode === NXDOMAIN
         ? 'Check the name.'
-        : '`gate64 doctor` asks each upstream; `gate64 status` shows those that fail.',
+        : '`gate64 doctor` and `gate64 status` of the gate64 that answers DNS ask each upstream and show those that fail; in Kubernetes by default that is deployment/gate64-dns-a.',
     );
   }
   if (v4 === '') return problem('name', `${name.name} has neither AAAA nor A, says ${server}`, 'Check the name.');
@@ -93,6 +98,10 @@ function nameStage({ name, native, destination, config }: TraceFacts): Stage {
     `${name.name} has A ${v4}, but ${server} answers no AAAA made of it`,
     'Ask the DNS64 of this gate64 (--server), and see that its prefix is the one of this configuration.',
   );
+}
+
+function isTailOf(v4: number, v6: Uint8Array): boolean {
+  return new DataView(v6.buffer, v6.byteOffset).getUint32(12) === v4;
 }
 
 function routeStage({ facts, destination }: Flow, { routes, findings }: FlowExamination): Stage {

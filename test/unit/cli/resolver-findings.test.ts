@@ -31,13 +31,26 @@ describe('gate64 doctor --server', () => {
   }
   const names = async (...args: Parameters<typeof found>) => (await found(...args)).map(({ name }) => name);
 
-  it('finds nothing where ipv4only.arpa has two addresses under each prefix, in any order, and asks once (RFC 7050 §3)', async () => {
+  it('finds nothing where ipv4only.arpa has two addresses under each prefix, in any order (RFC 7050 §3), and upstreams answer', async () => {
     server.asked.length = 0;
     expect(await names(answers(WELL_KNOWN))).to.deep.equal([]);
-    expect(server.asked.map(({ name, type }) => [name, type])).to.deep.equal([[NAME, T.AAAA]]);
+    expect(server.asked.map(({ name, type }) => [name, type])).to.deep.equal([
+      [NAME, T.AAAA],
+      ['a.root-servers.net', T.A],
+    ]);
     expect(await names(answers(WELL_KNOWN.toReversed()))).to.deep.equal([]);
     const both = 'prefix: ["2001:db8:64::/96", "64:ff9b::/96"]\n';
     expect(await names(answers([...WELL_KNOWN, ...OWN]), both)).to.deep.equal([]);
+  });
+
+  it('resolver-unreachable: what it forwards to is a DNS64 that no upstream answers', async () => {
+    server.on('a.root-servers.net', T.A, { rcode: 2 });
+    const [finding, ...others] = await found(answers(WELL_KNOWN));
+    server.on('a.root-servers.net', T.A, { rcode: 3 });
+    expect(others).to.deep.equal([]);
+    expect(finding).to.include({ name: 'resolver-unreachable', severity: 'warning' });
+    expect(finding?.message).to.include('upstreams do not answer');
+    expect(finding?.remedy).to.include('deployment/gate64-dns-a');
   });
 
   for (const [what, script] of [

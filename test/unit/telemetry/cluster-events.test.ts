@@ -41,7 +41,14 @@ describe('events of Kubernetes', () => {
     for (const name of ['ca', 'other']) {
       openssl('req', '-x509', ...key, '-subj', `/CN=${name}`, '-keyout', `${name}.key`, '-out', `${name}.crt`);
     }
-    const issued = ['-CA', 'ca.crt', '-CAkey', 'ca.key', '-addext', 'subjectAltName=IP:127.0.0.1'];
+    const issued = [
+      '-CA',
+      'ca.crt',
+      '-CAkey',
+      'ca.key',
+      '-addext',
+      'subjectAltName=IP:127.0.0.1,IP:::1,DNS:kubernetes.default.svc',
+    ];
     openssl('req', '-x509', ...key, ...issued, '-subj', '/CN=api', '-keyout', 'api.key', '-out', 'api.crt');
     writeFileSync(join(folder, 'token'), 'secret\n');
     writeFileSync(join(folder, 'namespace'), 'gate64-system');
@@ -141,14 +148,30 @@ describe('events of Kubernetes', () => {
     expect(reasons()).to.deep.equal(['PoolExhausted']);
   });
 
-  it('what the API refuses is a line of debugging, and no more', async () => {
+  it('what the API refuses is said once, and no more', async () => {
     answer = 403;
     start();
     exhausted = 1;
     await eventually('it is said', () => Promise.resolve(log.lines[0]));
     await pause();
-    expect(log.lines.map(({ level }) => level)).to.deep.equal(['debug']);
+    expect(log.lines.map(({ level }) => level)).to.deep.equal(['warn']);
     expect(String(log.lines[0]?.fields['err'])).to.include('403');
+    expect(asked).to.have.length(1);
+  });
+
+  it('an API server at an IPv6 address is believed by its certificate, as in a cluster with IPv6 alone', async () => {
+    const six = createServer(
+      { key: readFileSync(join(folder, 'api.key')), cert: readFileSync(join(folder, 'api.crt')) },
+      (request, response) => {
+        request.resume().on('end', () => response.writeHead(201).end('{}'));
+        asked.push({ url: request.url ?? '', token: request.headers.authorization, event: {} });
+      },
+    );
+    await new Promise<void>((resolve) => void six.listen(0, '::1', resolve));
+    const { port } = six.address() as AddressInfo;
+    const api = new EventApi({ KUBERNETES_SERVICE_HOST: '::1', KUBERNETES_SERVICE_PORT: String(port), ...POD }, folder);
+    await api.post({ reason: 'NotReady', type: 'Warning', action: 'Starting', note: 'x' });
+    await new Promise((resolve) => six.close(resolve));
     expect(asked).to.have.length(1);
   });
 

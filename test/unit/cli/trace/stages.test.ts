@@ -160,14 +160,24 @@ describe('trace: stages', () => {
     expect(stages.map(({ stage, verdict }) => [stage, verdict])).to.deep.equal([['name', 'ok']]);
   });
 
-  it('where dns.enabled is false it says that the DNS64 runs elsewhere, but not of a resolver that was named', () => {
-    const silent = (server: string) => {
-      const name = asked({ server, aaaa: undefined, failure: { message: 'no answer', hint: 'is it running?' } });
-      return traceStages(facts({ ...nowhere, name, config: config('dns: { enabled: false }') }));
+  it('an address that ends with the name’s IPv4 address is of a DNS64 with another prefix', () => {
+    const native = parseIp6('2001:db8:65::c633:640a');
+    const name = asked({ a: { rcode: 0, records: [{ name: 'x.example', address: '198.51.100.10', ttlSeconds: 60 }] } });
+    const [stage, ...others] = traceStages(facts({ ...nowhere, name, native }));
+    expect(others).to.deep.equal([]);
+    expect(stage).to.include({ stage: 'name', verdict: 'problem' });
+    expect(stage?.message).to.include('A 198.51.100.10').and.to.include('2001:db8:65::c633:640a');
+    expect(stage?.remedy).to.include('`prefix`');
+  });
+
+  it('where dns.enabled is false and nobody answers it says that the DNS64 runs elsewhere', () => {
+    const silent = (text: string) => {
+      const name = asked({ aaaa: undefined, failure: { message: 'no answer', hint: 'is it running?' } });
+      return traceStages(facts({ ...nowhere, name, config: config(text) }))[0];
     };
-    expect(silent('127.0.0.1:5364')[0]?.message).to.equal('no answer (dns.enabled is false)');
-    expect(silent('127.0.0.1:5364')[0]?.remedy).to.include('--server');
-    expect(silent('192.0.2.53:53')[0]).to.include({ message: 'no answer', remedy: 'is it running?' });
+    expect(silent('dns: { enabled: false }')?.message).to.equal('no answer');
+    expect(silent('dns: { enabled: false }')?.remedy).to.include('--server');
+    expect(silent('{}')).to.include({ message: 'no answer', remedy: 'is it running?' });
   });
 
   const BROKEN: readonly [what: string, changes: Partial<TraceFacts>, stage: string, message: RegExp][] = [
