@@ -175,9 +175,9 @@ export class DnsService implements DnsHalf {
     this.#unlimited = new Clients(options.unlimitedClients ?? LOCAL);
     this.#rate = new RateLimit(options.maxRate ?? 0);
     this.#pool = new UpstreamPool([], this.#observer, ({ label, reason, isNoted }) => {
-      this.#noteUpstreams();
-      // Of servers that refuse or say nothing the metrics tell; what is wrong with a certificate or a zone they cannot.
-      if (!isNoted) return;
+      // Of servers that refuse or say nothing the metrics tell, and that none is left the log; what is wrong with a
+      // certificate or a zone is said of each.
+      if (!isNoted) return this.#noteUpstreams();
       if (reason === undefined) options.log?.info({ upstream: label }, 'the upstream answers again');
       else options.log?.warn({ upstream: label, reason }, 'the upstream cannot be asked');
     });

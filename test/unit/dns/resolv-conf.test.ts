@@ -10,6 +10,7 @@ import { DnsService } from '../../../src/dns/dns.ts';
 import { ResolvConfWatch, parseResolvConf } from '../../../src/dns/resolv-conf.ts';
 import { Gate64Error } from '../../../src/errors.ts';
 import { Harness, P6, destinations } from './harness.ts';
+import { rr, T } from './scripted-server.ts';
 
 const list = (text: string) => parseResolvConf(text).map(({ endpoint }) => formatEndpoint(endpoint));
 
@@ -48,6 +49,24 @@ describe('resolv.conf', () => {
       await h.stop();
     }
   });
+
+  it('that no nameserver answers is said once, and once that one does again', async () => {
+    const said: string[] = [];
+    const note = (_: object, message: string) => void said.push(message);
+    const h = await Harness.start({ log: { info: note, warn: note } });
+    try {
+      const silent = { raw: () => [] };
+      for (const name of ['a.example', 'b.example', 'c.example']) h.upstream.on(name, T.A, silent);
+      h.upstream.on('back.example', T.A, { answers: [rr.a('back.example', '192.0.2.1')] });
+      const rcode = async (name: string) => (await h.ask({ name, type: T.A })).rcode;
+      expect(await Promise.all(['a.example', 'b.example', 'c.example'].map(rcode))).to.deep.equal([2, 2, 2]);
+      expect(said).to.deep.equal(['no upstream answers; names that are not cached are SERVFAIL']);
+      expect([await rcode('back.example'), await rcode('back.example')]).to.deep.equal([0, 0]);
+      expect(said.slice(1)).to.deep.equal(['an upstream answers again']);
+    } finally {
+      await h.stop();
+    }
+  }).timeout(10_000);
 
   it('is read again and again: each list that differs is told, once; what cannot be read is passed over', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'gate64-'));
