@@ -4,14 +4,9 @@
 
 import { closeSync } from 'node:fs';
 import { AF_INET, AF_INET6, addressText } from './address-text.ts';
-import { lastErrno, poll, socketCalls, socketError, type Poll } from './ffi.ts';
-import { BATCH, HEADER, LONGEST, Messages, NAME } from './messages.ts';
-import { setOption, socketName, SOCK_DGRAM_NONBLOCK_CLOEXEC, SOL_SOCKET, SO_RCVBUF } from './options.ts';
-
-const EAGAIN = 11;
-const MSG_TRUNC = 0x20;
-/** Of one socket, before timers and others have their turn. */
-const BATCHES_A_TURN = 4;
+import { EAGAIN, lastErrno, poll, socketCalls, socketError, type Poll } from './ffi.ts';
+import { BATCH, BATCHES_A_TURN, HEADER, LONGEST, Messages, MSG_TRUNC, NAME } from './messages.ts';
+import { ownPort, setOption, socketName, SOCK_DGRAM_NONBLOCK_CLOEXEC, SOL_SOCKET, SO_RCVBUF } from './options.ts';
 
 export interface ConnectedSocketOptions {
   /** The peer: 4 octets or 16. */
@@ -35,8 +30,6 @@ export interface ConnectedSocketEvents {
 let shared: { received: Messages; sent: Messages } | undefined;
 const readable = new Set<ConnectedSocket>();
 const unsent = new Set<ConnectedSocket>();
-/** A poll handle that keeps nothing alive and is closed after the process's end would end it as a crash. */
-const open = new Set<ConnectedSocket>();
 let isReadDue = false;
 let isSendDue = false;
 
@@ -48,6 +41,11 @@ export class ConnectedSocket {
   #fd: number;
   #poll: Poll | undefined;
   #waiting: Buffer[] = [];
+  readonly #onRefused = (errno: number) => {
+    this.#events.onError(socketError('sendmmsg', errno));
+    // Unless it closed us.
+    return this.#fd >= 0;
+  };
 
   /** Throws an Error with the errno's name for its `code`, or koffi's where native code cannot be had. */
   constructor(options: ConnectedSocketOptions, events: ConnectedSocketEvents) {
@@ -60,16 +58,11 @@ export class ConnectedSocket {
       setOption(this.#fd, SOL_SOCKET, SO_RCVBUF, options.receiveBuffer);
       const name = socketName(family, options);
       if (calls.connect(this.#fd, name, name.length) !== 0) throw socketError('connect', lastErrno());
-      if (calls.getsockname(this.#fd, name, Uint32Array.of(name.length)) !== 0) {
-        throw socketError('getsockname', lastErrno());
-      }
-      this.port = ((name[2] as number) << 8) | (name[3] as number);
+      this.port = ownPort(this.#fd, name);
       this.address = ownAddress(family, name);
       shared ??= { received: new Messages(AF_INET6), sent: new Messages(AF_INET6) };
       this.#poll = poll(this.#fd, () => this.#onReadable());
       this.#poll.unref();
-      if (open.size === 0) process.once('exit', closeAll);
-      open.add(this);
     } catch (error) {
       this.close();
       throw error;
@@ -86,7 +79,6 @@ export class ConnectedSocket {
     this.#waiting = [];
     readable.delete(this);
     unsent.delete(this);
-    if (open.delete(this) && open.size === 0) process.off('exit', closeAll);
   }
 
   /** Leaves with what else is sent in this turn of the event loop. */
@@ -124,11 +116,7 @@ export class ConnectedSocket {
         if (((headers[at + HEADER.flags] as number) & MSG_TRUNC) !== 0) continue;
         this.#events.onDatagram(received.slot(i).subarray(0, headers[at + HEADER.length]));
       }
-      for (let i = 0; i < count; i++) {
-        // For the next call, which the kernel reads and writes.
-        headers[i * HEADER.words + HEADER.nameLength] = received.nameLength;
-        headers[i * HEADER.words + HEADER.controlLength] = received.controlSpace;
-      }
+      for (let i = 0; i < count; i++) received.renew(i);
       if (count < BATCH) return;
     }
   }
@@ -138,7 +126,7 @@ export class ConnectedSocket {
     const waiting = this.#waiting;
     this.#waiting = [];
     const { sent } = shared as { sent: Messages };
-    for (let from = 0; from < waiting.length && this.#fd >= 0; from += BATCH) {
+    for (let from = 0; from < waiting.length; from += BATCH) {
       const count = Math.min(BATCH, waiting.length - from);
       for (let i = 0; i < count; i++) {
         const bytes = waiting[from + i] as Buffer;
@@ -148,18 +136,7 @@ export class ConnectedSocket {
         sent.headers[i * HEADER.words + HEADER.nameLength] = 0;
         sent.headers[i * HEADER.words + HEADER.controlLength] = 0;
       }
-      for (let done = 0; done < count && this.#fd >= 0;) {
-        const at = done === 0 ? sent.headersAt : sent.headersAt + BigInt(done * HEADER.words * 4);
-        const accepted = socketCalls().sendmmsg(this.#fd, at, count - done, 0);
-        if (accepted > 0) done += accepted;
-        else {
-          const errno = lastErrno();
-          if (errno === EAGAIN) return;
-          // The first of the call, or one before it, was refused.
-          done++;
-          this.#events.onError(socketError('sendmmsg', errno));
-        }
-      }
+      if (!sent.send(this.#fd, count, this.#onRefused)) return;
     }
   }
 }
@@ -176,10 +153,6 @@ function sendAll(): void {
   const now = [...unsent];
   unsent.clear();
   for (const socket of now) socket.flush();
-}
-
-function closeAll(): void {
-  for (const socket of open) socket.close();
 }
 
 /** Of a struct sockaddr_in or sockaddr_in6. */

@@ -6,8 +6,19 @@ import { closeSync } from 'node:fs';
 import { AF_INET, AF_INET6, AddressTexts, isLinkLocal } from './address-text.ts';
 import { Datagram } from './datagram.ts';
 import { lastErrno, poll, socketCalls, socketError, type Poll } from './ffi.ts';
-import { BATCH, CONTROL, CONTROL_WORDS, HEADER, LONGEST, Messages, NAME, NAME_WORDS } from './messages.ts';
-import { setOption, socketName, SOCK_DGRAM_NONBLOCK_CLOEXEC, SOL_SOCKET, SO_RCVBUF } from './options.ts';
+import {
+  BATCH,
+  BATCHES_A_TURN,
+  CONTROL,
+  CONTROL_WORDS,
+  HEADER,
+  LONGEST,
+  Messages,
+  MSG_TRUNC,
+  NAME,
+  NAME_WORDS,
+} from './messages.ts';
+import { ownPort, setOption, socketName, SOCK_DGRAM_NONBLOCK_CLOEXEC, SOL_SOCKET, SO_RCVBUF } from './options.ts';
 
 const SO_REUSEPORT = 15;
 const IPPROTO_IP = 0;
@@ -15,10 +26,6 @@ const IP_PKTINFO = 8;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 const IPV6_RECVPKTINFO = 49;
-const EAGAIN = 11;
-const MSG_TRUNC = 0x20;
-/** What one turn of the event loop takes before timers and other sockets have theirs. */
-const BATCHES_A_TURN = 4;
 /** Datagrams that are answered later, after which a turn takes no more: what they wait for is to be read first. */
 const LATER_A_TURN = 32;
 
@@ -80,10 +87,7 @@ export class DatagramSocket {
       } else this.#set(IPPROTO_IP, IP_PKTINFO, 1);
       const name = socketName(family, options);
       if (calls.bind(this.#fd, name, name.length) !== 0) throw socketError('bind', lastErrno());
-      if (calls.getsockname(this.#fd, name, Uint32Array.of(name.length)) !== 0) {
-        throw socketError('getsockname', lastErrno());
-      }
-      this.port = ((name[2] as number) << 8) | (name[3] as number);
+      this.port = ownPort(this.#fd, name);
       this.#received = new Messages(family);
       this.#answers = new Messages(family);
       this.#datagrams = Array.from({ length: BATCH }, (_, i) => this.#datagramAt(i));
@@ -193,9 +197,7 @@ export class DatagramSocket {
     const datagram = this.#datagrams[i] as Datagram;
     const hasLocal = (headers[header + HEADER.controlLength] as number) > 0;
     const isWhole = ((headers[header + HEADER.flags] as number) & MSG_TRUNC) === 0;
-    // For the next call, which the kernel reads and writes.
-    headers[header + HEADER.nameLength] = received.nameLength;
-    headers[header + HEADER.controlLength] = received.controlSpace;
+    received.renew(i);
     const familyAndPort = names[name] as number;
     // Port 0 cannot be answered.
     if (familyAndPort >>> 16 === 0 || !isWhole) return;
@@ -230,13 +232,11 @@ export class DatagramSocket {
   #flush(): void {
     const count = this.#waiting;
     this.#waiting = 0;
-    const { headersAt } = this.#answers;
-    for (let done = 0; done < count;) {
-      const at = done === 0 ? headersAt : headersAt + BigInt(done * HEADER.words * 4);
-      const sent = socketCalls().sendmmsg(this.#fd, at, count - done, 0);
-      if (sent < 0 && lastErrno() === EAGAIN) return;
-      // The first one of the call is what was refused.
-      done += sent > 0 ? sent : 1;
-    }
+    this.#answers.send(this.#fd, count, goOn);
   }
+}
+
+// An answer that is refused concerns its client alone.
+function goOn(): boolean {
+  return true;
 }

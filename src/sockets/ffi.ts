@@ -19,6 +19,9 @@ export interface SocketCalls {
   addressOf(bytes: Uint8Array, same: Uint8Array, none: 0): bigint;
 }
 
+/** Nothing waits, or no room is left. */
+export const EAGAIN = 11;
+
 let calls: SocketCalls | undefined;
 
 export function socketCalls(): SocketCalls {
@@ -59,7 +62,24 @@ export interface Poll {
   close(): void;
 }
 
+const open = new Set<Poll>();
+
 /** Calls `onReadable` from native code, which it has to leave at once. Throws where the runtime lacks libuv's symbols. */
 export function poll(fd: number, onReadable: () => void): Poll {
-  return koffi.node.poll(fd, { readable: true }, onReadable);
+  const handle = koffi.node.poll(fd, { readable: true }, onReadable);
+  if (open.size === 0) process.once('exit', closeAll);
+  const one = {
+    unref: () => handle.unref(),
+    close: () => {
+      if (open.delete(one) && open.size === 0) process.off('exit', closeAll);
+      handle.close();
+    },
+  };
+  open.add(one);
+  return one;
+}
+
+// One that keeps nothing alive may be open when the process ends; closed by koffi after that, it would end it as a crash.
+function closeAll(): void {
+  for (const one of open) one.close();
 }

@@ -3,10 +3,12 @@
 // are the same on x86-64 and arm64, with glibc and musl: 64 bits, little-endian.
 
 import { AF_INET6 } from './address-text.ts';
-import { socketCalls } from './ffi.ts';
+import { EAGAIN, lastErrno, socketCalls } from './ffi.ts';
 
 /** Messages of one call. */
 export const BATCH = 64;
+/** What one turn of the event loop takes of a socket before timers and other sockets have theirs. */
+export const BATCHES_A_TURN = 4;
 /** No datagram is longer. Pages that no datagram reaches cost nothing. */
 export const LONGEST = 65_535;
 /** Not a power of two, so that the beginnings of messages do not meet in one set of the processor's cache. */
@@ -20,6 +22,8 @@ export const CONTROL_WORDS = 16;
 export const NAME = { v4: { address: 1 }, v6: { address: 2, zone: 6 } } as const;
 /** Behind struct cmsghdr: in_pktinfo is interface, local address, destination; in6_pktinfo address, interface. */
 export const CONTROL = { v4: { ifindex: 4, address: 5 }, v6: { address: 4, ifindex: 8 } } as const;
+/** Of a header's flags: the datagram was longer than its room. */
+export const MSG_TRUNC = 0x20;
 const CMSG_LENGTH = { v4: 16 + 12, v6: 16 + 20 } as const;
 
 const IPPROTO_IP = 0;
@@ -75,6 +79,33 @@ export class Messages {
   /** What is to be sent of it. */
   setLength(i: number, length: number): void {
     this.#lengths[i * 4] = length;
+  }
+
+  /** Once read, for the next recvmmsg: the kernel reads and writes both lengths. */
+  renew(i: number): void {
+    this.headers[i * HEADER.words + HEADER.nameLength] = this.nameLength;
+    this.headers[i * HEADER.words + HEADER.controlLength] = this.controlSpace;
+  }
+
+  /**
+   * Sends the first `count`; what the kernel refuses is passed over, if `onRefused` (with the errno) says to go on. False where
+   * it does not, or the kernel has no more room.
+   */
+  send(fd: number, count: number, onRefused: (errno: number) => boolean): boolean {
+    for (let done = 0; done < count;) {
+      const at = done === 0 ? this.headersAt : this.headersAt + BigInt(done * HEADER.words * 4);
+      const sent = socketCalls().sendmmsg(fd, at, count - done, 0);
+      if (sent > 0) {
+        done += sent;
+        continue;
+      }
+      const errno = lastErrno();
+      if (errno === EAGAIN) return false;
+      // The first of the call, or one before it, was refused.
+      done++;
+      if (!onRefused(errno)) return false;
+    }
+    return true;
   }
 }
 

@@ -18,6 +18,14 @@ export function setOption(fd: number, level: number, option: number, value: numb
   }
 }
 
+/** Port that the socket has; `name`, as of `socketName`, is overwritten with its own. Throws as `setOption`. */
+export function ownPort(fd: number, name: Uint8Array): number {
+  if (socketCalls().getsockname(fd, name, Uint32Array.of(name.length)) !== 0) {
+    throw socketError('getsockname', lastErrno());
+  }
+  return ((name[2] as number) << 8) | (name[3] as number);
+}
+
 /** struct sockaddr_in or sockaddr_in6; `zone` is the interface of a link-local address. */
 export function socketName(
   family: number,
