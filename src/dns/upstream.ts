@@ -14,9 +14,10 @@ import type { Message } from './wire.ts';
 const GRACE_MS = 2000;
 
 export class UpstreamPool {
+  /** What servers are asked by over UDP that come into the list from now on. */
+  openSocket: OpenUpstreamSocket = openDgram;
   readonly #observer: DnsObserver;
   readonly #onReason: (server: UpstreamServer) => void;
-  #openSocket: OpenUpstreamSocket = openDgram;
   #servers: readonly UpstreamServer[] = [];
   /** No longer asked, with the timer that closes them. */
   readonly #leaving = new Map<UpstreamServer, NodeJS.Timeout>();
@@ -26,11 +27,6 @@ export class UpstreamPool {
     this.#observer = observer;
     this.#onReason = onReason ?? (() => {});
     this.replace(upstreams);
-  }
-
-  /** What servers are asked by over UDP that come into the list from now on; Node's own sockets otherwise. */
-  set openSocket(openSocket: OpenUpstreamSocket) {
-    this.#openSocket = openSocket;
   }
 
   get size(): number {
@@ -57,7 +53,7 @@ export class UpstreamPool {
       const at = before.findIndex((server) => server.isFor(upstream, authorities));
       return (
         before.splice(at, at < 0 ? 0 : 1)[0] ??
-        new UpstreamServer(upstream, authorities, this.#openSocket, this.#onReason)
+        new UpstreamServer(upstream, authorities, this.openSocket, this.#onReason)
       );
     });
     for (const server of this.#servers) {
