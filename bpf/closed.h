@@ -67,7 +67,7 @@ struct closed_search {
 	bool found;
 };
 
-static long closed_try(__u32 index, struct closed_search *search)
+static long closed_try(__u32 index __attribute__((unused)), struct closed_search *search)
 {
 	struct closed_ring *ring = search->ring;
 	struct n64_bib6_key bib = {};
@@ -75,7 +75,6 @@ static long closed_try(__u32 index, struct closed_search *search)
 	struct n64_flow6 *six;
 	__u8 pod[16];
 
-	(void)index;
 	if (!ring)
 		return 1;
 	tail = READ_ONCE(ring->tail);
