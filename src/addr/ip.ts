@@ -154,6 +154,7 @@ export function parseZonedEndpoint(text: string, defaultPort: number): Endpoint 
   return { ...endpoint, host: endpoint.host + zone };
 }
 
-export function formatEndpoint(endpoint: Endpoint): string {
-  return endpoint.family === 6 ? `[${endpoint.host}]:${endpoint.port}` : `${endpoint.host}:${endpoint.port}`;
+/** Address or name, and port, as in a URL: what has colons is in brackets. */
+export function formatEndpoint({ host, port }: Pick<Endpoint, 'host' | 'port'>): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }

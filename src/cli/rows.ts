@@ -21,7 +21,7 @@ export function text4(at: TransportAddress4): string {
 }
 
 export function text6(at: TransportAddress6): string {
-  return formatEndpoint({ family: 6, host: formatIp6(at.v6), port: at.port });
+  return formatEndpoint({ host: formatIp6(at.v6), port: at.port });
 }
 
 /** A session with the name that led its pod there, where that is known. */

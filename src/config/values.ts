@@ -67,8 +67,7 @@ export function parseListen(text: string) {
   } catch (cause) {
     const bare = text.replace(/^\[(.*)\]$/, '$1');
     if (isIPv4(bare) || isIPv6(bare)) {
-      const family = isIPv6(bare) ? 6 : 4;
-      const example = formatEndpoint({ family, host: bare, port: 5364 });
+      const example = formatEndpoint({ host: bare, port: 5364 });
       throw new ValueError(`an address with a port: the port is missing; ${example} would be one`, { cause });
     }
     throw new ValueError('an address with a port such as 127.0.0.1:5364 or [::1]:5364', { cause });

@@ -408,8 +408,8 @@ function ownAddresses(listeners: readonly Listener[]): Set<string> {
   for (const { endpoint } of listeners) {
     own.add(formatEndpoint(endpoint));
     if (!isWildcard(endpoint)) continue;
-    for (const { address, family } of local) {
-      own.add(formatEndpoint({ family: family === 'IPv6' ? 6 : 4, host: address, port: endpoint.port }));
+    for (const { address } of local) {
+      own.add(formatEndpoint({ host: address, port: endpoint.port }));
     }
   }
   return own;

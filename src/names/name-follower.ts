@@ -3,6 +3,7 @@
 
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
+import { formatEndpoint } from '../addr/ip.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { isCount, readRecord } from './name-file.ts';
 import type { NameRecord, NameTable } from './name-table.ts';
@@ -106,10 +107,10 @@ export class NameFollower {
     };
     await Promise.all(
       sources.map(async ({ host, port }) =>
-        attempt(shown(host, port), async () => {
+        attempt(formatEndpoint({ host, port }), async () => {
           const addresses = isIP(host) ? [{ address: host }] : await lookup(host, { all: true });
           const one = async (address: string) => {
-            const key = shown(address, port);
+            const key = formatEndpoint({ host: address, port });
             await attempt(key, async () => {
               next.set(key, await this.#pull({ host: address, port }, token, this.#next.get(key) ?? ''));
               following.push(key);
@@ -136,10 +137,6 @@ export class NameFollower {
     }
     return after;
   }
-}
-
-function shown(host: string, port: number): string {
-  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
 /** Throws for what is no reply; what is no record in it is left out. */

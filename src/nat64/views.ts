@@ -2,7 +2,7 @@
 // Pure functions over rows of the data plane, for the command line, the metrics and the page.
 
 import type { DropReason } from '../model/drops.gen.ts';
-import { formatIp4, formatIp6 } from '../addr/ip.ts';
+import { formatEndpoint, formatIp4, formatIp6 } from '../addr/ip.ts';
 import type { NameFound } from '../names/name-table.ts';
 import type { Usage } from '../names/usage.ts';
 import type { Protocol } from '../model/binding.ts';
@@ -118,6 +118,5 @@ export function packetText(sample: DropSample): string {
 }
 
 function sideText(address: string, port: number): string {
-  if (port === 0) return address;
-  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
+  return port === 0 ? address : formatEndpoint({ host: address, port });
 }

@@ -3,6 +3,7 @@
 // command line), /names (for NAT64s elsewhere) and the page, which others make.
 
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { formatEndpoint } from '../addr/ip.ts';
 import { Gate64Error } from '../errors.ts';
 import { HttpConnections } from './http-connections.ts';
 import type { Metrics } from './metrics.ts';
@@ -83,19 +84,18 @@ export class HttpEndpoint {
   }
 }
 
-function listen(server: Server, { host, port }: HttpOptions['listen']): Promise<void> {
+function listen(server: Server, at: HttpOptions['listen']): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (cause: NodeJS.ErrnoException) => {
-      const shown = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
       const why = cause.code === 'EADDRINUSE' ? 'the address is in use' : cause.message;
       reject(
-        new Gate64Error('G64_LISTEN', `http.listen ${shown} cannot be opened: ${why}`, {
+        new Gate64Error('G64_LISTEN', `http.listen ${formatEndpoint(at)} cannot be opened: ${why}`, {
           cause,
           hint: 'free the port, or set http.listen to another address and port',
         }),
       );
     });
-    server.listen({ host, port }, resolve);
+    server.listen({ host: at.host, port: at.port }, resolve);
   });
 }
 

@@ -130,10 +130,7 @@ async function probeLive(key: FlowKey, netns: string | undefined, context: CliCo
   const result: ProbeResult = await context.probe(request, async (port) => {
     sourcePort = port;
     show(
-      ok(
-        'probe',
-        `${words} sent ${from}${port === 0 ? '' : ` by ${formatEndpoint({ family: 6, host: request.source, port })}`}`,
-      ),
+      ok('probe', `${words} sent ${from}${port === 0 ? '' : ` by ${formatEndpoint({ host: request.source, port })}`}`),
     );
     await settle();
     after = find(read());
